@@ -1,0 +1,221 @@
+//! What a running instruction sees of the machine: registers, flags, memory, where it is.
+
+use super::{Cpu, Fault, Pending, Seg, Word, eflags};
+use crate::engine::op::{Ext, Op};
+use crate::memory::access::{self, GuestValue};
+
+/// The machine, as a body with `takes = "cpu"` gets it. Three pointers; passed by value.
+///
+/// Memory is addressed linearly: add a segment's base ([`Exec::base`]) where there is one. Each access either
+/// succeeds or leaves the instruction, so registers and flags are changed after the last one.
+#[derive(Clone, Copy)]
+pub struct Exec {
+    pub(crate) cpu: *mut Cpu,
+    pub(crate) op: *const Op,
+    pub(crate) mem: *mut u8,
+}
+
+/// How a string instruction repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rep {
+    /// Once.
+    None,
+    /// F3: REP, or REPE for CMPS and SCAS.
+    Rep,
+    /// F2: REPNE for CMPS and SCAS, elsewhere as REP.
+    Repne,
+}
+
+/// What a string instruction's prefixes say.
+#[derive(Clone, Copy, Debug)]
+pub struct StringOp {
+    /// The repeat prefix.
+    pub rep: Rep,
+    /// Base of the source segment (DS or an override).
+    pub source_base: u32,
+    /// Base of ES.
+    pub destination_base: u32,
+    /// SI, DI and CX instead of ESI, EDI and ECX.
+    pub addr16: bool,
+}
+
+/// Flags in [`Op::d`]: see [`Op`].
+pub(crate) mod attribute {
+    pub(crate) const SEG_SHIFT: u32 = 2;
+    pub(crate) const SEG_MASK: u8 = 7;
+    pub(crate) const ADDR16: u8 = 1 << 5;
+}
+
+impl Exec {
+    /// The whole state. The reference must not outlive the instruction.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    pub fn cpu<'a>(self) -> &'a mut Cpu {
+        // SAFETY: handlers get a valid, exclusive `Cpu`; bodies hold one reference at a time.
+        unsafe { &mut *self.cpu }
+    }
+
+    #[inline(always)]
+    pub(crate) fn op<'a>(self) -> &'a Op {
+        // SAFETY: `op` points into the translation arena, which outlives the run of handlers.
+        unsafe { &*self.op }
+    }
+
+    #[inline(always)]
+    pub(crate) fn ext<'a>(self) -> &'a Ext {
+        // SAFETY: only ops with a second slot ask for it (`SLOTS` of their type is 2).
+        unsafe { &*self.op.add(1).cast::<Ext>() }
+    }
+
+    /// Reads register `number` (ModRM numbering; for `u8`: AL CL DL BL AH CH DH BH).
+    #[inline(always)]
+    pub fn reg<W: Word>(self, number: u8) -> W {
+        let regs = &self.cpu().regs;
+        if W::BITS == 8 {
+            W::low(u64::from(regs[usize::from(number & 3)] >> (u32::from(number & 4) * 2)))
+        } else {
+            W::low(u64::from(regs[usize::from(number & 7)]))
+        }
+    }
+
+    /// Writes register `number`; the other bits of the 32-bit register stay.
+    #[inline(always)]
+    pub fn set_reg<W: Word>(self, number: u8, value: W) {
+        let regs = &mut self.cpu().regs;
+        let (index, shift) = if W::BITS == 8 {
+            (usize::from(number & 3), u32::from(number & 4) * 2)
+        } else {
+            (usize::from(number & 7), 0)
+        };
+        let mask = W::ONES.u32() << shift;
+        regs[index] = regs[index] & !mask | value.u32() << shift;
+    }
+
+    /// The status flags, to be changed and given back to [`Exec::set_flags`].
+    #[inline(always)]
+    pub fn flags(self) -> Pending {
+        Pending::new(self.cpu().flags)
+    }
+
+    /// Commits status flags.
+    #[inline(always)]
+    pub fn set_flags(self, flags: Pending) {
+        self.cpu().flags = flags.state();
+    }
+
+    /// Direction of string instructions: `true` is down.
+    #[inline(always)]
+    pub fn down(self) -> bool {
+        self.cpu().system_flags & eflags::DF != 0
+    }
+
+    /// Base of a segment.
+    #[inline(always)]
+    pub fn base(self, seg: Seg) -> u32 {
+        self.cpu().segment_bases[seg as usize]
+    }
+
+    /// Reads guest memory at a linear address.
+    #[inline(always)]
+    pub fn load<T: GuestValue>(self, addr: u32) -> Result<T, Fault> {
+        access::load(self, addr)
+    }
+
+    /// Writes guest memory at a linear address.
+    #[inline(always)]
+    pub fn store<T: GuestValue>(self, addr: u32, value: T) -> Result<(), Fault> {
+        access::store(self, addr, value)
+    }
+
+    /// Leaves the instruction unless `len` bytes at `addr` can be written; nothing is changed.
+    #[inline(always)]
+    pub fn probe_write(self, addr: u32, len: u32) -> Result<(), Fault> {
+        access::probe_write(self, addr, len)
+    }
+
+    /// Replaces memory at `addr` by `update` of it, atomically towards other threads (LOCK). Gives what
+    /// `update` returned beside the new value.
+    #[inline(always)]
+    pub fn update_locked<T: GuestValue, R>(
+        self,
+        addr: u32,
+        update: impl FnMut(T) -> Result<(T, R), Fault>,
+    ) -> Result<R, Fault> {
+        access::update_locked(self, addr, update)
+    }
+
+    /// Pushes an operand on the stack.
+    #[inline(always)]
+    pub fn push<W: Word + GuestValue>(self, value: W) -> Result<(), Fault> {
+        let esp = self.reg::<u32>(4).wrapping_sub(W::BYTES);
+        self.store(esp.wrapping_add(self.base(Seg::Ss)), value)?;
+        self.set_reg(4, esp);
+        Ok(())
+    }
+
+    /// Pops an operand off the stack.
+    #[inline(always)]
+    pub fn pop<W: Word + GuestValue>(self) -> Result<W, Fault> {
+        let esp = self.reg::<u32>(4);
+        let value = self.load(esp.wrapping_add(self.base(Seg::Ss)))?;
+        self.set_reg(4, esp.wrapping_add(W::BYTES));
+        Ok(value)
+    }
+
+    /// Address of this instruction (only for `takes = "cpu eip"` and flows other than the next instruction).
+    #[inline(always)]
+    pub fn eip(self) -> u32 {
+        self.ext().link as u64 as u32
+    }
+
+    /// Address behind this instruction (as [`Exec::eip`]).
+    #[inline(always)]
+    pub fn next_eip(self) -> u32 {
+        (self.ext().link as u64 >> 32) as u32
+    }
+
+    /// Sets EIP (`flow = "far"`).
+    #[inline(always)]
+    pub fn jump(self, eip: u32) {
+        self.cpu().eip = eip;
+    }
+
+    /// Tells whether the address size is 16 bits (67).
+    #[inline(always)]
+    pub fn addr16(self) -> bool {
+        self.op().d & attribute::ADDR16 != 0
+    }
+
+    /// Prefixes of a string instruction.
+    #[inline(always)]
+    pub fn string(self) -> StringOp {
+        let op = self.op();
+        let segment = op.d >> attribute::SEG_SHIFT & attribute::SEG_MASK;
+        StringOp {
+            rep: match op.a {
+                0 => Rep::None,
+                1 => Rep::Rep,
+                _ => Rep::Repne,
+            },
+            source_base: self.cpu().segment_bases[usize::from(segment)],
+            destination_base: self.base(Seg::Es),
+            addr16: self.addr16(),
+        }
+    }
+
+    /// Copies `len` bytes from `source` to `destination` by ascending address, which have been probed by an
+    /// access each and lie in one page each.
+    pub fn copy_within_pages(self, destination: u32, source: u32, len: u32) {
+        access::copy_within_pages(self, destination, source, len);
+    }
+
+    /// Fills `len` bytes at `destination`, in a page that has been probed by a store, with a repeated value.
+    pub fn fill_within_page<T: GuestValue>(self, destination: u32, value: T, count: u32) {
+        access::fill_within_page(self, destination, value, count);
+    }
+
+    /// The host's view of `len` readable bytes at `addr`, in a page that has been probed by a load.
+    pub fn bytes_within_page<'a>(self, addr: u32, len: u32) -> &'a [u8] {
+        access::bytes_within_page(self, addr, len)
+    }
+}

@@ -1,0 +1,159 @@
+//! The processor: state, flags, exceptions, and the bodies of instructions. Knows no Linux.
+
+pub mod exec;
+pub mod fault;
+pub mod flags;
+pub mod insn;
+pub mod segment;
+pub mod word;
+
+pub use exec::Exec;
+pub use fault::{Fault, FaultKind};
+pub use flags::{FlagState, Pending, eflags};
+pub use segment::{Descriptors, Seg};
+pub use word::Word;
+
+use crate::engine::links::{JumpCache, Shadow};
+use crate::engine::op::{Ext, Op};
+use crate::fpu::Fpu;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Indices into [`Cpu::regs`], as ModRM numbers them.
+pub mod reg {
+    #![allow(missing_docs)]
+    pub const EAX: usize = 0;
+    pub const ECX: usize = 1;
+    pub const EDX: usize = 2;
+    pub const EBX: usize = 3;
+    pub const ESP: usize = 4;
+    pub const EBP: usize = 5;
+    pub const ESI: usize = 6;
+    pub const EDI: usize = 7;
+}
+
+/// Byte offset in [`Cpu`] of a register that is always zero: "no base", "no index".
+pub(crate) const ZERO_REG: u8 = 32;
+
+/// Why the handlers came back to the run loop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// EIP is set; go on there.
+    #[default]
+    Jump,
+    /// As `Jump`, and the target of the branch at `patch` may be linked to what is found.
+    Link,
+    /// `fault` was raised by the op at `exit_op`.
+    Fault,
+    /// `fault`, whose EIP is already set (traps and far transfers).
+    Trap,
+    /// The instruction count reached the limit, or somebody asked for a stop. EIP is set.
+    Limit,
+}
+
+/// The state of one guest thread's processor.
+///
+/// The fields up to `segment_bases` are within a byte's displacement of the handlers' first argument.
+#[repr(C)]
+pub struct Cpu {
+    /// EAX ECX EDX EBX ESP EBP ESI EDI, see [`reg`].
+    pub regs: [u32; 8],
+    zero: u32,
+    /// The next instruction, while the CPU is stopped.
+    pub eip: u32,
+    /// O S Z A P C, lazily.
+    pub flags: FlagState,
+    /// Instructions executed.
+    pub(crate) count: u64,
+    /// When `count` passes this, the handlers return; see [`Cpu::request_stop`].
+    pub(crate) limit: AtomicU64,
+    /// EFLAGS without the status flags: TF, DF, AC, ID, …
+    pub system_flags: u32,
+    /// Bases of ES CS SS DS FS GS, and a zero for "no segment".
+    pub segment_bases: [u32; 8],
+    pub(crate) exit: Exit,
+    pub(crate) shadow_top: u32,
+    pub(crate) fault: Fault,
+    /// The op that faulted.
+    pub(crate) exit_op: *const Op,
+    /// The branch that may be linked.
+    pub(crate) patch: *mut Ext,
+    /// The op at work while bulk copies run outside of handlers.
+    pub(crate) current_op: *const Op,
+    /// Host stack pointer to come back to.
+    pub(crate) host_stack: u64,
+    /// Selectors of ES CS SS DS FS GS.
+    pub selectors: [u16; 6],
+    /// Address of the last #PF.
+    pub cr2: u32,
+    /// One protection byte per guest page, see [`crate::memory`].
+    pub(crate) pages: *const u8,
+    /// Descriptor tables, as far as user mode can see them.
+    pub descriptors: Descriptors,
+    /// x87 state.
+    pub fpu: Fpu,
+    /// What CPUID answers.
+    pub cpuid: crate::isa::CpuModel,
+    pub(crate) shadow: Shadow,
+    pub(crate) jumps: JumpCache,
+}
+
+impl Cpu {
+    /// A CPU as Linux starts a program: flat segments, interrupts enabled, everything else zero.
+    pub fn new() -> Box<Cpu> {
+        Box::new(Cpu {
+            regs: [0; 8],
+            zero: 0,
+            eip: 0,
+            flags: FlagState::default(),
+            count: 0,
+            limit: AtomicU64::new(u64::MAX),
+            system_flags: eflags::IF | eflags::FIXED,
+            segment_bases: [0; 8],
+            exit: Exit::Jump,
+            shadow_top: 0,
+            fault: Fault::UD,
+            exit_op: std::ptr::null(),
+            patch: std::ptr::null_mut(),
+            current_op: std::ptr::null(),
+            host_stack: 0,
+            selectors: [
+                segment::USER_DATA,
+                segment::USER_CODE,
+                segment::USER_DATA,
+                segment::USER_DATA,
+                0,
+                0,
+            ],
+            cr2: 0,
+            pages: std::ptr::null(),
+            descriptors: Descriptors::default(),
+            fpu: Fpu::default(),
+            cpuid: crate::isa::CpuModel::default(),
+            shadow: Shadow::default(),
+            jumps: JumpCache::default(),
+        })
+    }
+
+    /// EFLAGS, whole.
+    pub fn eflags(&self) -> u32 {
+        self.flags.eflags() | self.system_flags | eflags::FIXED
+    }
+
+    /// Replaces all of EFLAGS; nothing is masked.
+    pub fn set_eflags(&mut self, image: u32) {
+        self.flags.set_eflags(image);
+        self.system_flags = image & !eflags::STATUS | eflags::FIXED;
+    }
+
+    /// Instructions executed since the CPU was made.
+    pub fn instructions(&self) -> u64 {
+        self.count
+    }
+
+    /// Makes the handlers return at the next block boundary. Safe to call from a signal handler or another
+    /// thread.
+    pub fn request_stop(&self) {
+        self.limit.store(0, Ordering::Relaxed);
+    }
+}
