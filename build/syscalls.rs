@@ -46,11 +46,11 @@ struct ArgType {
 }
 
 const fn word(name: &'static str) -> ArgType {
-    ArgType { name, wrap: "$", pass: "$ as usize", registers: 1 }
+    ArgType { name, wrap: "$", pass: "$.into()", registers: 1 }
 }
 
 const fn int(name: &'static str) -> ArgType {
-    ArgType { name, wrap: "$ as i32", pass: "$ as i32 as usize", registers: 1 }
+    ArgType { name, wrap: "$ as i32", pass: "($ as i32).into()", registers: 1 }
 }
 
 const fn wrapped(name: &'static str, wrap: &'static str) -> ArgType {
@@ -60,8 +60,8 @@ const fn wrapped(name: &'static str, wrap: &'static str) -> ArgType {
 /// Every argument type but pointers (`*T`) and buffers (`In(len)`, `Out(len)`, `IovIn(n)`, `IovOut(n)`).
 /// `ArgKind` in `src/kernel/table.rs` has a variant of each name.
 const TYPES: &[ArgType] = &[
-    ArgType { name: "Fd", wrap: "Fd::new($)", pass: "Fd::new($).0 as usize", registers: 1 },
-    ArgType { name: "DirFd", wrap: "Fd::new($)", pass: "Fd::new($).0 as usize", registers: 1 },
+    ArgType { name: "Fd", wrap: "Fd::new($)", pass: "Fd::new($).into()", registers: 1 },
+    ArgType { name: "DirFd", wrap: "Fd::new($)", pass: "Fd::new($).into()", registers: 1 },
     wrapped("Path", "Path($)"),
     wrapped("Str", "Str($)"),
     int("Int"),
@@ -101,9 +101,9 @@ const TYPES: &[ArgType] = &[
     word("SockType"),
     word("MsgFlags"),
     word("Uid"),
-    ArgType { name: "Uid16", wrap: "$ as u16", pass: "$ as u16 as usize", registers: 1 },
-    ArgType { name: "lohi64", wrap: "lohi($, $2)", pass: "lohi($, $2) as usize", registers: 2 },
-    ArgType { name: "hilo64", wrap: "lohi($2, $)", pass: "lohi($2, $) as usize", registers: 2 },
+    ArgType { name: "Uid16", wrap: "$ as u16", pass: "", registers: 1 },
+    ArgType { name: "lohi64", wrap: "lohi($, $2)", pass: "lohi($, $2).into()", registers: 2 },
+    ArgType { name: "hilo64", wrap: "lohi($2, $)", pass: "lohi($2, $).into()", registers: 2 },
 ];
 
 /// Values of `returns`, with the variant of `Returns` in `src/kernel/table.rs`.
@@ -211,7 +211,7 @@ fn emit(table: &Table, report: &mut Report) -> String {
         "// Generated from {TABLE} by build/syscalls.rs; not edited.\n\n\
          /// Carries out system call `nr` with the arguments in EBX, ECX, EDX, ESI, EDI, EBP.\n\
          pub fn dispatch(p: &mut Process, nr: u32, args: [u32; 6]) -> Result<u32, Errno> {{\n    \
-         match nr {{\n{arms}        _ => missing(nr),\n    }}\n}}\n\n\
+         match nr {{\n{arms}        _ => missing(p, nr),\n    }}\n}}\n\n\
          /// All rows, by number.\npub static SYSCALLS: &[SyscallInfo] = &[\n{infos}];\n"
     )
 }
@@ -276,21 +276,21 @@ fn emit_row(row: &Row, line: usize, report: &mut Report) -> Option<(String, Stri
 
 /// The arm of a row that the host carries out as it is.
 fn pass_through(row: &Row, line: usize, args: &[Arg], restart: &str, report: &mut Report) -> String {
-    let call = if restart == "No" { "call" } else { "blocking" };
+    let call = if restart == "No" { "pass" } else { "pass_blocking" };
     let mut arm = format!("        // {TABLE}:{line}\n        {} => {{\n", row.nr.get_ref());
-    let mut list = vec!["0"; 6];
-    for (index, arg) in args.iter().enumerate() {
+    let mut list = Vec::new();
+    for arg in args {
         if arg.pass.is_empty() {
             let span = row.args.as_ref().map_or(row.name.span(), |a| a.span());
             report.error(span, &format!("`{}` cannot be passed through to the host", arg.name));
         }
         arm += &arg.prepare;
-        list[index] = &arg.pass;
+        list.push(arg.pass.as_str());
     }
     let number = row.function.as_ref().unwrap_or(&row.name).get_ref();
     let _ = writeln!(
         arm,
-        "            host::{call}(libc::SYS_{number}, [{}]).map(|value| value as u32)\n        }}",
+        "            host::{call}(libc::SYS_{number}, [{}])\n        }}",
         list.join(", ")
     );
     arm
@@ -361,7 +361,7 @@ fn parse_args(text: &Spanned<String>, report: &mut Report) -> Vec<Arg> {
             if rust != "Iov" {
                 arg.prepare =
                     format!("            let b{index} = {}.host(&p.machine.memory)?;\n", arg.wrap);
-                arg.pass = format!("b{index}.0 as usize");
+                arg.pass = format!("b{index}.arg()");
             }
         } else if let Some(kind) = TYPES.iter().find(|t| t.name == *kind) {
             let second = format!("args[{}]", first[index] + 1);
@@ -379,7 +379,7 @@ fn parse_args(text: &Spanned<String>, report: &mut Report) -> Vec<Arg> {
     for (length, buffer) in lengths {
         if let Some(arg) = args.get_mut(length) {
             arg.wrap = String::new();
-            arg.pass = format!("b{buffer}.1");
+            arg.pass = format!("b{buffer}.len.into()");
         }
     }
     args

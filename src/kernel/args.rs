@@ -4,7 +4,7 @@
 //! sees a bare register. Memory is touched only when the function asks for it.
 
 use super::errno::Errno;
-use super::host;
+use super::host::{self, HostBuf};
 use crate::memory::{Access, Memory, Plain};
 use std::marker::PhantomData;
 use std::mem::size_of;
@@ -164,9 +164,8 @@ impl In {
 
     /// The host's view of the buffer, clipped to its accessible beginning as Linux's transfers are; `EFAULT`
     /// if not even the first byte is readable.
-    pub fn host(self, memory: &Memory) -> Result<(*const u8, usize), Errno> {
-        let (start, len) = clipped(memory, self.addr, self.len, Access::Read)?;
-        Ok((start.cast_const(), len))
+    pub fn host(self, memory: &Memory) -> Result<HostBuf, Errno> {
+        clipped(memory, self.addr, self.len, Access::Read)
     }
 
     /// Copies the whole buffer.
@@ -195,7 +194,7 @@ impl Out {
     }
 
     /// As [`In::host`], for writing.
-    pub fn host(self, memory: &Memory) -> Result<(*mut u8, usize), Errno> {
+    pub fn host(self, memory: &Memory) -> Result<HostBuf, Errno> {
         clipped(memory, self.addr, self.len, Access::Write)
     }
 
@@ -217,13 +216,13 @@ impl Out {
 }
 
 /// The accessible beginning of a range, at most [`MAX_RW_COUNT`] bytes.
-fn clipped(memory: &Memory, addr: u32, len: u32, access: Access) -> Result<(*mut u8, usize), Errno> {
+fn clipped(memory: &Memory, addr: u32, len: u32, access: Access) -> Result<HostBuf, Errno> {
     let len = len.min(MAX_RW_COUNT);
     match memory.host_range(addr, len, access) {
-        Ok(start) => Ok((start, len as usize)),
+        Ok(start) => Ok(HostBuf { start, len: len as usize }),
         Err(bad) if bad.addr > addr => {
             let len = bad.addr - addr;
-            Ok((memory.host_range(addr, len, access)?, len as usize))
+            Ok(HostBuf { start: memory.host_range(addr, len, access)?, len: len as usize })
         }
         Err(_) => Err(Errno::EFAULT),
     }
@@ -263,10 +262,10 @@ impl Iov {
                 continue;
             }
             match clipped(memory, addr, len, access) {
-                Ok((start, usable)) => {
-                    vec.push(libc::iovec { iov_base: start.cast(), iov_len: usable });
-                    left -= usable as u32;
-                    if usable < len as usize {
+                Ok(buf) => {
+                    vec.push(libc::iovec { iov_base: buf.start.cast(), iov_len: buf.len });
+                    left -= buf.len as u32;
+                    if buf.len < len as usize {
                         break;
                     }
                 }

@@ -3,7 +3,6 @@
 use super::args::{Fd, GuestPtr, In, Iov, Out, Path, Str, lohi};
 use super::errno::Errno;
 use super::*;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One row of `syscalls.toml`.
 #[derive(Debug)]
@@ -151,14 +150,9 @@ pub fn info(nr: u32) -> Option<&'static SyscallInfo> {
 }
 
 /// Answers a call that is not there; says so once for each number on stderr.
-fn missing(nr: u32) -> Result<u32, Errno> {
-    static SAID: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
+fn missing(p: &mut Process, nr: u32) -> Result<u32, Errno> {
     if let Some(row) = info(nr) {
-        let bit = 1 << (nr % 64);
-        let first = SAID.get(nr as usize / 64).is_some_and(|s| s.fetch_or(bit, Ordering::Relaxed) & bit == 0);
-        if first {
-            host::diagnose(&format!("system call {} ({nr}) is not implemented; -ENOSYS", row.name));
-        }
+        p.say_once(row.name, || format!("system call {} ({nr}) is not implemented; -ENOSYS", row.name));
     }
     Err(Errno::ENOSYS)
 }
