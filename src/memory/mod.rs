@@ -167,7 +167,8 @@ pub struct MapRequest {
     pub shared: bool,
     /// Contents.
     pub backing: Backing,
-    /// `MAP_GROWSDOWN`: a fault below extends it, see [`Memory::grow_stack`]. Private only.
+    /// `MAP_GROWSDOWN`: a fault below extends it, see [`Memory::grow_stack`]. Private memory
+    /// without a file only.
     pub grows_down: bool,
     /// `MAP_NORESERVE`, passed on to the host.
     pub noreserve: bool,
