@@ -2,7 +2,9 @@
 
 use crate::support::*;
 use std::os::fd::AsRawFd;
-use table86::memory::{Access, BadAddress, CodePage, END, MapError, MapRequest, Memory, Place, Prot};
+use table86::memory::{
+    Access, BadAddress, CodePage, END, MapError, MapRequest, Memory, Place, Prot, mmap_base,
+};
 
 fn anonymous(place: Place, len: u32) -> MapRequest {
     MapRequest::anonymous(place, len, rw())
@@ -23,6 +25,21 @@ fn mappings_stack_downwards_from_the_base_and_join() {
     memory.unmap(0x7fff_e000, PAGE).expect("mapped");
     assert_eq!(memory.map(&anonymous(Place::Anywhere, 2 * PAGE)), Ok(0x7fff_a000));
     assert_eq!(memory.map(&anonymous(Place::Anywhere, PAGE)), Ok(0x7fff_e000), "the gap is filled");
+}
+
+/// Values of a native program without randomisation, on Linux 6.18.
+#[test]
+fn the_base_of_mappings_leaves_room_for_the_stack() {
+    let cases = [
+        (8 << 20, 0xf7ff_e000),
+        (256 << 20, 0xefef_e000),
+        (1 << 30, 0xbfef_e000),
+        (3500 << 20, 0x2aaa_b000),
+        (u64::MAX, 0x2aaa_b000),
+    ];
+    for (limit, base) in cases {
+        assert_eq!(mmap_base(limit), base, "{limit:x}");
+    }
 }
 
 #[test]
@@ -52,10 +69,10 @@ fn lengths_and_addresses_that_make_no_sense_are_refused() {
         (Place::Fixed(0), PAGE, Ok(0)),
         (Place::Fixed(0), END, Ok(0)),
         (Place::Hint(0x10_0fff), PAGE, Ok(0x10_0000)),
-        (Place::Hint(1), PAGE, Ok(0xf7ef_d000)),
+        (Place::Hint(1), PAGE, Ok(0xf7ff_d000)),
         (Place::Hint(PAGE), PAGE, Ok(0x1_0000)),
-        (Place::Hint(END), PAGE, Ok(0xf7ef_d000)),
-        (Place::Hint(END - PAGE), 2 * PAGE, Ok(0xf7ef_c000)),
+        (Place::Hint(END), PAGE, Ok(0xf7ff_d000)),
+        (Place::Hint(END - PAGE), 2 * PAGE, Ok(0xf7ff_c000)),
     ];
     for (place, len, expected) in cases {
         let memory = memory();
