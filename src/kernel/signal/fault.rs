@@ -3,7 +3,7 @@
 
 use super::deliver::force;
 use super::{Info, Trap};
-use crate::cpu::{Fault, FaultKind, eflags, fault::page_fault, reg};
+use crate::cpu::{Fault, FaultKind, eflags, fault::page_fault};
 use crate::kernel::process::Process;
 use crate::memory::Prot;
 
@@ -56,7 +56,7 @@ pub fn raise(p: &mut Process, fault: Fault) {
             let fpu = &p.machine.cpu.fpu;
             Info::fault(libc::SIGFPE, float_code(fpu.status() & !fpu.control()), eip)
         }
-        FaultKind::Xm => Info::fault(libc::SIGFPE, float_code(simd_exceptions(p)), eip),
+        FaultKind::Xm => Info::fault(libc::SIGFPE, 0, eip),
         FaultKind::Ac => Info::fault(libc::SIGBUS, code::BUS_ADRALN, 0),
         FaultKind::Int => return interrupt(p, fault),
     };
@@ -85,7 +85,7 @@ fn page_fault_info(p: &mut Process, fault: Fault) -> Option<Info> {
     let addr = p.machine.cpu.cr2;
     let memory = &p.machine.memory;
     let region = memory.region_at(addr);
-    if region.is_none() && memory.grow_stack(addr, p.machine.cpu.regs[reg::ESP]) {
+    if region.is_none() && memory.grow_stack(addr) {
         return None;
     }
     p.signals.trap.cr2 = addr;
@@ -102,12 +102,6 @@ fn page_fault_info(p: &mut Process, fault: Fault) -> Option<Info> {
         Some(region) if region.prot.contains(needed) => Info::fault(libc::SIGBUS, code::BUS_ADRERR, addr),
         Some(_) => Info::fault(libc::SIGSEGV, code::SEGV_ACCERR, addr),
     })
-}
-
-/// Unmasked SSE exceptions.
-fn simd_exceptions(p: &Process) -> u16 {
-    let mxcsr = p.machine.cpu.mxcsr();
-    (mxcsr & !(mxcsr >> 7)) as u16 & 0x3f
 }
 
 /// `si_code` of floating-point exceptions, in the order in which Linux looks for them.
