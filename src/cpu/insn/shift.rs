@@ -149,7 +149,7 @@ pub fn shrd<W: Word>(a: W, b: W, count: u8, f: &mut Pending) -> W {
     let result = if count <= W::BITS {
         W::low(a.zext() >> count | b.zext() << (W::BITS - count))
     } else {
-        rotated_left(b, 2 * W::BITS - count)
+        rotated_left(b, 32 - count)
     };
     shifted(result, a.zext() >> (count - 1) & 1 != 0, top_bits_differ(result), f)
 }
