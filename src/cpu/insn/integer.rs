@@ -1,6 +1,6 @@
 //! Integer arithmetic, logic and moves: bodies of `opcodes/integer.toml`.
 
-use crate::cpu::{Exec, Fault, Pending, Word};
+use crate::cpu::{Exec, Fault, Pending, Word, reg};
 
 /// Adds. SDM Vol. 2A, "ADD".
 #[inline(always)]
@@ -245,16 +245,32 @@ pub fn cmpxchg<W: Word>(a: W, b: W, accumulator: W, f: &mut Pending) -> (W, W) {
     if accumulator == a { (b, accumulator) } else { (a, a) }
 }
 
-/// Compares and exchanges eight bytes: the new memory, EAX and EDX. SDM Vol. 2A, "CMPXCHG8B/CMPXCHG16B".
-#[inline(always)]
-pub fn cmpxchg8b(memory: u64, eax: u32, edx: u32, ebx: u32, ecx: u32, f: &mut Pending) -> (u64, u32, u32) {
-    let equal = memory == u64::from(edx) << 32 | u64::from(eax);
-    f.set_zero(equal);
-    if equal {
-        (u64::from(ecx) << 32 | u64::from(ebx), eax, edx)
+/// Compares and exchanges the eight bytes at `address`, which are written in either case. SDM Vol. 2A,
+/// "CMPXCHG8B/CMPXCHG16B".
+pub fn cmpxchg8b(x: Exec, address: u32) -> Result<(), Fault> {
+    let pair = |high: usize, low: usize| {
+        u64::from(x.reg::<u32>(high as u8)) << 32 | u64::from(x.reg::<u32>(low as u8))
+    };
+    let expected = pair(reg::EDX, reg::EAX);
+    let replacement = pair(reg::ECX, reg::EBX);
+    let exchanged = |old: u64| if old == expected { replacement } else { old };
+    let old = if x.locked() {
+        x.update_locked(address, |old: u64| Ok((exchanged(old), old)))?
     } else {
-        (memory, memory as u32, (memory >> 32) as u32)
+        // One read-modify-write: where it faults, it is reported as a write.
+        x.probe_write(address, 8)?;
+        let old = x.load(address)?;
+        x.store(address, exchanged(old))?;
+        old
+    };
+    if old != expected {
+        x.set_reg(reg::EAX as u8, old as u32);
+        x.set_reg(reg::EDX as u8, (old >> 32) as u32);
     }
+    let mut f = x.flags();
+    f.set_zero(old == expected);
+    x.set_flags(f);
+    Ok(())
 }
 
 /// Gives the effective address, truncated or zero-extended. SDM Vol. 2A, "LEA".

@@ -312,32 +312,6 @@ conditions!(
     14 "le", 15 "g"
 );
 
-#[test]
-fn cmpxchg8b() {
-    let mut random = Random(8);
-    for case in cases() {
-        let ebx = random.next() as u32;
-        let old = u64::from(case.d) << 32 | u64::from(case.a);
-        let memory = if ebx & 3 == 0 { random.next() } else { old };
-        let mut f = Pending::new(FlagState::from_eflags(case.flags));
-        let (new, a, d) = integer::cmpxchg8b(memory, case.a, case.d, ebx, case.c, &mut f);
-
-        let (mut native_a, mut native_d) = (u64::from(case.a), u64::from(case.d));
-        let mut flags = u64::from(case.flags | eflags::FIXED);
-        let mut native_new = memory;
-        // SAFETY: writes the eight bytes of `native_new`; RBX is put back; XCHG changes no flags.
-        unsafe {
-            asm!(
-                "push {f}", "popfq", "xchg rbx, {b}", "cmpxchg8b [{m}]", "xchg rbx, {b}", "pushfq", "pop {f}",
-                f = inout(reg) flags, b = inout(reg) u64::from(ebx) => _, m = in(reg) &raw mut native_new,
-                inout("rax") native_a, inout("rdx") native_d, in("rcx") u64::from(case.c),
-            );
-        }
-        let theirs = (native_new, native_a as u32, native_d as u32, flags as u32 & eflags::STATUS);
-        assert_eq!((new, a, d, f.eflags()), theirs, "cmpxchg8b of {memory:x} in {case:x?}");
-    }
-}
-
 const OA: u32 = OF | AF;
 const OAC: u32 = OF | AF | eflags::CF;
 
