@@ -33,7 +33,7 @@ pub fn cld(x: Exec) -> Result<(), Fault> {
 
 /// Sets DF. SDM Vol. 2B, "STD".
 #[inline(always)]
-pub fn std(x: Exec) -> Result<(), Fault> {
+pub fn set_direction(x: Exec) -> Result<(), Fault> {
     x.cpu().system_flags |= eflags::DF;
     Ok(())
 }

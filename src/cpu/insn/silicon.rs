@@ -1,6 +1,8 @@
 //! Bodies compared with the host's processor, by inline assembly: results and all six flags, the undefined ones as
 //! an AMD Zen has them. What 64-bit mode lacks, the decimal adjustments, is compared with digests recorded there.
 
+#![allow(unsafe_code)]
+
 use super::{bcd, bit, flag, integer, shift};
 use crate::cpu::{Fault, FlagState, Pending, Word, eflags};
 use std::arch::asm;
