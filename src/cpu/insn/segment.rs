@@ -136,7 +136,7 @@ const WITH_RIGHTS: u16 = WITH_LIMIT | 1 << 12;
 pub fn lar<W: Word>(x: Exec, destination: W, selector: u16) -> Result<W, Fault> {
     let descriptor = visible(x, selector, WITH_RIGHTS);
     set_zero(x, descriptor.is_some());
-    Ok(descriptor.map_or(destination, |descriptor| W::low(descriptor >> 32 & 0x00ff_ff00 & !0xf_0000)))
+    Ok(descriptor.map_or(destination, |descriptor| W::low(descriptor >> 32 & 0x00ff_ff00)))
 }
 
 /// Loads a segment limit in bytes; the destination stays and ZF is cleared where there is nothing to see.
