@@ -44,6 +44,7 @@ pub(crate) mod attribute {
     pub(crate) const SEG_SHIFT: u32 = 2;
     pub(crate) const SEG_MASK: u8 = 7;
     pub(crate) const ADDR16: u8 = 1 << 5;
+    pub(crate) const LOCKED: u8 = 1 << 6;
 }
 
 impl Exec {
@@ -184,6 +185,12 @@ impl Exec {
     #[inline(always)]
     pub fn addr16(self) -> bool {
         self.op().d & attribute::ADDR16 != 0
+    }
+
+    /// Tells whether the LOCK prefix is there.
+    #[inline(always)]
+    pub fn locked(self) -> bool {
+        self.op().d & attribute::LOCKED != 0
     }
 
     /// Prefixes of a string instruction.
