@@ -8,6 +8,7 @@ pub mod notation;
 pub mod report;
 pub mod rules;
 pub mod schema;
+pub mod syscalls;
 pub mod walk;
 
 use report::{Report, Source};
@@ -26,6 +27,8 @@ pub struct Input {
     pub hot: String,
     /// Bodies by room: Rust source.
     pub bodies: BTreeMap<String, String>,
+    /// The table of system calls.
+    pub syscalls: String,
 }
 
 /// The generator's output.
@@ -34,6 +37,7 @@ pub struct Output {
     pub decode: String,
     pub handlers: String,
     pub map: String,
+    pub syscalls: String,
 }
 
 /// Files in `opcodes/` that are not tables of instructions.
@@ -45,6 +49,7 @@ impl Input {
         let mut input = Input {
             rules: std::fs::read_to_string(root.join("opcodes/rules.toml"))?,
             hot: std::fs::read_to_string(root.join("opcodes/hot.txt"))?,
+            syscalls: std::fs::read_to_string(root.join(syscalls::TABLE))?,
             ..Input::default()
         };
         for (directory, extension, files) in
@@ -77,6 +82,7 @@ pub fn generate(input: &Input) -> Result<Output, Report> {
     let families = emit::families::group(&forms, &rules);
     bodies::check(&forms, &families, &input.bodies, &mut report);
     let hot = emit::hot::read(source("opcodes/hot.txt".into(), &input.hot), &families, &mut report);
+    let syscalls = syscalls::generate(&input.syscalls, &mut report);
     if !report.problems.is_empty() {
         return Err(report);
     }
@@ -85,5 +91,6 @@ pub fn generate(input: &Input) -> Result<Output, Report> {
         decode: emit::decode::emit(&forms, &rules, &opcode_map),
         handlers: emit::handlers::emit(&families, &hot),
         map: emit::map::emit(&forms),
+        syscalls,
     })
 }

@@ -1,19 +1,21 @@
-//! Turns `src/kernel/syscalls.toml` into `OUT_DIR/syscalls.rs`: the typed dispatch of system calls and the
-//! table that strace and the audit read.
+//! Turns `src/kernel/syscalls.toml` into `syscalls.rs`: the typed dispatch of system calls and the table that strace
+//! and the audit read.
 
+use super::report::{Place, Report, Source};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::path::Path;
+use std::rc::Rc;
 use toml::Spanned;
 
 /// The table, from the package's root.
-const TABLE: &str = "src/kernel/syscalls.toml";
+pub const TABLE: &str = "src/kernel/syscalls.toml";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
+    #[serde(default)]
     syscall: Vec<Spanned<Row>>,
 }
 
@@ -136,59 +138,44 @@ struct Arg {
     prepare: String,
 }
 
-/// Reports errors with their places; all of them, not only the first.
-struct Report<'a> {
-    text: &'a str,
-    errors: usize,
+/// Notes mistakes in the table.
+struct Notes<'a> {
+    source: Rc<Source>,
+    report: &'a mut Report,
 }
 
-impl Report<'_> {
+impl Notes<'_> {
+    fn place(&self, span: Range<usize>) -> Place {
+        Place { source: Rc::clone(&self.source), span }
+    }
+
     fn error(&mut self, span: Range<usize>, message: &str) {
-        self.errors += 1;
-        let before = &self.text[..span.start.min(self.text.len())];
-        let line = before.matches('\n').count() + 1;
-        let start = before.rfind('\n').map_or(0, |i| i + 1);
-        let column = before[start..].chars().count() + 1;
-        let source = self.text[start..].lines().next().unwrap_or("");
-        let width = self.text.get(span).map_or(1, |s| s.lines().next().unwrap_or("").chars().count().max(1));
-        println!("cargo::error={TABLE}:{line}:{column}: {message}");
-        println!("cargo::error=    {source}");
-        println!("cargo::error=    {}{}", " ".repeat(column - 1), "^".repeat(width));
+        let place = self.place(span);
+        self.report.error(&place, message);
+    }
+
+    fn count(&self) -> usize {
+        self.report.problems.len()
     }
 }
 
-/// Reads the table and writes `syscalls.rs` into `out_dir`. Errors in the table are reported to Cargo with
-/// file, line and span.
-pub fn generate(out_dir: &Path) {
-    println!("cargo::rerun-if-changed={TABLE}");
-    println!("cargo::rerun-if-changed=build/syscalls.rs");
-    let text = match std::fs::read_to_string(TABLE) {
-        Ok(text) => text,
+/// Checks the table `text` and makes `syscalls.rs` of it; mistakes go to `report`.
+pub fn generate(text: &str, report: &mut Report) -> String {
+    let source = Rc::new(Source { name: TABLE.to_owned(), text: text.to_owned() });
+    let mut notes = Notes { source, report };
+    match toml::from_str::<Table>(text) {
+        Ok(table) => emit(&table, &mut notes),
         Err(error) => {
-            println!("cargo::error={TABLE}: {error}");
-            return;
+            notes.error(error.span().unwrap_or(0..0), error.message());
+            String::new()
         }
-    };
-    let mut report = Report { text: &text, errors: 0 };
-    let table: Table = match toml::from_str(&text) {
-        Ok(table) => table,
-        Err(error) => {
-            report.error(error.span().unwrap_or(0..0), error.message());
-            return;
-        }
-    };
-    let generated = emit(&table, &mut report);
-    if report.errors == 0
-        && let Err(error) = std::fs::write(out_dir.join("syscalls.rs"), generated)
-    {
-        println!("cargo::error={}: {error}", out_dir.display());
     }
 }
 
-fn emit(table: &Table, report: &mut Report) -> String {
+fn emit(table: &Table, report: &mut Notes<'_>) -> String {
     let mut arms = String::new();
     let mut infos = String::new();
-    let mut names: HashMap<&str, u32> = HashMap::new();
+    let mut names: HashMap<&str, Range<usize>> = HashMap::new();
     let mut last: Option<u32> = None;
     for spanned in &table.syscall {
         let row = spanned.get_ref();
@@ -198,10 +185,11 @@ fn emit(table: &Table, report: &mut Report) -> String {
             report.error(row.nr.span(), "rows are in ascending order, each number once");
         }
         last = Some(nr);
-        if let Some(other) = names.insert(name, nr) {
-            report.error(row.name.span(), &format!("number {other} has this name already"));
+        if let Some(other) = names.insert(name, row.name.span()) {
+            let (place, other) = (report.place(row.name.span()), report.place(other));
+            report.report.clash(&place, "two calls have this name", "the other one", &other);
         }
-        let line = report.text[..row.nr.span().start].matches('\n').count() + 1;
+        let line = report.place(row.nr.span()).line();
         if let Some((arm, info)) = emit_row(row, line, report) {
             arms += &arm;
             infos += &info;
@@ -217,8 +205,8 @@ fn emit(table: &Table, report: &mut Report) -> String {
 }
 
 /// The match arm and the information of one row; `None` after an error.
-fn emit_row(row: &Row, line: usize, report: &mut Report) -> Option<(String, String)> {
-    let errors = report.errors;
+fn emit_row(row: &Row, line: usize, report: &mut Notes<'_>) -> Option<(String, String)> {
+    let errors = report.count();
     let status = pick(STATUS, &row.status, report);
     let missing = row.status.get_ref() == "missing";
     let name = row.name.get_ref();
@@ -271,11 +259,11 @@ fn emit_row(row: &Row, line: usize, report: &mut Report) -> Option<(String, Stri
         row.nr.get_ref(),
         list.join(", "),
     );
-    (report.errors == errors).then_some((arm, info))
+    (report.count() == errors).then_some((arm, info))
 }
 
 /// The arm of a row that the host carries out as it is.
-fn pass_through(row: &Row, line: usize, args: &[Arg], restart: &str, report: &mut Report) -> String {
+fn pass_through(row: &Row, line: usize, args: &[Arg], restart: &str, report: &mut Notes<'_>) -> String {
     let call = if restart == "No" { "pass" } else { "pass_blocking" };
     let mut arm = format!("        // {TABLE}:{line}\n        {} => {{\n", row.nr.get_ref());
     let mut list = Vec::new();
@@ -297,7 +285,7 @@ fn pass_through(row: &Row, line: usize, args: &[Arg], restart: &str, report: &mu
 }
 
 /// The variant that belongs to a word.
-fn pick(words: &[(&str, &'static str)], word: &Spanned<String>, report: &mut Report) -> &'static str {
+fn pick(words: &[(&str, &'static str)], word: &Spanned<String>, report: &mut Notes<'_>) -> &'static str {
     match words.iter().find(|(name, _)| name == word.get_ref()) {
         Some((_, variant)) => variant,
         None => {
@@ -309,7 +297,7 @@ fn pick(words: &[(&str, &'static str)], word: &Spanned<String>, report: &mut Rep
 }
 
 /// Splits `name:Type name:Type …` and gives each argument its registers.
-fn parse_args(text: &Spanned<String>, report: &mut Report) -> Vec<Arg> {
+fn parse_args(text: &Spanned<String>, report: &mut Notes<'_>) -> Vec<Arg> {
     // The span of a string includes its quotes.
     let origin = text.span().start + 1;
     let mut fields: Vec<(&str, &str, Range<usize>)> = Vec::new();

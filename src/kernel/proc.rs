@@ -8,15 +8,12 @@ use super::host::{self, Arg};
 use super::paths;
 use crate::memory::{Memory, Prot};
 use std::ffi::CString;
-use std::fmt::Write as _;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// Type of the proc file system in `statfs` (`PROC_SUPER_MAGIC`).
 const PROC_MAGIC: i64 = 0x9fa0;
-/// Column of the path in `/proc/PID/maps`.
-const MAPS_PATH_COLUMN: usize = 73;
 /// Entries with a view of their own.
 const VIEWS: [&[u8]; 7] = [b"exe", b"maps", b"auxv", b"cmdline", b"environ", b"stat", b"cwd"];
 /// Longest argument or environment area that is believed, in bytes; Linux has less.
@@ -158,33 +155,7 @@ fn area(p: &Process, start: u32, end: u32) -> Vec<u8> {
 
 /// `/proc/self/maps` (proc_pid_maps(5)).
 fn maps(p: &Process) -> String {
-    let mut text = String::new();
-    for region in p.machine.memory.regions() {
-        let start = text.len();
-        let letter = |prot, letter| if region.prot.contains(prot) { letter } else { '-' };
-        let _ = write!(
-            text,
-            "{:08x}-{:08x} {}{}{}{} {:08x} {:02x}:{:02x} {}",
-            region.start,
-            region.end,
-            letter(Prot::READ, 'r'),
-            letter(Prot::WRITE, 'w'),
-            letter(Prot::EXEC, 'x'),
-            if region.shared { 's' } else { 'p' },
-            region.offset,
-            libc::major(region.dev),
-            libc::minor(region.dev),
-            region.ino,
-        );
-        if let Some(path) = region.path() {
-            let column = text.len() - start;
-            let gap = MAPS_PATH_COLUMN.saturating_sub(column).max(1);
-            let path = paths::to_guest(p, path.to_owned());
-            let _ = write!(text, "{:gap$}{}", "", path.display().to_string().replace('\n', "\\012"));
-        }
-        text.push('\n');
-    }
-    text
+    p.machine.memory.regions().iter().map(|region| format!("{region}\n")).collect()
 }
 
 /// `/proc/self/stat` (proc_pid_stat(5)) with the addresses of the guest.

@@ -7,7 +7,9 @@ use super::blocking;
 use super::errno::Errno;
 use super::exec::Launch;
 use super::files::Files;
+use super::limits::Limits;
 use super::mm::AddressSpace;
+use super::proc::Arguments;
 use super::signal::{self, Call, Signals, fault};
 use super::table::{self, Restart};
 use super::task::Task;
@@ -96,6 +98,10 @@ pub struct Process {
     pub image: Image,
     /// Files, paths, directories.
     pub files: Files,
+    /// Resource limits that the host is not told.
+    pub limits: Limits,
+    /// Where arguments and environment lie.
+    pub arguments: Arguments,
     /// The break and the map's flags.
     pub space: AddressSpace,
     /// Actions, masks, the alternate stack.
@@ -125,6 +131,8 @@ impl Process {
             signals: Signals::inherit(),
             task: Task::default(),
             files: Files::default(),
+            limits: Limits::default(),
+            arguments: Arguments::locate(&machine.memory, image.start_stack),
             machine,
             options,
             image,
