@@ -360,7 +360,7 @@ fn parse_args(text: &Spanned<String>, report: &mut Report) -> Vec<Arg> {
             arg.wrap = format!("{rust}::new({register}, args[{}])", first[at]);
             if rust != "Iov" {
                 arg.prepare =
-                    format!("            let b{index} = {}.host(&p.machine.memory)?;\n", arg.wrap);
+                    format!("            let b{index} = {}.host(&p.machine.memory);\n", arg.wrap);
                 arg.pass = format!("b{index}.arg()");
             }
         } else if let Some(kind) = TYPES.iter().find(|t| t.name == *kind) {

@@ -1,8 +1,9 @@
 //! What stops an instruction: exceptions (SDM Vol. 3A, ch. 6) and the software interrupts.
 
-/// An exception or trap. Eight bytes, so that `Result<u32, Fault>` stays in registers; the address of a #PF is
+/// An exception or trap. Four bytes, so that `Result<u32, Fault>` stays in registers; the address of a #PF is
 /// in [`Cpu::cr2`](super::Cpu).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Fault {
     /// Which one.
     pub kind: FaultKind,

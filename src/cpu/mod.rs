@@ -16,7 +16,7 @@ pub use word::Word;
 use crate::engine::links::{JumpCache, Shadow};
 use crate::engine::op::{Ext, Op};
 use crate::fpu::Fpu;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Indices into [`Cpu::regs`], as ModRM numbers them.
 pub mod reg {
@@ -45,8 +45,10 @@ pub(crate) enum Exit {
     Link,
     /// `fault` was raised by the op at `exit_op`.
     Fault,
-    /// `fault`, whose EIP is already set (traps and far transfers).
-    Trap,
+    /// As `Fault`, but a SIGBUS: beyond the end of a mapped file.
+    Bus,
+    /// The code of the block at EIP has changed since it was translated.
+    Modified,
     /// The instruction count reached the limit, or somebody asked for a stop. EIP is set.
     Limit,
 }
@@ -67,6 +69,8 @@ pub struct Cpu {
     pub(crate) count: u64,
     /// When `count` passes this, the handlers return; see [`Cpu::request_stop`].
     pub(crate) limit: AtomicU64,
+    /// Somebody wants the handlers to return.
+    pub(crate) stop_requested: AtomicBool,
     /// EFLAGS without the status flags: TF, DF, AC, ID, …
     pub system_flags: u32,
     /// Bases of ES CS SS DS FS GS, and a zero for "no segment".
@@ -108,6 +112,7 @@ impl Cpu {
             flags: FlagState::default(),
             count: 0,
             limit: AtomicU64::new(u64::MAX),
+            stop_requested: AtomicBool::new(false),
             system_flags: eflags::IF | eflags::FIXED,
             segment_bases: [0; 8],
             exit: Exit::Jump,
@@ -154,6 +159,7 @@ impl Cpu {
     /// Makes the handlers return at the next block boundary. Safe to call from a signal handler or another
     /// thread.
     pub fn request_stop(&self) {
-        self.limit.store(0, Ordering::Relaxed);
+        self.stop_requested.store(true, Ordering::SeqCst);
+        self.limit.store(0, Ordering::SeqCst);
     }
 }

@@ -21,6 +21,11 @@ pub const USER_CODE: u16 = 0x23;
 /// Linux's selector of user data.
 pub const USER_DATA: u16 = 0x2b;
 
+/// Vectors that INT n may use in user mode under Linux: breakpoint, overflow, system call.
+pub const OPEN_GATES: [u8; 3] = [3, 4, 0x80];
+/// In an error code: the index is one of the IDT (SDM Vol. 3A, 6.13).
+pub const IDT_DESCRIPTOR: u16 = 2;
+
 /// GDT entries that Linux has; more are never visible.
 pub const GDT_ENTRIES: usize = 16;
 
@@ -44,6 +49,8 @@ impl Default for Descriptors {
         gdt[4] = 0x00cf_fb00_0000_ffff;
         gdt[5] = 0x00cf_f300_0000_ffff;
         gdt[6] = 0x00af_fb00_0000_ffff;
+        // The CPU number's: expand-down, so that no offset is valid; its limit is node << 12 | CPU.
+        gdt[15] = 0x0040_f500_0000_0000;
         Descriptors { gdt, ldt: Vec::new() }
     }
 }
@@ -97,5 +104,41 @@ impl Descriptors {
             return Err(Fault::gp(code));
         }
         if present { Ok(Self::base(descriptor)) } else { Err(Fault::np(code)) }
+    }
+
+    /// Checks what a far JMP or CALL checks in user mode (SDM Vol. 2A, "JMP") and gives the selector that CS
+    /// gets, with RPL 3; #GP or #NP as the processor would.
+    ///
+    /// Only flat 32-bit code can be entered: a 64-bit, 16-bit or based segment raises #GP too.
+    pub fn load_code(&self, selector: u16) -> Result<u16, Fault> {
+        let code = selector & !3;
+        if code == 0 {
+            return Err(Fault::gp(0));
+        }
+        let Some(descriptor) = self.get(selector) else { return Err(Fault::gp(code)) };
+        let kind = descriptor >> 40 & 0x1f;
+        let dpl = descriptor >> 45 & 3;
+        let is_code = kind & 0x18 == 0x18;
+        let conforming = kind & 4 != 0;
+        if !is_code || (!conforming && dpl != 3) {
+            return Err(Fault::gp(code));
+        }
+        if descriptor >> 47 & 1 == 0 {
+            return Err(Fault::np(code));
+        }
+        let long = descriptor >> 53 & 1 != 0;
+        let wide = descriptor >> 54 & 1 != 0;
+        if long || !wide || Self::base(descriptor) != 0 {
+            return Err(Fault::gp(code));
+        }
+        Ok(selector | 3)
+    }
+
+    /// As [`Descriptors::load_code`], for RETF and IRET: the selector's RPL must be 3 as well.
+    pub fn return_code(&self, selector: u16) -> Result<u16, Fault> {
+        if selector & !3 != 0 && selector & 3 != 3 {
+            return Err(Fault::gp(selector & !3));
+        }
+        self.load_code(selector)
     }
 }

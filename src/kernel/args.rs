@@ -3,6 +3,7 @@
 //! `build/syscalls.rs` wraps registers in these types as a row of `syscalls.toml` says, so a function never
 //! sees a bare register. Memory is touched only when the function asks for it.
 
+use super::abi::Iovec;
 use super::errno::Errno;
 use super::host::{self, HostBuf};
 use crate::memory::{Access, Memory, Plain};
@@ -162,10 +163,10 @@ impl In {
         In { addr, len }
     }
 
-    /// The host's view of the buffer, clipped to its accessible beginning as Linux's transfers are; `EFAULT`
-    /// if not even the first byte is readable.
-    pub fn host(self, memory: &Memory) -> Result<HostBuf, Errno> {
-        clipped(memory, self.addr, self.len, Access::Read)
+    /// The host's view of the buffer. What is not readable for the guest is not readable for the host, so the
+    /// host's own `EFAULT` and partial transfers are right.
+    pub fn host(self, memory: &Memory) -> HostBuf {
+        host_buf(memory, self.addr, self.len, Access::Read)
     }
 
     /// Copies the whole buffer.
@@ -194,8 +195,17 @@ impl Out {
     }
 
     /// As [`In::host`], for writing.
-    pub fn host(self, memory: &Memory) -> Result<HostBuf, Errno> {
-        clipped(memory, self.addr, self.len, Access::Write)
+    pub fn host(self, memory: &Memory) -> HostBuf {
+        host_buf(memory, self.addr, self.len, Access::Write)
+    }
+
+    /// The length of the buffer's beginning that is writable; `EFAULT` if it has a length and nothing of it is.
+    pub fn writable(self, memory: &Memory) -> Result<u32, Errno> {
+        match memory.host_range(self.addr, self.len, Access::Write) {
+            Ok(_) => Ok(self.len),
+            Err(bad) if bad.addr > self.addr => Ok(bad.addr - self.addr),
+            Err(_) => Err(Errno::EFAULT),
+        }
     }
 
     /// Writes `bytes` to the beginning of the buffer; `ERANGE` when they do not fit.
@@ -215,17 +225,19 @@ impl Out {
     }
 }
 
-/// The accessible beginning of a range, at most [`MAX_RW_COUNT`] bytes.
-fn clipped(memory: &Memory, addr: u32, len: u32, access: Access) -> Result<HostBuf, Errno> {
-    let len = len.min(MAX_RW_COUNT);
-    match memory.host_range(addr, len, access) {
-        Ok(start) => Ok(HostBuf { start, len: len as usize }),
-        Err(bad) if bad.addr > addr => {
-            let len = bad.addr - addr;
-            Ok(HostBuf { start: memory.host_range(addr, len, access)?, len: len as usize })
-        }
-        Err(_) => Err(Errno::EFAULT),
+/// A range as the host sees it, cut at the end of the address space and at [`MAX_RW_COUNT`] bytes.
+fn host_buf(memory: &Memory, addr: u32, len: u32, access: Access) -> HostBuf {
+    let to_end = (1u64 << 32) - u64::from(addr);
+    let len = u64::from(len.min(MAX_RW_COUNT)).min(to_end) as u32;
+    // Pages that were translated are protected from the host too; the check undoes that. It stops at the first bad
+    // page, and so will the host.
+    if access == Access::Write
+        && let Err(bad) = memory.host_range(addr, len, access)
+        && bad.addr > addr
+    {
+        memory.code_written(addr, bad.addr - addr);
     }
+    HostBuf { start: memory.base().wrapping_add(addr as usize), len: len as usize }
 }
 
 /// An array of `struct iovec` as i386 lays it out.
@@ -243,37 +255,24 @@ impl Iov {
         Iov { addr, count }
     }
 
-    /// The host's array for the same buffers. As Linux: `EINVAL` for more than 1,024 elements or a length that
-    /// is negative as a 32-bit number; the sum is clipped to [`MAX_RW_COUNT`]; a bad buffer ends the array, and
-    /// is `EFAULT` if nothing is before it.
+    /// The host's array for the same buffers: `EINVAL` for more than 1,024 elements or a length that is negative
+    /// as a 32-bit number; `EFAULT` if the array is not readable. What the buffers are worth is for the host to
+    /// say.
     pub fn host(self, memory: &Memory, access: Access) -> Result<Vec<libc::iovec>, Errno> {
         if self.count > UIO_MAXIOV {
             return Err(Errno::EINVAL);
         }
-        let elements = GuestPtr::<[u32; 2]>::new(self.addr).read_array(memory, self.count)?;
-        if elements.iter().any(|&[_, len]| len > i32::MAX as u32) {
+        let elements = GuestPtr::<Iovec>::new(self.addr).read_array(memory, self.count)?;
+        if elements.iter().any(|element| element.len > i32::MAX as u32) {
             return Err(Errno::EINVAL);
         }
-        let mut left = MAX_RW_COUNT;
-        let mut vec: Vec<libc::iovec> = Vec::with_capacity(elements.len());
-        for [addr, len] in elements {
-            let len = len.min(left);
-            if len == 0 {
-                continue;
-            }
-            match clipped(memory, addr, len, access) {
-                Ok(buf) => {
-                    vec.push(libc::iovec { iov_base: buf.start.cast(), iov_len: buf.len });
-                    left -= buf.len as u32;
-                    if buf.len < len as usize {
-                        break;
-                    }
-                }
-                Err(error) if vec.is_empty() => return Err(error),
-                Err(_) => break,
-            }
-        }
-        Ok(vec)
+        Ok(elements
+            .into_iter()
+            .map(|Iovec { base, len }| {
+                let buf = host_buf(memory, base, len, access);
+                libc::iovec { iov_base: buf.start.cast(), iov_len: buf.len }
+            })
+            .collect())
     }
 }
 

@@ -148,6 +148,20 @@ pub(super) fn zeroed<T: Zero>() -> T {
     unsafe { std::mem::zeroed() }
 }
 
+/// The time of a host clock, without entering the kernel where the host's vDSO can tell it.
+pub(super) fn clock(id: i32) -> Result<libc::timespec, Errno> {
+    let mut now: libc::timespec = zeroed();
+    // SAFETY: `now` is a timespec to be written.
+    if unsafe { libc::clock_gettime(id, &raw mut now) } == 0 { Ok(now) } else { Err(Errno::last()) }
+}
+
+/// A file system's number.
+pub(super) fn fsid_words(fsid: &libc::fsid_t) -> [u32; 2] {
+    const { assert!(size_of::<libc::fsid_t>() == 8) };
+    // SAFETY: the type is two integers that the C library keeps private.
+    unsafe { std::mem::transmute_copy(fsid) }
+}
+
 /// Opens a host file for the emulator's own use, close-on-exec.
 pub(super) fn open(path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
     let fd = call(

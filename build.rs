@@ -1,0 +1,48 @@
+//! Turns the tables into code; see `build/`.
+
+#[path = "build/mod.rs"]
+mod build;
+
+use std::path::Path;
+
+fn main() {
+    let root = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let out = std::env::var_os("OUT_DIR").expect("cargo sets it");
+    let (root, out) = (Path::new(&root), Path::new(&out));
+    for path in ["build.rs", "build", "opcodes", "src/cpu/insn"] {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    for cfg in ["tail_calls", "trap_memory"] {
+        println!("cargo::rustc-check-cfg=cfg({cfg})");
+    }
+    // Sibling calls are only certain in optimised code; otherwise handlers return to a loop.
+    if std::env::var("PROFILE").as_deref() == Ok("release") {
+        println!("cargo::rustc-cfg=tail_calls");
+    }
+    let target = |name: &str| std::env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();
+    if target("ARCH") == "x86_64" && target("OS") == "linux" && std::env::var_os("CARGO_FEATURE_PORTABLE").is_none() {
+        println!("cargo::rustc-cfg=trap_memory");
+    }
+    let input = match build::Input::read(root) {
+        Ok(input) => input,
+        Err(error) => return println!("cargo::error=the tables cannot be read: {error}"),
+    };
+    match build::generate(&input) {
+        Ok(output) => {
+            let files = [
+                ("forms.rs", &output.forms),
+                ("decode.rs", &output.decode),
+                ("handlers.rs", &output.handlers),
+                ("MAP.txt", &output.map),
+            ];
+            for (name, text) in files {
+                std::fs::write(out.join(name), text).expect("OUT_DIR can be written");
+            }
+        }
+        Err(report) => {
+            for line in report.render().lines() {
+                println!("cargo::error={line}");
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Handler families: forms whose body, operand kinds and widths agree share one generic handler, and their
+//! instantiations are told apart by keys that the translator can compute.
+
+use crate::build::notation::{Access, Code, Operand, Size};
+use crate::build::rules::Rules;
+use crate::build::schema::{Flow, Form, Lock, Takes};
+use std::collections::BTreeMap;
+
+/// What an operand is to a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A register or memory of so many bits.
+    Place { bits: u32, reads: bool, writes: bool },
+    /// An immediate of so many bits.
+    Imm { bits: u32 },
+    /// An effective or linear address.
+    Address,
+    /// A far pointer: two arguments.
+    Far,
+    /// The constant 1.
+    One,
+    /// The number of a segment, control, debug or x87 register.
+    Number,
+    /// The selector in a segment register.
+    Selector,
+}
+
+/// How one operand of an instantiation is found; the low byte of a key's part. `table86::engine::keys` has the
+/// same numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Spec {
+    None,
+    /// A register, in the op's field a or b.
+    Register,
+    Immediate,
+    /// Any address.
+    Memory,
+    /// Flat, 32-bit: base, index, displacement.
+    Sib,
+    /// Flat, displacement only.
+    Absolute,
+    /// Flat, base register and displacement.
+    Base,
+    /// The register at this byte offset.
+    Fixed(u8),
+    /// Base register at this byte offset, and displacement.
+    FixedBase(u8),
+}
+
+impl Spec {
+    pub fn byte(self) -> u8 {
+        match self {
+            Spec::None => 0,
+            Spec::Register => 1,
+            Spec::Immediate => 2,
+            Spec::Memory => 3,
+            Spec::Sib => 4,
+            Spec::Absolute => 5,
+            Spec::Base => 6,
+            Spec::Fixed(offset) => 0x20 + offset,
+            Spec::FixedBase(offset) => 0x40 + offset,
+        }
+    }
+    pub fn is_memory(self) -> bool {
+        matches!(self, Spec::Memory | Spec::Sib | Spec::Absolute | Spec::Base | Spec::FixedBase(_))
+    }
+}
+
+/// What makes one handler of a family different from the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instance {
+    pub family: u16,
+    pub specs: [Spec; 3],
+    /// The flags it writes are needed.
+    pub live: bool,
+    pub locked: bool,
+    pub condition: u8,
+}
+
+impl Instance {
+    pub fn key(&self) -> u64 {
+        let specs = self.specs.iter().enumerate().map(|(at, spec)| u64::from(spec.byte()) << (16 + 8 * at));
+        u64::from(self.family)
+            | specs.sum::<u64>()
+            | u64::from(self.live) << 40
+            | u64::from(self.locked) << 41
+            | u64::from(self.condition) << 44
+    }
+}
+
+/// A family.
+#[derive(Clone, Debug)]
+pub struct Family {
+    pub name: String,
+    pub room: String,
+    pub body: String,
+    pub doc: String,
+    pub origin: String,
+    pub shapes: Vec<Shape>,
+    pub takes: Takes,
+    pub needs_eip: bool,
+    pub flow: Flow,
+    pub conditional: bool,
+    pub fallible: bool,
+    /// The body gets `&mut Pending`.
+    pub passes_flags: bool,
+    pub writes_flags: bool,
+    /// The operand size as the body's type parameter.
+    pub size_bits: Option<u32>,
+    pub lock: Lock,
+}
+
+/// All families, and which one each form uses for 32- and 16-bit operands (0: none).
+#[derive(Debug, Default)]
+pub struct Families {
+    /// Family n is at n - 1.
+    pub list: Vec<Family>,
+    pub of_form: Vec<[u16; 2]>,
+    /// Generic instances that the forms need.
+    pub instances: Vec<Instance>,
+}
+
+/// Whether the ops carry their own address in a second slot.
+pub fn needs_eip(form: &Form) -> bool {
+    form.takes == Takes::CpuEip || matches!(form.flow, Flow::Far | Flow::Sync | Flow::Trap)
+}
+
+/// Bits of an operand of this size; 0 where no integer type fits.
+pub fn bits(size: Size, opsize16: bool) -> u32 {
+    match size {
+        Size::B => 8,
+        Size::W => 16,
+        Size::D | Size::Ss => 32,
+        Size::Q | Size::Sd => 64,
+        Size::V | Size::Z => {
+            if opsize16 {
+                16
+            } else {
+                32
+            }
+        }
+        _ => 0,
+    }
+}
+
+/// Groups the forms.
+pub fn group(forms: &[Form], rules: &Rules) -> Families {
+    let mut families = Families::default();
+    let mut names: BTreeMap<String, u16> = BTreeMap::new();
+    let mut instances = std::collections::BTreeSet::new();
+    for form in forms {
+        let mut ids = [0; 2];
+        let near = matches!(form.flow, Flow::Jump | Flow::Call | Flow::Ret);
+        if form.has_body() || (near && form.status == crate::build::schema::Status::Implemented) {
+            for (at, opsize16) in [false, true].into_iter().enumerate() {
+                if opsize16 && !form.by_operand_size() {
+                    ids[1] = ids[0];
+                    continue;
+                }
+                let family = family(form, rules, opsize16);
+                let id = *names.entry(family.name.clone()).or_insert_with(|| {
+                    families.list.push(family.clone());
+                    families.list.len() as u16
+                });
+                // A form with a register cannot be locked, but shares its family with one that can.
+                let shared = &mut families.list[usize::from(id) - 1].lock;
+                *shared = (*shared).max(form.lock);
+                ids[at] = id;
+            }
+        }
+        families.of_form.push(ids);
+    }
+    for (form, ids) in forms.iter().zip(&families.of_form) {
+        for id in ids.iter().filter(|id| **id != 0) {
+            add_instances(form, &families.list[usize::from(*id) - 1], *id, &mut instances);
+        }
+    }
+    families.instances = instances.into_iter().collect();
+    families
+}
+
+fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
+    let shapes: Vec<Shape> = passed(form).map(|operand| shape(operand, opsize16)).collect();
+    let size_bits = form.size.map(|size| bits(size, opsize16)).or_else(|| {
+        matches!(form.flow, Flow::Call | Flow::Ret | Flow::Jump).then_some(if opsize16 { 16 } else { 32 })
+    });
+    let writes_flags = form.takes == Takes::Values && rules.flags.get(&form.flags).is_some_and(|rule| rule.writes());
+    let passes_flags = form.takes == Takes::Values
+        && (writes_flags || (form.reads != 0 && form.condition.is_none()));
+    let mut name = form.body.clone();
+    if let Some(bits) = size_bits {
+        name.push_str(&format!("_{bits}"));
+    }
+    for shape in &shapes {
+        name.push('_');
+        name.push_str(&match *shape {
+            Shape::Place { bits, reads, writes } => {
+                format!("{}{}{bits}", if reads { "r" } else { "" }, if writes { "w" } else { "" })
+            }
+            Shape::Imm { bits } => format!("i{bits}"),
+            Shape::Address => "a".into(),
+            Shape::Far => "far".into(),
+            Shape::One => "one".into(),
+            Shape::Number => "n".into(),
+            Shape::Selector => "s".into(),
+        });
+    }
+    Family {
+        name,
+        room: form.room.clone(),
+        body: form.body.clone(),
+        doc: form.doc.clone(),
+        origin: form.place.short(),
+        shapes,
+        takes: form.takes,
+        needs_eip: needs_eip(form),
+        flow: form.flow,
+        conditional: form.condition.is_some(),
+        fallible: form.fallible,
+        passes_flags,
+        writes_flags,
+        size_bits,
+        lock: form.lock,
+    }
+}
+
+/// The operands that reach the body.
+pub fn passed(form: &Form) -> impl Iterator<Item = &Operand> {
+    form.operands.iter().filter(|operand| {
+        operand.access != Access::Shown && !matches!(operand.code, Code::J | Code::X | Code::Y)
+    })
+}
+
+fn shape(operand: &Operand, opsize16: bool) -> Shape {
+    let bits = bits(operand.size, opsize16);
+    match (operand.code, operand.access) {
+        (Code::S | Code::SegReg(_), Access::R) => Shape::Selector,
+        (Code::S | Code::SegReg(_) | Code::C | Code::D | Code::StI | Code::St, _) => Shape::Number,
+        (_, Access::Address | Access::Linear) => Shape::Address,
+        (Code::A, _) => Shape::Far,
+        (Code::One, _) => Shape::One,
+        (Code::I | Code::SignedI, _) => Shape::Imm { bits },
+        _ => Shape::Place { bits, reads: operand.reads(), writes: operand.writes() },
+    }
+}
+
+/// Byte offset of a register in the register file.
+pub fn register_offset(number: u8, bits: u32) -> u8 {
+    if bits == 8 { (number & 3) * 4 + (number >> 2) } else { number * 4 }
+}
+
+fn add_instances(form: &Form, family: &Family, id: u16, out: &mut std::collections::BTreeSet<Instance>) {
+    let mut combinations: Vec<Vec<Spec>> = vec![Vec::new()];
+    for (operand, shape) in passed(form).zip(&family.shapes) {
+        let choices: Vec<Spec> = match (operand.code, shape) {
+            (_, Shape::Imm { .. }) => vec![Spec::Immediate],
+            (_, Shape::Far | Shape::One | Shape::Number | Shape::Selector) => vec![Spec::None],
+            (Code::Reg(number), Shape::Place { bits, .. }) => vec![Spec::Fixed(register_offset(number, *bits))],
+            (Code::M | Code::O, _) => vec![Spec::Memory],
+            (Code::E, _) => vec![Spec::Register, Spec::Memory],
+            _ => vec![Spec::Register],
+        };
+        combinations = combinations
+            .iter()
+            .flat_map(|start| choices.iter().map(move |choice| [start.as_slice(), &[*choice]].concat()))
+            .collect();
+    }
+    for combination in combinations {
+        let mut specs = [Spec::None; 3];
+        specs[..combination.len()].copy_from_slice(&combination);
+        let lockable = family.lock != Lock::Never && combination.first().is_some_and(|spec| spec.is_memory());
+        for live in [false, true] {
+            for locked in [false, true] {
+                let skip_plain = family.lock == Lock::Always && lockable && !locked;
+                if (live && !family.writes_flags) || (locked && !lockable) || skip_plain {
+                    continue;
+                }
+                let condition = form.condition.unwrap_or(0);
+                out.insert(Instance { family: id, specs, live, locked, condition });
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `forms.rs`: the rows as data.
+
+use super::families::Families;
+use crate::build::notation::{Access, Code, Size};
+use crate::build::rules::Rules;
+use crate::build::schema::{Form, Status, Takes};
+use std::fmt::Write as _;
+
+/// Makes the file.
+pub fn emit(forms: &[Form], rules: &Rules, families: &Families) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "/// Every form, in the order of the tables.\npub static FORMS: [Form; {}] = [", forms.len());
+    for (index, form) in forms.iter().enumerate() {
+        emit_form(&mut out, form, rules, families.of_form[index]);
+    }
+    out.push_str("];\n");
+    out.push_str("/// The conditions, in opcode order.\npub static CONDITIONS: [Condition; 16] = [\n");
+    for condition in &rules.conditions {
+        let _ = writeln!(
+            out,
+            "Condition {{ name: {:?}, alias: &{:?}, doc: {:?}, reads: {} }},",
+            condition.name, condition.alias, condition.doc, condition.reads
+        );
+    }
+    out.push_str("];\n");
+    out
+}
+
+fn emit_form(out: &mut String, form: &Form, rules: &Rules, families: [u16; 2]) {
+    let operands: Vec<String> = form
+        .operands
+        .iter()
+        .map(|operand| {
+            let code = match operand.code {
+                Code::Reg(number) => format!("Reg({number})"),
+                Code::SegReg(number) => format!("SegReg({number})"),
+                other => format!("{other:?}"),
+            };
+            let size: Size = operand.size;
+            let access: Access = operand.access;
+            format!(
+                "Operand {{ code: Code::{code}, size: Size::{size:?}, access: Access::{access:?}, implicit: {} }}",
+                operand.implicit
+            )
+        })
+        .collect();
+    let imms: Vec<String> = form.encoding.imms.iter().map(|imm| format!("Imm::{imm:?}")).collect();
+    let ignores_mod = form.operands.iter().any(|operand| matches!(operand.code, Code::C | Code::D));
+    let rule = rules.flags.get(&form.flags);
+    let masks = |which: fn(crate::build::rules::Effect) -> bool| {
+        rule.map_or([0; 3], |rule| [0, 1, 2].map(|case| rule.mask(case, which)))
+    };
+    let status = match &form.status {
+        Status::Implemented => "Status::Implemented".to_owned(),
+        Status::Todo(why) => format!("Status::Todo({why:?})"),
+    };
+    let _ = writeln!(
+        out,
+        "// opcodes/{room}.toml:{line}\nForm {{ mnemonic: {mnemonic:?}, doc: {doc:?}, room: {room:?}, line: {line}, op: {op:?}, ops: {ops:?}, \
+         operands: &[{operands}], imms: &[{imms}], ignores_mod: {ignores_mod}, \
+         flags: FlagFacts {{ rule: {rule_name:?}, reads: {reads}, writes: {writes}, by_count: {by_count}, kills: {kills:?}, undefined: {undefined:?} }}, \
+         condition: {condition:?}, body: {body:?}, takes_cpu: {takes}, needs_eip: {needs_eip}, flow: Flow::{flow:?}, lock: Lock::{lock:?}, \
+         rep: Rep::{rep:?}, privilege: Privilege::{privilege:?}, cpuid: &{cpuid:?}, exceptions: &{exceptions:?}, after_pop: {after_pop}, status: {status}, \
+         note: {note:?}, families: {families:?} }},",
+        room = form.room,
+        line = form.place.line(),
+        mnemonic = form.mnemonic,
+        doc = form.doc,
+        op = form.op,
+        ops = form.ops,
+        operands = operands.join(", "),
+        imms = imms.join(", "),
+        rule_name = form.flags,
+        reads = form.reads,
+        writes = rule.is_some_and(crate::build::rules::FlagRule::writes),
+        by_count = rule.is_some_and(|rule| rule.by_count),
+        kills = masks(crate::build::rules::Effect::kills),
+        undefined = masks(crate::build::rules::Effect::undefined),
+        condition = form.condition,
+        body = form.body,
+        takes = form.takes != Takes::Values,
+        needs_eip = super::families::needs_eip(form),
+        flow = form.flow,
+        lock = form.lock,
+        rep = form.rep,
+        privilege = form.privilege,
+        cpuid = form.cpuid,
+        exceptions = form.exceptions,
+        after_pop = form.after_pop,
+        note = form.note,
+    );
+}

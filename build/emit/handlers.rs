@@ -1,0 +1,321 @@
+//! `handlers.rs`: a type for each family, which wraps the body's call with loading and storing, and the tables of handlers.
+
+use super::families::{Families, Family, Instance, Shape, Spec};
+use super::hot::Hot;
+use crate::build::schema::{Flow, Lock, Takes};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Makes the file: the families' types (formatted), then the tables.
+pub fn emit(families: &Families, hot: &Hot) -> String {
+    let mut types = String::new();
+    for family in &families.list {
+        if !matches!(family.flow, Flow::Jump | Flow::Call | Flow::Ret) {
+            emit_family(&mut types, family);
+        }
+    }
+    let mut out = match syn::parse_file(&types) {
+        Ok(file) => prettyplease::unparse(&file),
+        Err(error) => format!("compile_error!(\"generated code does not parse: {error}\");\n{types}"),
+    };
+    let mut singles: BTreeMap<u64, String> = BTreeMap::new();
+    for instance in families.instances.iter().chain(&hot.singles) {
+        if let Some(handler) = single(families, instance) {
+            singles.insert(instance.key(), handler);
+        }
+    }
+    let mut pairs: BTreeMap<(u64, u64), String> = BTreeMap::new();
+    for (first, second) in &hot.pairs {
+        if let Some(handler) = pair(families, first, second) {
+            pairs.insert((first.key(), second.key()), handler);
+        }
+    }
+    emit_tables(&mut out, families, &singles, &pairs);
+    out
+}
+
+/// Letters of the generic parameters.
+const LETTERS: [&str; 3] = ["A", "B", "C"];
+
+fn emit_family(out: &mut String, family: &Family) {
+    let places: Vec<(usize, Shape)> = family.shapes.iter().copied().enumerate().collect();
+    let generic: Vec<usize> = places.iter().filter(|(_, shape)| is_generic(*shape)).map(|(at, _)| *at).collect();
+    let parameters: Vec<&str> = generic.iter().map(|&at| LETTERS[at]).collect();
+    let condition = if family.conditional { "const CC: u8, " } else { "" };
+    let condition_argument = if family.conditional { "CC, " } else { "" };
+    let bounds: Vec<String> =
+        generic.iter().map(|&at| format!("{}: {}", LETTERS[at], bound(family.shapes[at]))).collect();
+    let out_type = if family.flow == Flow::Branch { "bool" } else { "()" };
+    let slots = if family.flow == Flow::Branch || family.needs_eip {
+        "2".to_owned()
+    } else {
+        let ext: Vec<String> = parameters.iter().map(|letter| format!("{letter}::EXT")).collect();
+        if ext.is_empty() { "1".to_owned() } else { format!("1 + ({}) as usize", ext.join(" | ")) }
+    };
+    let _ = writeln!(
+        out,
+        "#[doc = {:?}]\n#[allow(non_camel_case_types)]\npub struct {}<{condition}{}>(PhantomData<({})>);\n\
+         impl<{condition}{}> Run for {}<{condition_argument}{}> {{\ntype Out = {out_type};\nconst SLOTS: usize = {slots};\n\
+         #[inline(always)]\nfn run(x: Exec, f: &mut Pending) -> Result<{out_type}, Fault> {{",
+        format!("{} {}", family.origin, family.doc),
+        family.name,
+        parameters.join(", "),
+        parameters.iter().map(|letter| format!("{letter},")).collect::<String>(),
+        bounds.join(", "),
+        family.name,
+        parameters.join(", "),
+    );
+    emit_run(out, family);
+    out.push_str("}\n}\n");
+}
+
+fn is_generic(shape: Shape) -> bool {
+    !matches!(shape, Shape::Far | Shape::One)
+}
+
+fn bound(shape: Shape) -> String {
+    match shape {
+        Shape::Place { bits, .. } => format!("Place<u{bits}>"),
+        Shape::Imm { bits } => format!("Source<u{bits}>"),
+        Shape::Address => "Address".into(),
+        Shape::Number => "Number".into(),
+        Shape::Selector => "Selector".into(),
+        Shape::Far | Shape::One => String::new(),
+    }
+}
+
+/// The body's call between loads and stores. Order: addresses, loads, body, the store that may fault, registers.
+fn emit_run(out: &mut String, family: &Family) {
+    let shapes = &family.shapes;
+    let updates = family.lock != Lock::Never
+        && matches!(shapes.first(), Some(Shape::Place { reads: true, writes: true, .. }));
+    for (at, shape) in shapes.iter().enumerate() {
+        let letter = LETTERS[at];
+        let _ = match shape {
+            Shape::Place { .. } => writeln!(out, "let at{at} = {letter}::locate(x);"),
+            _ => Ok(()),
+        };
+    }
+    let mut arguments: Vec<String> = Vec::new();
+    if family.takes != Takes::Values {
+        arguments.push("x".into());
+    }
+    if family.conditional {
+        arguments.push("f.condition::<CC>()".into());
+    }
+    for (at, shape) in shapes.iter().enumerate() {
+        let letter = LETTERS[at];
+        match *shape {
+            Shape::Place { reads: true, .. } => {
+                if !(updates && at == 0) {
+                    let _ = writeln!(out, "let v{at} = {letter}::read(x, at{at})?;");
+                }
+                arguments.push(format!("v{at}"));
+            }
+            Shape::Place { .. } => {}
+            Shape::Imm { .. } => arguments.push(format!("{letter}::get(x)?")),
+            Shape::Address => arguments.push(format!("{letter}::address(x)")),
+            Shape::Number => arguments.push(format!("{letter}::number(x)")),
+            Shape::Selector => arguments.push(format!("{letter}::selector(x)")),
+            Shape::Far => arguments.push("x.op().imm, x.ext().imm2 as u16".into()),
+            Shape::One => arguments.push("1".into()),
+        }
+    }
+    if family.passes_flags {
+        arguments.push(if updates { "&mut flags".into() } else { "f".into() });
+    }
+    let turbofish = family.size_bits.map_or(String::new(), |bits| format!("::<u{bits}>"));
+    let question = if family.fallible { "?" } else { "" };
+    let call = format!("body::{}::{}{turbofish}({}){question}", family.room, family.body, arguments.join(", "));
+    let written: Vec<usize> = shapes
+        .iter()
+        .enumerate()
+        .filter(|(_, shape)| matches!(shape, Shape::Place { writes: true, .. }))
+        .map(|(at, _)| at)
+        .collect();
+    let pattern = |names: &[String]| match names {
+        [] => "()".to_owned(),
+        [one] => one.clone(),
+        more => format!("({})", more.join(", ")),
+    };
+    let names: Vec<String> = written.iter().map(|at| format!("r{at}")).collect();
+    if updates {
+        // With more results than one, the first comes out too: it is written again below.
+        let rest: Vec<String> = if names.len() > 1 { names.clone() } else { Vec::new() };
+        let (flags, keep) = if family.passes_flags { ("let mut flags = *f;", "flags, ") } else { ("", "") };
+        let _ = writeln!(
+            out,
+            "let ({bind}{rest}) = A::update(x, at0, |v0| {{ {flags} let {all} = {call}; Ok((r0, ({keep}{rest}))) }})?;",
+            bind = if family.passes_flags { "flags, " } else { "" },
+            rest = rest.iter().map(|name| format!("{name},")).collect::<String>(),
+            all = pattern(&names),
+        );
+        if family.passes_flags {
+            out.push_str("*f = flags;\n");
+        }
+        for (at, name) in written.iter().zip(&names).skip(1) {
+            let _ = writeln!(out, "{}::write(x, at{at}, {name})?;", LETTERS[*at]);
+        }
+        if names.len() > 1 {
+            out.push_str("A::prevail(x, at0, r0);\n");
+        }
+        out.push_str("Ok(())\n");
+        return;
+    }
+    if family.flow == Flow::Branch {
+        let _ = writeln!(out, "Ok({call})");
+        return;
+    }
+    let _ = writeln!(out, "let {} = {call};", pattern(&names));
+    for (at, name) in written.iter().zip(&names) {
+        let _ = writeln!(out, "{}::write(x, at{at}, {name})?;", LETTERS[*at]);
+    }
+    out.push_str("Ok(())\n");
+}
+
+/// The type of an instance, or nothing if its operands do not fit the family.
+fn type_of(families: &Families, instance: &Instance) -> Option<String> {
+    let family = families.list.get(usize::from(instance.family).checked_sub(1)?)?;
+    let has_memory = instance.specs.iter().any(|spec| spec.is_memory());
+    let mut arguments = Vec::new();
+    if family.conditional {
+        arguments.push(instance.condition.to_string());
+    }
+    let mut registers = 0;
+    let mut immediates = 0;
+    for (at, shape) in family.shapes.iter().enumerate() {
+        let field = |registers: usize| if registers == 0 { "A" } else { "B" };
+        let spec = instance.specs[at];
+        let operand = match shape {
+            Shape::Far | Shape::One => continue,
+            Shape::Number => {
+                registers += 1;
+                format!("Number{}", field(registers - 1))
+            }
+            Shape::Selector => {
+                registers += 1;
+                format!("Selector{}", field(registers - 1))
+            }
+            Shape::Imm { .. } => {
+                immediates += 1;
+                (if has_memory || immediates > 1 { "SecondImm" } else { "Imm" }).into()
+            }
+            Shape::Place { .. } | Shape::Address => match spec {
+                Spec::Register => {
+                    registers += 1;
+                    format!("Reg{}", field(registers - 1))
+                }
+                Spec::Fixed(offset) => {
+                    registers += 1;
+                    format!("Reg<{offset}>")
+                }
+                _ => {
+                    let memory = match spec {
+                        Spec::Memory => "MemAny".into(),
+                        Spec::Sib => "MemSib".into(),
+                        Spec::Absolute => "MemAbs".into(),
+                        Spec::Base => "MemBase".into(),
+                        Spec::FixedBase(offset) => format!("MemFixed<{offset}>"),
+                        _ => return None,
+                    };
+                    if instance.locked { format!("Locked<{memory}>") } else { memory }
+                }
+            },
+        };
+        arguments.push(operand);
+    }
+    Some(format!("{}<{}>", family.name, arguments.join(", ")))
+}
+
+fn single(families: &Families, instance: &Instance) -> Option<String> {
+    let family = families.list.get(usize::from(instance.family).checked_sub(1)?)?;
+    let bits = family.size_bits.unwrap_or(32);
+    if matches!(family.flow, Flow::Jump | Flow::Call | Flow::Ret) {
+        let target = type_of(families, instance)?;
+        let target = target.split_once('<').map_or("", |(_, rest)| rest.trim_end_matches('>'));
+        let target = if instance.specs[0] == Spec::None { "" } else { target };
+        // `MemFixed<8>` loses its closing bracket above.
+        let target = if target.contains('<') { format!("{target}>") } else { target.to_owned() };
+        return Some(match (family.flow, target.as_str()) {
+            (Flow::Ret, _) => format!("ret::<u{bits}>"),
+            (Flow::Jump, "") => "jump".into(),
+            (Flow::Jump, target) => format!("jump_to::<u{bits}, {target}>"),
+            (_, "") => format!("call::<u{bits}>"),
+            (_, target) => format!("call_to::<u{bits}, {target}>"),
+        });
+    }
+    let run = type_of(families, instance)?;
+    Some(match family.flow {
+        Flow::Branch => format!("branch::<{run}>"),
+        Flow::Far => format!("far::<{run}>"),
+        Flow::Sync => format!("sync::<{run}>"),
+        _ => format!("single::<{run}, {}>", instance.live),
+    })
+}
+
+fn pair(families: &Families, first: &Instance, second: &Instance) -> Option<String> {
+    let flow = |instance: &Instance| families.list.get(usize::from(instance.family).checked_sub(1)?).map(|f| f.flow);
+    if flow(first)? != Flow::Next {
+        return None;
+    }
+    let (one, two) = (type_of(families, first)?, type_of(families, second)?);
+    match flow(second)? {
+        Flow::Next => Some(format!("pair::<{one}, {}, {two}, {}>", first.live, second.live)),
+        Flow::Branch => Some(format!("pair_branch::<{one}, {}, {two}>", first.live)),
+        _ => None,
+    }
+}
+
+fn emit_tables(
+    out: &mut String,
+    families: &Families,
+    singles: &BTreeMap<u64, String>,
+    pairs: &BTreeMap<(u64, u64), String>,
+) {
+    let _ = writeln!(out, "/// Names of the families; family n is at n - 1.\npub static FAMILIES: [&str; {}] = [", families.list.len());
+    for family in &families.list {
+        let _ = writeln!(out, "    {:?}, // {}", family.name, family.origin);
+    }
+    out.push_str("];\n");
+    let operands: Vec<usize> = families.list.iter().map(|family| family.shapes.len()).collect();
+    let _ = writeln!(out, "/// How many operands each family has.\npub static OPERANDS: [u8; {}] = {operands:?};", operands.len());
+    let mut starts_pair = vec![false; families.list.len() + 1];
+    for (first, _) in pairs.keys() {
+        starts_pair[usize::from(*first as u16)] = true;
+    }
+    let _ = writeln!(out, "/// Families that some pair starts with.\npub static STARTS_PAIR: [bool; {}] = {starts_pair:?};", starts_pair.len());
+    let _ = writeln!(out, "/// Handlers of single instructions by key.\npub static SINGLES: [(u64, Handler); {}] = [", singles.len());
+    for (key, handler) in singles {
+        let _ = writeln!(out, "    ({key:#x}, {handler}),");
+    }
+    out.push_str("];\n");
+    let hashes: Vec<u64> = singles.keys().map(|key| hash(*key)).collect();
+    emit_index(out, "SINGLE", &hashes);
+    let _ = writeln!(out, "/// Handlers of pairs by both keys.\npub static PAIRS: [((u64, u64), Handler); {}] = [", pairs.len());
+    for ((first, second), handler) in pairs {
+        let _ = writeln!(out, "    (({first:#x}, {second:#x}), {handler}),");
+    }
+    out.push_str("];\n");
+    let hashes: Vec<u64> = pairs.keys().map(|(first, second)| hash(first ^ second.rotate_left(32))).collect();
+    emit_index(out, "PAIR", &hashes);
+}
+
+/// `table86::engine::keys::hash` is the same function.
+fn hash(key: u64) -> u64 {
+    let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ mixed >> 29
+}
+
+/// An open-addressed index of positions; `u16::MAX` is free.
+fn emit_index(out: &mut String, name: &str, hashes: &[u64]) {
+    let size = (hashes.len() * 2).next_power_of_two().max(2);
+    let mut index = vec![u16::MAX; size];
+    for (at, hash) in hashes.iter().enumerate() {
+        let mut slot = *hash as usize & (size - 1);
+        while index[slot] != u16::MAX {
+            slot = (slot + 1) & (size - 1);
+        }
+        index[slot] = at as u16;
+    }
+    let _ = writeln!(out, "/// Hash index into the table above.\npub static {name}_INDEX: [u16; {size}] = {index:?};");
+}

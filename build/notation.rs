@@ -1,0 +1,351 @@
+//! The notation of `op` and `ops`: SDM Vol. 2 opcode strings and App. A.2 operand codes. `opcodes/README.md`
+//! describes it for readers.
+
+/// Which prefix a row insists on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mandatory {
+    /// Whatever is there.
+    Any,
+    /// None of 66, F2, F3.
+    Np,
+    P66,
+    F3,
+    F2,
+}
+
+/// What the low bits of the opcode say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Low {
+    Nothing,
+    Register,
+    Condition,
+}
+
+/// What follows the opcode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModRm {
+    Absent,
+    /// `/r`
+    Any,
+    /// `/0` … `/7`
+    Digit(u8),
+    /// A fixed byte with mod = 3; with `any_rm` its low three bits are free (`+i`).
+    Fixed { byte: u8, any_rm: bool },
+}
+
+/// Immediates, in the order of their bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Imm {
+    Ib,
+    Iw,
+    Id,
+    Iz,
+    Cb,
+    Cz,
+    Cp,
+    Mo,
+}
+
+/// A parsed opcode string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    pub mandatory: Mandatory,
+    /// 0: one byte, 1: 0F, 2: 0F 38, 3: 0F 3A.
+    pub map: u8,
+    pub opcode: u8,
+    pub low: Low,
+    pub modrm: ModRm,
+    pub imms: Vec<Imm>,
+}
+
+/// Parses an `op` string.
+pub fn encoding(text: &str) -> Result<Encoding, String> {
+    let mut tokens = text.split_whitespace().peekable();
+    let mandatory = match tokens.peek().copied() {
+        Some("NP") => Mandatory::Np,
+        Some("66") => Mandatory::P66,
+        Some("F2") => Mandatory::F2,
+        Some("F3") => Mandatory::F3,
+        _ => Mandatory::Any,
+    };
+    if mandatory != Mandatory::Any {
+        tokens.next();
+    }
+    let mut map = 0;
+    if tokens.peek() == Some(&"0F") {
+        tokens.next();
+        map = match tokens.peek() {
+            Some(&"38") => 2,
+            Some(&"3A") => 3,
+            _ => 1,
+        };
+        if map > 1 {
+            tokens.next();
+        }
+    }
+    let Some(first) = tokens.next() else { return Err("there is no opcode byte".into()) };
+    let (digits, suffix) = first.split_once('+').map_or((first, None), |(digits, suffix)| (digits, Some(suffix)));
+    let opcode = hex_byte(digits)?;
+    let low = match suffix {
+        None => Low::Nothing,
+        Some("r") => Low::Register,
+        Some("cc") => Low::Condition,
+        Some(other) => return Err(format!("`+{other}` is unknown; an opcode byte takes +r or +cc")),
+    };
+    let mask = match low {
+        Low::Nothing => 0,
+        Low::Register => 7,
+        Low::Condition => 15,
+    };
+    if opcode & mask != 0 {
+        return Err(format!("{digits} has bits set that {first} leaves to the operand"));
+    }
+    let mut result = Encoding { mandatory, map, opcode, low, modrm: ModRm::Absent, imms: Vec::new() };
+    for token in tokens {
+        let behind_immediate = !result.imms.is_empty();
+        let modrm = if token == "/r" {
+            Some(ModRm::Any)
+        } else if let Some(digit) = token.strip_prefix('/') {
+            match digit.parse::<u8>() {
+                Ok(digit @ 0..=7) => Some(ModRm::Digit(digit)),
+                _ => return Err(format!("`{token}` is neither /r nor /0 to /7")),
+            }
+        } else if token.len() >= 2 && token.as_bytes()[0].is_ascii_hexdigit() && hex_byte(&token[..2]).is_ok() {
+            let byte = hex_byte(&token[..2])?;
+            let any_rm = match &token[2..] {
+                "" => false,
+                "+i" => true,
+                other => return Err(format!("`{other}` behind a fixed ModRM byte; only +i is known")),
+            };
+            if byte < 0xc0 || (any_rm && byte & 7 != 0) {
+                return Err(format!("`{token}` as a ModRM byte needs mod = 3 and, with +i, rm = 0"));
+            }
+            Some(ModRm::Fixed { byte, any_rm })
+        } else {
+            None
+        };
+        if let Some(modrm) = modrm {
+            if result.modrm != ModRm::Absent || behind_immediate {
+                return Err(format!("`{token}`: one ModRM byte, before the immediates"));
+            }
+            result.modrm = modrm;
+            continue;
+        }
+        result.imms.push(match token {
+            "ib" => Imm::Ib,
+            "iw" => Imm::Iw,
+            "id" => Imm::Id,
+            "iz" => Imm::Iz,
+            "cb" => Imm::Cb,
+            "cz" => Imm::Cz,
+            "cp" => Imm::Cp,
+            "mo" => Imm::Mo,
+            other => return Err(format!("`{other}` is no token of the opcode notation")),
+        });
+    }
+    Ok(result)
+}
+
+fn hex_byte(digits: &str) -> Result<u8, String> {
+    if digits.len() != 2 || digits.bytes().any(|digit| digit.is_ascii_lowercase()) {
+        return Err(format!("`{digits}` is not an opcode byte (two upper-case hex digits)"));
+    }
+    u8::from_str_radix(digits, 16).map_err(|_| format!("`{digits}` is not an opcode byte"))
+}
+
+/// Operand kinds; the names are those of `table86::isa::Code`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    E,
+    G,
+    M,
+    R,
+    Z,
+    I,
+    SignedI,
+    J,
+    A,
+    O,
+    S,
+    C,
+    D,
+    X,
+    Y,
+    P,
+    Q,
+    N,
+    V,
+    W,
+    U,
+    St,
+    StI,
+    /// A register that the row names; ModRM numbering.
+    Reg(u8),
+    /// A segment register that the row names.
+    SegReg(u8),
+    One,
+}
+
+/// Operand sizes; the names are those of `table86::isa::Size`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    None,
+    B,
+    W,
+    D,
+    Q,
+    V,
+    Z,
+    P,
+    A,
+    T,
+    Dq,
+    Ss,
+    Sd,
+    Ps,
+    Pd,
+    S,
+    E,
+    Fs,
+    M,
+}
+
+/// How an operand is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    R,
+    W,
+    Rw,
+    /// Effective address only.
+    Address,
+    /// Linear address; the body accesses it.
+    Linear,
+    /// Shown, not passed.
+    Shown,
+}
+
+/// A parsed operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operand {
+    pub code: Code,
+    pub size: Size,
+    pub access: Access,
+    pub implicit: bool,
+    pub conditional: bool,
+}
+
+impl Operand {
+    pub fn reads(&self) -> bool {
+        matches!(self.access, Access::R | Access::Rw)
+    }
+    pub fn writes(&self) -> bool {
+        matches!(self.access, Access::W | Access::Rw)
+    }
+}
+
+/// Parses an `ops` string.
+pub fn operands(text: &str) -> Result<Vec<Operand>, String> {
+    text.split_whitespace().map(operand).collect()
+}
+
+fn operand(text: &str) -> Result<Operand, String> {
+    let (implicit, inner) = match text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
+        Some(inner) => (true, inner),
+        None => (false, text),
+    };
+    let Some((name, access)) = inner.split_once(':') else {
+        return Err(format!("`{text}` lacks its access, as in `{inner}:r`"));
+    };
+    let (conditional, access) = match access.strip_prefix('c') {
+        Some(rest) => (true, rest),
+        None => (false, access),
+    };
+    let access = match access {
+        "r" => Access::R,
+        // A conditional write passes the old value through.
+        "w" if conditional => Access::Rw,
+        "w" => Access::W,
+        "rw" => Access::Rw,
+        "a" => Access::Address,
+        "m" => Access::Linear,
+        "n" => Access::Shown,
+        other => return Err(format!("`{other}` is no access (r w rw a m n, with c before it: perhaps)")),
+    };
+    let (code, size) = code_and_size(name).ok_or_else(|| format!("`{name}` is no operand code"))?;
+    Ok(Operand { code, size, access, implicit, conditional })
+}
+
+fn code_and_size(name: &str) -> Option<(Code, Size)> {
+    const BYTES: [&str; 8] = ["AL", "CL", "DL", "BL", "AH", "CH", "DH", "BH"];
+    const WORDS: [&str; 8] = ["AX", "CX", "DX", "BX", "SP", "BP", "SI", "DI"];
+    const SEGMENTS: [&str; 6] = ["ES", "CS", "SS", "DS", "FS", "GS"];
+    let index = |names: &[&str], name: &str| names.iter().position(|n| *n == name).map(|at| at as u8);
+    if let Some(number) = index(&BYTES, name) {
+        return Some((Code::Reg(number), Size::B));
+    }
+    if let Some(number) = index(&WORDS, name) {
+        return Some((Code::Reg(number), Size::W));
+    }
+    if let Some(number) = index(&SEGMENTS, name) {
+        return Some((Code::SegReg(number), Size::W));
+    }
+    if let Some(number) = name.strip_prefix('E').and_then(|rest| index(&WORDS, rest)) {
+        return Some((Code::Reg(number), Size::D));
+    }
+    if let Some(number) = name.strip_prefix('e').and_then(|rest| index(&WORDS, rest)) {
+        return Some((Code::Reg(number), Size::V));
+    }
+    match name {
+        "1" => return Some((Code::One, Size::B)),
+        "Ibs" => return Some((Code::SignedI, Size::V)),
+        "ST" => return Some((Code::St, Size::T)),
+        "STi" => return Some((Code::StI, Size::T)),
+        _ => {}
+    }
+    let code = match name.chars().next()? {
+        'E' => Code::E,
+        'G' => Code::G,
+        'M' => Code::M,
+        'R' => Code::R,
+        'Z' => Code::Z,
+        'I' => Code::I,
+        'J' => Code::J,
+        'A' => Code::A,
+        'O' => Code::O,
+        'S' => Code::S,
+        'C' => Code::C,
+        'D' => Code::D,
+        'X' => Code::X,
+        'Y' => Code::Y,
+        'P' => Code::P,
+        'Q' => Code::Q,
+        'N' => Code::N,
+        'V' => Code::V,
+        'W' => Code::W,
+        'U' => Code::U,
+        _ => return None,
+    };
+    let size = match &name[1..] {
+        "" => Size::None,
+        "b" => Size::B,
+        "w" => Size::W,
+        "d" => Size::D,
+        "q" => Size::Q,
+        "v" => Size::V,
+        "z" => Size::Z,
+        "p" => Size::P,
+        "a" => Size::A,
+        "t" => Size::T,
+        "dq" | "x" => Size::Dq,
+        "ss" => Size::Ss,
+        "sd" => Size::Sd,
+        "ps" => Size::Ps,
+        "pd" => Size::Pd,
+        "s" => Size::S,
+        "e" => Size::E,
+        "fs" => Size::Fs,
+        "m" => Size::M,
+        _ => return None,
+    };
+    Some((code, size))
+}

@@ -1,0 +1,91 @@
+//! Where translations live: one reserved range, filled from the bottom, emptied as a whole. Unsafe: hands out raw slots.
+
+use super::op::{Ext, Op};
+
+/// Reserved for translations; pages are used only when written.
+const ARENA_BYTES: usize = 256 << 20;
+
+/// Slots of 16 bytes.
+pub(crate) struct Arena {
+    base: *mut Op,
+    used: usize,
+}
+
+// SAFETY: the arena owns its range; the pointers in it are only followed under the translations' lock or by running
+// handlers, which `Translations` keeps apart.
+unsafe impl Send for Arena {}
+
+impl Arena {
+    pub(crate) const SLOTS: usize = ARENA_BYTES / size_of::<Op>();
+
+    /// Reserves the range.
+    pub(crate) fn new() -> std::io::Result<Arena> {
+        // SAFETY: a fresh anonymous mapping.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                ARENA_BYTES,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(Arena { base: base.cast(), used: 0 })
+    }
+
+    /// Slots in use; also where the next one will be.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Whether `slots` more fit.
+    pub(crate) fn fits(&self, slots: usize) -> bool {
+        self.used + slots <= Self::SLOTS
+    }
+
+    /// The op at a slot.
+    pub(crate) fn at(&self, slot: usize) -> *mut Op {
+        debug_assert!(slot < Self::SLOTS);
+        self.base.wrapping_add(slot)
+    }
+
+    /// The slot that an op is in.
+    pub(crate) fn slot_of(&self, op: *const Op) -> Option<usize> {
+        let offset = (op as usize).checked_sub(self.base as usize)?;
+        (offset < self.used * size_of::<Op>()).then_some(offset / size_of::<Op>())
+    }
+
+    /// Appends an op.
+    pub(crate) fn push_op(&mut self, op: Op) -> usize {
+        assert!(self.fits(1), "the caller has made room");
+        // SAFETY: the slot is in the range and nobody uses it yet.
+        unsafe { self.at(self.used).write(op) };
+        self.used += 1;
+        self.used - 1
+    }
+
+    /// Appends a second slot.
+    pub(crate) fn push_ext(&mut self, ext: Ext) -> usize {
+        assert!(self.fits(1), "the caller has made room");
+        // SAFETY: as in `push_op`; both kinds are 16 bytes.
+        unsafe { self.at(self.used).cast::<Ext>().write(ext) };
+        self.used += 1;
+        self.used - 1
+    }
+
+    /// Gives up everything from `slot` on. No op there may be reachable any more.
+    pub(crate) fn truncate(&mut self, slot: usize) {
+        self.used = slot;
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: the range that `new` mapped.
+        unsafe { libc::munmap(self.base.cast(), ARENA_BYTES) };
+    }
+}

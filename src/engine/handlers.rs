@@ -1,0 +1,422 @@
+//! Handlers: how an instruction's type becomes a link of the chain. Unsafe: they are entered from ops.
+//!
+//! Each ends in a tail call of the next op's handler (`dispatch`). What would break that: a local whose address escapes, a call
+//! that is not inlined and takes one, a pending drop. `tests/release.rs` disassembles the binary to prove it.
+
+use super::links::{DEPTH, JumpCache, Target};
+use super::op::{Ext, Handler, Op};
+use super::operand::Source;
+use crate::cpu::{Cpu, Exec, Exit, Fault, Pending, Seg, Word, reg};
+use crate::memory::access::GuestValue;
+use std::sync::atomic::Ordering;
+
+/// The generated part: a type for each family of instructions, and the tables of handlers.
+pub(crate) mod generated {
+    #![allow(clippy::all, unused_variables, unused_imports)]
+    use super::super::op::Handler;
+    use super::super::operand::*;
+    use super::{Run, branch, call, call_to, far, jump, jump_to, pair, pair_branch, ret, single, sync};
+    use crate::cpu::insn as body;
+    use crate::cpu::{Exec, Fault, Pending};
+    use std::marker::PhantomData;
+    include!(concat!(env!("OUT_DIR"), "/handlers.rs"));
+}
+
+/// An instruction with its operands' types.
+pub(crate) trait Run {
+    /// `()`, or for a branch whether it is taken.
+    type Out;
+    /// Slots that its op takes.
+    const SLOTS: usize;
+    /// Executes it but for the flags, which are left in `f`.
+    fn run(x: Exec, f: &mut Pending) -> Result<Self::Out, Fault>;
+}
+
+/// Goes on with an op: a tail call, or the return to the loop.
+#[inline(always)]
+unsafe fn dispatch(x: Exec, op: *const Op) -> *const Op {
+    #[cfg(tail_calls)]
+    // SAFETY: the translator puts a handler that fits into each op.
+    return unsafe { ((*op).handler)(x.cpu, op, x.mem) };
+    #[cfg(not(tail_calls))]
+    {
+        let _ = x;
+        op
+    }
+}
+
+/// The op `slots` further on.
+#[inline(always)]
+unsafe fn ahead(op: *const Op, slots: usize) -> *const Op {
+    // SAFETY: a block ends with an op that does not go on behind itself.
+    unsafe { op.add(slots) }
+}
+
+/// Leaves the handlers with a fault at `x.op`.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn leave(cpu: *mut Cpu, op: *const Op, fault: Fault) -> *const Op {
+    // SAFETY: as for every handler.
+    let cpu = unsafe { &mut *cpu };
+    cpu.fault = fault;
+    cpu.exit = Exit::Fault;
+    cpu.exit_op = op;
+    std::ptr::null()
+}
+
+#[inline(always)]
+unsafe fn raise(x: Exec, fault: Fault) -> *const Op {
+    // SAFETY: the same op.
+    unsafe { leave(x.cpu, x.op, fault) }
+}
+
+/// Leaves the handlers with EIP set.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn stop(cpu: *mut Cpu, eip: u32, exit: Exit) -> *const Op {
+    // SAFETY: as for every handler.
+    let cpu = unsafe { &mut *cpu };
+    cpu.eip = eip;
+    cpu.exit = exit;
+    std::ptr::null()
+}
+
+/// Counts the instructions of a block up to here; tells whether to stop.
+#[inline(always)]
+fn count(x: Exec, instructions: u32) -> bool {
+    let cpu = x.cpu();
+    let count = cpu.count + u64::from(instructions);
+    cpu.count = count;
+    count > cpu.limit.load(Ordering::Relaxed)
+}
+
+/// Takes the branch that `ext` describes.
+#[inline(always)]
+unsafe fn take(x: Exec, ext: *const Ext) -> *const Op {
+    // SAFETY: the branch's own second slot.
+    let ext = unsafe { &*ext };
+    let target = ext.link.load(Ordering::Relaxed);
+    if count(x, ext.aux) {
+        // SAFETY: as for every handler.
+        return unsafe { stop(x.cpu, ext.imm2, Exit::Limit) };
+    }
+    // SAFETY: links lead to ops.
+    unsafe { dispatch(x, target) }
+}
+
+/// Goes on at an address that only the guest knows.
+#[inline(always)]
+unsafe fn go_to(x: Exec, eip: u32, instructions: u32) -> *const Op {
+    let stopped = count(x, instructions);
+    let target = x.cpu().jumps.entries[JumpCache::slot(eip)];
+    if stopped || target.eip != eip {
+        let exit = if stopped { Exit::Limit } else { Exit::Jump };
+        // SAFETY: as for every handler.
+        return unsafe { stop(x.cpu, eip, exit) };
+    }
+    // SAFETY: the cache holds entries of valid blocks.
+    unsafe { dispatch(x, target.op) }
+}
+
+/// Remembers where a call returns to.
+#[inline(always)]
+fn push_shadow(x: Exec, eip: u32, ext: &Ext) {
+    let cpu = x.cpu();
+    let top = cpu.shadow_top.wrapping_add(1) & (DEPTH as u32 - 1);
+    cpu.shadow_top = top;
+    cpu.shadow.entries[top as usize & (DEPTH - 1)] = Target { eip, op: ext.link.load(Ordering::Relaxed) };
+}
+
+#[inline(always)]
+fn enter(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> Exec {
+    Exec { cpu, op, mem }
+}
+
+/// An instruction that goes on behind itself.
+pub(crate) unsafe extern "C" fn single<I: Run<Out = ()>, const LIVE: bool>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    mem: *mut u8,
+) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let mut f = x.flags();
+    if let Err(fault) = I::run(x, &mut f) {
+        // SAFETY: as for every handler.
+        return unsafe { raise(x, fault) };
+    }
+    if LIVE {
+        x.set_flags(f);
+    }
+    // SAFETY: as for every handler.
+    unsafe { dispatch(x, ahead(op, I::SLOTS)) }
+}
+
+/// Two instructions in a row; the second sees the first one's flags in registers.
+pub(crate) unsafe extern "C" fn pair<I: Run<Out = ()>, const LIVE: bool, J: Run<Out = ()>, const LIVE2: bool>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    mem: *mut u8,
+) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let mut f = x.flags();
+    if let Err(fault) = I::run(x, &mut f) {
+        // SAFETY: as for every handler.
+        return unsafe { raise(x, fault) };
+    }
+    if LIVE {
+        x.set_flags(f);
+    }
+    // SAFETY: the second op is behind the first.
+    let second = enter(cpu, unsafe { ahead(op, I::SLOTS) }, mem);
+    if let Err(fault) = J::run(second, &mut f) {
+        // SAFETY: as for every handler.
+        return unsafe { raise(second, fault) };
+    }
+    if LIVE2 {
+        x.set_flags(f);
+    }
+    // SAFETY: as for every handler.
+    unsafe { dispatch(x, ahead(op, I::SLOTS + J::SLOTS)) }
+}
+
+/// An instruction and the branch behind it.
+pub(crate) unsafe extern "C" fn pair_branch<I: Run<Out = ()>, const LIVE: bool, B: Run<Out = bool>>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    mem: *mut u8,
+) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let mut f = x.flags();
+    if let Err(fault) = I::run(x, &mut f) {
+        // SAFETY: as for every handler.
+        return unsafe { raise(x, fault) };
+    }
+    if LIVE {
+        x.set_flags(f);
+    }
+    // SAFETY: the branch is behind the first op.
+    let second = enter(cpu, unsafe { ahead(op, I::SLOTS) }, mem);
+    match B::run(second, &mut f) {
+        // SAFETY: a branch has a second slot.
+        Ok(true) => unsafe { take(x, second.op.add(1).cast()) },
+        // SAFETY: as for every handler.
+        Ok(false) => unsafe { dispatch(x, ahead(op, I::SLOTS + 2)) },
+        // SAFETY: as for every handler.
+        Err(fault) => unsafe { raise(second, fault) },
+    }
+}
+
+/// Jcc, LOOP and their like.
+pub(crate) unsafe extern "C" fn branch<B: Run<Out = bool>>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    mem: *mut u8,
+) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let mut f = x.flags();
+    match B::run(x, &mut f) {
+        // SAFETY: a branch has a second slot.
+        Ok(true) => unsafe { take(x, op.add(1).cast()) },
+        // SAFETY: as for every handler.
+        Ok(false) => unsafe { dispatch(x, ahead(op, 2)) },
+        // SAFETY: as for every handler.
+        Err(fault) => unsafe { raise(x, fault) },
+    }
+}
+
+/// An instruction that has set EIP itself.
+pub(crate) unsafe extern "C" fn far<I: Run<Out = ()>>(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let mut f = x.flags();
+    // SAFETY: as for every handler.
+    match I::run(x, &mut f) {
+        Ok(()) => unsafe { resync(x, x.cpu().eip) },
+        Err(fault) => unsafe { raise(x, fault) },
+    }
+}
+
+/// An instruction behind which the run loop has to look at the state.
+pub(crate) unsafe extern "C" fn sync<I: Run<Out = ()>>(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let mut f = x.flags();
+    // SAFETY: as for every handler.
+    match I::run(x, &mut f) {
+        Ok(()) => unsafe { resync(x, x.next_eip()) },
+        Err(fault) => unsafe { raise(x, fault) },
+    }
+}
+
+/// Back to the run loop behind a complete instruction.
+#[inline(always)]
+unsafe fn resync(x: Exec, eip: u32) -> *const Op {
+    count(x, x.ext().aux);
+    // SAFETY: as for every handler.
+    unsafe { stop(x.cpu, eip, Exit::Jump) }
+}
+
+/// JMP rel, and the end of a block that goes on elsewhere.
+pub(crate) unsafe extern "C" fn jump(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    // SAFETY: a jump has a second slot.
+    unsafe { take(enter(cpu, op, mem), op.add(1).cast()) }
+}
+
+/// JMP r/m.
+pub(crate) unsafe extern "C" fn jump_to<W: Word, A: Source<W>>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    mem: *mut u8,
+) -> *const Op {
+    let x = enter(cpu, op, mem);
+    // SAFETY: as for every handler.
+    match A::get(x) {
+        Ok(eip) => unsafe { go_to(x, eip.u32(), x.ext().aux) },
+        Err(fault) => unsafe { raise(x, fault) },
+    }
+}
+
+/// CALL rel. Its `imm` is the return address; its second slot is the link to the target, its third the link to
+/// the op behind the call.
+pub(crate) unsafe extern "C" fn call<W: Word + GuestValue>(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    if let Err(fault) = x.push(W::low(u64::from(x.op().imm))) {
+        // SAFETY: as for every handler.
+        return unsafe { raise(x, fault) };
+    }
+    // SAFETY: a call has three slots.
+    push_shadow(x, x.op().imm, unsafe { &*op.add(2).cast() });
+    // SAFETY: a call has three slots.
+    unsafe { take(x, op.add(1).cast()) }
+}
+
+/// CALL rel whose target follows in the same block. Its `imm` is the return address, its second slot the link to the op
+/// behind the call.
+pub(crate) unsafe extern "C" fn call_inline(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    if let Err(fault) = x.push(x.op().imm) {
+        // SAFETY: as for every handler.
+        return unsafe { raise(x, fault) };
+    }
+    push_shadow(x, x.op().imm, x.ext());
+    // SAFETY: as for every handler.
+    unsafe { dispatch(x, ahead(op, 2)) }
+}
+
+/// CALL r/m. Its second slot holds the return address and the link to the op behind the call.
+pub(crate) unsafe extern "C" fn call_to<W: Word + GuestValue, A: Source<W>>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    mem: *mut u8,
+) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let ext = x.ext();
+    let target = match A::get(x) {
+        Ok(target) => target,
+        // SAFETY: as for every handler.
+        Err(fault) => return unsafe { raise(x, fault) },
+    };
+    if let Err(fault) = x.push(W::low(u64::from(ext.imm2))) {
+        // SAFETY: as for every handler.
+        return unsafe { raise(x, fault) };
+    }
+    push_shadow(x, ext.imm2, ext);
+    // SAFETY: as for every handler.
+    unsafe { go_to(x, target.u32(), ext.aux) }
+}
+
+/// RET and RET imm16 (`imm`, else 0).
+pub(crate) unsafe extern "C" fn ret<W: Word + GuestValue>(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let esp = x.reg::<u32>(reg::ESP as u8);
+    let eip = match x.load::<W>(esp.wrapping_add(x.base(Seg::Ss))) {
+        Ok(eip) => eip.u32(),
+        // SAFETY: as for every handler.
+        Err(fault) => return unsafe { raise(x, fault) },
+    };
+    x.set_reg(reg::ESP as u8, esp.wrapping_add(W::BYTES).wrapping_add(x.op().imm));
+    let cpu = x.cpu();
+    let top = cpu.shadow_top;
+    let predicted = cpu.shadow.entries[top as usize & (DEPTH - 1)];
+    if predicted.eip != eip || predicted.op.is_null() {
+        // SAFETY: as for every handler.
+        return unsafe { go_to(x, eip, x.ext().aux) };
+    }
+    cpu.shadow_top = top.wrapping_sub(1) & (DEPTH as u32 - 1);
+    if count(x, x.ext().aux) {
+        // SAFETY: as for every handler.
+        return unsafe { stop(x.cpu, eip, Exit::Limit) };
+    }
+    // SAFETY: the shadow stack holds entries of valid blocks.
+    unsafe { dispatch(x, predicted.op) }
+}
+
+/// Stands in for a block that is not linked yet: `imm` is its address, the second slot's link the `Ext` to patch.
+pub(crate) unsafe extern "C" fn unlinked(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    x.cpu().patch = x.ext().link.load(Ordering::Relaxed).cast();
+    // SAFETY: as for every handler.
+    unsafe { stop(x.cpu, x.op().imm, Exit::Link) }
+}
+
+/// Stands in for a block whose code has changed: `imm` is its address.
+pub(crate) unsafe extern "C" fn stale(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    // SAFETY: as for every handler.
+    unsafe { stop(x.cpu, x.op().imm, Exit::Jump) }
+}
+
+/// A privileged instruction.
+pub(crate) unsafe extern "C" fn privileged(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    // SAFETY: as for every handler.
+    unsafe { raise(enter(cpu, op, mem), Fault::gp(0)) }
+}
+
+/// No instruction, or one that this CPU model lacks.
+pub(crate) unsafe extern "C" fn undefined(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    // SAFETY: as for every handler.
+    unsafe { raise(enter(cpu, op, mem), Fault::UD) }
+}
+
+/// Longer than 15 bytes.
+pub(crate) use privileged as too_long;
+
+/// A row without a body yet.
+pub(crate) unsafe extern "C" fn todo_row(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    // SAFETY: as for every handler.
+    unsafe { raise(enter(cpu, op, mem), Fault::TODO) }
+}
+
+/// Code that cannot be fetched: `imm` is the address of the first missing byte.
+pub(crate) unsafe extern "C" fn unfetchable(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    x.cpu().cr2 = x.op().imm;
+    let code = crate::cpu::fault::page_fault::USER | crate::cpu::fault::page_fault::FETCH | u16::from(x.op().a);
+    // SAFETY: as for every handler.
+    unsafe { raise(x, Fault::pf(code)) }
+}
+
+/// Verifies that the code of the block behind it is what was translated: the second slot's link is the copy, `aux`
+/// its length, `imm` its address.
+pub(crate) unsafe extern "C" fn verify(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let ext = x.ext();
+    // SAFETY: the copy lives as long as the block; the guest's pages are readable, else the fault is that of a fetch.
+    let same = unsafe {
+        let copy = std::slice::from_raw_parts(ext.link.load(Ordering::Relaxed).cast::<u8>(), ext.aux as usize);
+        let mut same = true;
+        for (at, byte) in copy.iter().enumerate() {
+            same &= u8::load(x, x.op().imm.wrapping_add(at as u32)) == *byte;
+        }
+        same
+    };
+    if same {
+        // SAFETY: as for every handler.
+        return unsafe { dispatch(x, ahead(op, 2)) };
+    }
+    // SAFETY: as for every handler.
+    unsafe { stop(x.cpu, ext.imm2, Exit::Modified) }
+}
+
+/// Names a handler for diagnostics.
+pub(crate) fn is(handler: Handler, other: Handler) -> bool {
+    std::ptr::fn_addr_eq(handler, other)
+}

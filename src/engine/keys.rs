@@ -1,0 +1,101 @@
+//! Keys of generated handlers: a family and how each operand is found. `build/emit/families.rs` has the same
+//! numbers.
+
+use super::handlers::generated;
+use super::op::Handler;
+
+/// How an operand is found: a byte of the key.
+pub(crate) mod spec {
+    pub(crate) const REGISTER: u8 = 1;
+    pub(crate) const IMMEDIATE: u8 = 2;
+    pub(crate) const MEMORY: u8 = 3;
+    pub(crate) const SIB: u8 = 4;
+    pub(crate) const ABSOLUTE: u8 = 5;
+    pub(crate) const BASE: u8 = 6;
+    pub(crate) const FIXED: u8 = 0x20;
+    pub(crate) const FIXED_BASE: u8 = 0x40;
+}
+
+/// A key without its operands.
+pub(crate) fn family(family: u16, live: bool, locked: bool, condition: u8) -> u64 {
+    u64::from(family) | u64::from(live) << 40 | u64::from(locked) << 41 | u64::from(condition) << 44
+}
+
+/// A key's part for operand `at`, 0 to 2.
+pub(crate) fn operand(at: usize, spec: u8) -> u64 {
+    u64::from(spec) << (16 + 8 * at)
+}
+
+/// The flag of a key that says that the flags it writes are needed.
+pub(crate) const LIVE: u64 = 1 << 40;
+
+fn hash(key: u64) -> u64 {
+    let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ mixed >> 29
+}
+
+/// The handler of a single instruction.
+pub(crate) fn single(key: u64) -> Option<Handler> {
+    let mask = generated::SINGLE_INDEX.len() - 1;
+    let mut slot = hash(key) as usize & mask;
+    loop {
+        let at = generated::SINGLE_INDEX[slot];
+        let (found, handler) = generated::SINGLES.get(usize::from(at))?;
+        if *found == key {
+            return Some(*handler);
+        }
+        slot = (slot + 1) & mask;
+    }
+}
+
+/// The handler of two instructions in a row.
+pub(crate) fn pair(first: u64, second: u64) -> Option<Handler> {
+    let mask = generated::PAIR_INDEX.len() - 1;
+    let mut slot = hash(first ^ second.rotate_left(32)) as usize & mask;
+    loop {
+        let at = generated::PAIR_INDEX[slot];
+        let (found, handler) = generated::PAIRS.get(usize::from(at))?;
+        if *found == (first, second) {
+            return Some(*handler);
+        }
+        slot = (slot + 1) & mask;
+    }
+}
+
+/// Whether any pair starts with this key's family.
+pub(crate) fn starts_pair(key: u64) -> bool {
+    generated::STARTS_PAIR[usize::from(key as u16)]
+}
+
+/// A key in the notation of `opcodes/hot.txt`.
+pub(crate) fn describe(key: u64) -> String {
+    let family = generated::FAMILIES.get(usize::from(key as u16).wrapping_sub(1)).copied().unwrap_or("?");
+    let mut text = family.to_owned();
+    if family.contains("cc_") || family.ends_with("cc") {
+        text.push_str(&format!(" cc={}", key >> 44 & 15));
+    }
+    // A family's name has a part for each operand.
+    for at in 0..operand_count(family) {
+        let byte = (key >> (16 + 8 * at)) as u8;
+        text.push_str(&match byte {
+            0 => " -".to_owned(),
+            spec::REGISTER => " r".to_owned(),
+            spec::IMMEDIATE => " i".to_owned(),
+            spec::MEMORY => " m".to_owned(),
+            spec::SIB => " sib".to_owned(),
+            spec::ABSOLUTE => " abs".to_owned(),
+            spec::BASE => " b".to_owned(),
+            spec::FIXED_BASE.. => format!(" b{}", byte - spec::FIXED_BASE),
+            _ => format!(" r{}", byte - spec::FIXED),
+        });
+    }
+    if key & LIVE != 0 {
+        text.push_str(" live");
+    }
+    text
+}
+
+fn operand_count(family: &str) -> usize {
+    let at = generated::FAMILIES.iter().position(|name| *name == family);
+    at.map_or(0, |at| usize::from(generated::OPERANDS[at]))
+}

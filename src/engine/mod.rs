@@ -1,0 +1,13 @@
+//! The engine: superblocks of 16-byte ops, run by handlers that call one another in tail position.
+
+pub(crate) mod handlers;
+pub(crate) mod keys;
+pub(crate) mod links;
+pub(crate) mod op;
+pub(crate) mod operand;
+pub(crate) mod recover;
+pub(crate) mod run;
+pub(crate) mod translate;
+
+mod arena;
+mod liveness;

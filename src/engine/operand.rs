@@ -1,0 +1,301 @@
+//! Operands as types: where a handler finds its values. Constant ones make constant offsets.
+
+use super::op::Op;
+use crate::cpu::exec::attribute;
+use crate::cpu::{Exec, Fault, Word};
+use crate::memory::access::GuestValue;
+
+/// Gives a value.
+pub(crate) trait Source<T> {
+    /// It needs the op's second slot.
+    const EXT: bool;
+    fn get(x: Exec) -> Result<T, Fault>;
+}
+
+/// A place that is read and written.
+pub(crate) trait Place<T>: Source<T> {
+    /// What is worked out once: a memory operand's address.
+    type At: Copy;
+    fn locate(x: Exec) -> Self::At;
+    fn read(x: Exec, at: Self::At) -> Result<T, Fault>;
+    fn write(x: Exec, at: Self::At, value: T) -> Result<(), Fault>;
+    /// Writes a register once more, for operand 1 to win when another operand is the same register.
+    #[inline(always)]
+    fn prevail(_: Exec, _: Self::At, _: T) {}
+    /// Replaces the value by what `change` makes of it; atomically if the place is locked.
+    fn update<R>(x: Exec, at: Self::At, change: impl FnMut(T) -> Result<(T, R), Fault>) -> Result<R, Fault>;
+}
+
+/// An address, without an access.
+pub(crate) trait Address {
+    /// It needs the op's second slot.
+    const EXT: bool = false;
+    fn address(x: Exec) -> u32;
+}
+
+/// The number of a register that is none of the eight.
+pub(crate) trait Number {
+    const EXT: bool = false;
+    fn number(x: Exec) -> u8;
+}
+
+/// The selector in a segment register.
+pub(crate) trait Selector {
+    const EXT: bool = false;
+    fn selector(x: Exec) -> u16;
+}
+
+/// Reads the register at a byte offset.
+#[inline(always)]
+fn read_register<T: Word>(x: Exec, offset: usize) -> T {
+    // SAFETY: offsets come from the translator or generator and lie in the register file (or the zero behind it),
+    // which `repr(C)` puts first in `Cpu`; the file is aligned for any `T` at the offsets of that width.
+    unsafe { x.cpu.cast::<u8>().add(offset).cast::<T>().read() }
+}
+
+/// Writes the register at a byte offset.
+#[inline(always)]
+fn write_register<T: Word>(x: Exec, offset: usize, value: T) {
+    // SAFETY: as in `read_register`; the zero register is never an operand.
+    unsafe { x.cpu.cast::<u8>().add(offset).cast::<T>().write(value) }
+}
+
+macro_rules! register {
+    ($name:ident $(<const $offset_name:ident : u8>)?, $offset:expr) => {
+        impl<T: Word $(, const $offset_name: u8)?> Source<T> for $name$(<$offset_name>)? {
+            const EXT: bool = false;
+            #[inline(always)]
+            fn get(x: Exec) -> Result<T, Fault> {
+                let offset: fn(&Op) -> usize = $offset;
+                Ok(read_register(x, offset(x.op())))
+            }
+        }
+        impl<T: Word $(, const $offset_name: u8)?> Place<T> for $name$(<$offset_name>)? {
+            type At = ();
+            #[inline(always)]
+            fn locate(_: Exec) {}
+            #[inline(always)]
+            fn read(x: Exec, (): ()) -> Result<T, Fault> {
+                <Self as Source<T>>::get(x)
+            }
+            #[inline(always)]
+            fn write(x: Exec, (): (), value: T) -> Result<(), Fault> {
+                let offset: fn(&Op) -> usize = $offset;
+                write_register(x, offset(x.op()), value);
+                Ok(())
+            }
+            #[inline(always)]
+            fn prevail(x: Exec, (): (), value: T) {
+                let offset: fn(&Op) -> usize = $offset;
+                write_register(x, offset(x.op()), value);
+            }
+            #[inline(always)]
+            fn update<R>(x: Exec, at: (), mut change: impl FnMut(T) -> Result<(T, R), Fault>) -> Result<R, Fault> {
+                let (value, rest) = change(<Self as Source<T>>::get(x)?)?;
+                Self::write(x, at, value)?;
+                Ok(rest)
+            }
+        }
+    };
+}
+
+/// The register at a constant byte offset.
+pub(crate) struct Reg<const OFFSET: u8>;
+/// The register in field `a`.
+pub(crate) struct RegA;
+/// The register in field `b`.
+pub(crate) struct RegB;
+
+register!(Reg<const OFFSET: u8>, |_| usize::from(OFFSET));
+register!(RegA, |op| usize::from(op.a));
+register!(RegB, |op| usize::from(op.b));
+
+/// The immediate, without a memory operand.
+pub(crate) struct Imm;
+/// The immediate beside a memory operand.
+pub(crate) struct SecondImm;
+
+impl<T: Word> Source<T> for Imm {
+    const EXT: bool = false;
+    #[inline(always)]
+    fn get(x: Exec) -> Result<T, Fault> {
+        Ok(T::low(u64::from(x.op().imm)))
+    }
+}
+
+impl<T: Word> Source<T> for SecondImm {
+    const EXT: bool = true;
+    #[inline(always)]
+    fn get(x: Exec) -> Result<T, Fault> {
+        Ok(T::low(u64::from(x.ext().imm2)))
+    }
+}
+
+/// Any address: base, index, displacement, segment, 16 bits.
+pub(crate) struct MemAny;
+/// Flat: base, index, displacement.
+pub(crate) struct MemSib;
+/// Flat: displacement.
+pub(crate) struct MemAbs;
+/// Flat: base and displacement.
+pub(crate) struct MemBase;
+/// Flat: the base register at a constant byte offset, and displacement.
+pub(crate) struct MemFixed<const OFFSET: u8>;
+/// A memory operand that is updated atomically.
+pub(crate) struct Locked<M>(std::marker::PhantomData<M>);
+
+impl Address for MemAny {
+    #[inline(always)]
+    fn address(x: Exec) -> u32 {
+        let op = x.op();
+        let mut offset = MemSib::address(x);
+        if op.d & attribute::ADDR16 != 0 {
+            offset &= 0xffff;
+        }
+        let segment = usize::from(op.d >> attribute::SEG_SHIFT & attribute::SEG_MASK);
+        offset.wrapping_add(x.cpu().segment_bases[segment])
+    }
+}
+
+impl Address for MemSib {
+    #[inline(always)]
+    fn address(x: Exec) -> u32 {
+        let op = x.op();
+        let base: u32 = read_register(x, usize::from(op.b));
+        let index: u32 = read_register(x, usize::from(op.c));
+        base.wrapping_add(index << (op.d & 3)).wrapping_add(op.imm)
+    }
+}
+
+impl Address for MemAbs {
+    #[inline(always)]
+    fn address(x: Exec) -> u32 {
+        x.op().imm
+    }
+}
+
+impl Address for MemBase {
+    #[inline(always)]
+    fn address(x: Exec) -> u32 {
+        let op = x.op();
+        read_register::<u32>(x, usize::from(op.b)).wrapping_add(op.imm)
+    }
+}
+
+impl<const OFFSET: u8> Address for MemFixed<OFFSET> {
+    #[inline(always)]
+    fn address(x: Exec) -> u32 {
+        read_register::<u32>(x, usize::from(OFFSET)).wrapping_add(x.op().imm)
+    }
+}
+
+impl<M: Address> Address for Locked<M> {
+    #[inline(always)]
+    fn address(x: Exec) -> u32 {
+        M::address(x)
+    }
+}
+
+macro_rules! memory {
+    ($name:ty $(, const $offset:ident)?) => {
+        impl<T: GuestValue $(, const $offset: u8)?> Source<T> for $name {
+            const EXT: bool = false;
+            #[inline(always)]
+            fn get(x: Exec) -> Result<T, Fault> {
+                x.load(<$name as Address>::address(x))
+            }
+        }
+        impl<T: GuestValue $(, const $offset: u8)?> Place<T> for $name {
+            type At = u32;
+            #[inline(always)]
+            fn locate(x: Exec) -> u32 {
+                <$name as Address>::address(x)
+            }
+            #[inline(always)]
+            fn read(x: Exec, at: u32) -> Result<T, Fault> {
+                x.load(at)
+            }
+            #[inline(always)]
+            fn write(x: Exec, at: u32, value: T) -> Result<(), Fault> {
+                x.store(at, value)
+            }
+            #[inline(always)]
+            fn update<R>(x: Exec, at: u32, mut change: impl FnMut(T) -> Result<(T, R), Fault>) -> Result<R, Fault> {
+                let (value, rest) = change(x.load(at)?)?;
+                x.store(at, value)?;
+                Ok(rest)
+            }
+        }
+    };
+}
+
+memory!(MemAny);
+memory!(MemSib);
+memory!(MemAbs);
+memory!(MemBase);
+memory!(MemFixed<OFFSET>, const OFFSET);
+
+impl<T: GuestValue, M: Address> Source<T> for Locked<M> {
+    const EXT: bool = false;
+    #[inline(always)]
+    fn get(x: Exec) -> Result<T, Fault> {
+        x.load(M::address(x))
+    }
+}
+
+impl<T: GuestValue, M: Address> Place<T> for Locked<M> {
+    type At = u32;
+    #[inline(always)]
+    fn locate(x: Exec) -> u32 {
+        M::address(x)
+    }
+    #[inline(always)]
+    fn read(x: Exec, at: u32) -> Result<T, Fault> {
+        x.load(at)
+    }
+    #[inline(always)]
+    fn write(x: Exec, at: u32, value: T) -> Result<(), Fault> {
+        x.update_locked(at, |_| Ok((value, ())))
+    }
+    #[inline(always)]
+    fn update<R>(x: Exec, at: u32, change: impl FnMut(T) -> Result<(T, R), Fault>) -> Result<R, Fault> {
+        x.update_locked(at, change)
+    }
+}
+
+/// A number in field `a`.
+pub(crate) struct NumberA;
+/// A number in field `b`.
+pub(crate) struct NumberB;
+/// The selector of the segment register in field `a`.
+pub(crate) struct SelectorA;
+/// The selector of the segment register in field `b`.
+pub(crate) struct SelectorB;
+
+impl Number for NumberA {
+    #[inline(always)]
+    fn number(x: Exec) -> u8 {
+        x.op().a
+    }
+}
+
+impl Number for NumberB {
+    #[inline(always)]
+    fn number(x: Exec) -> u8 {
+        x.op().b
+    }
+}
+
+impl Selector for SelectorA {
+    #[inline(always)]
+    fn selector(x: Exec) -> u16 {
+        x.cpu().selectors[usize::from(x.op().a)]
+    }
+}
+
+impl Selector for SelectorB {
+    #[inline(always)]
+    fn selector(x: Exec) -> u16 {
+        x.cpu().selectors[usize::from(x.op().b)]
+    }
+}

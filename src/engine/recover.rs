@@ -1,0 +1,238 @@
+//! From a host fault in a handler back to the guest's exact state. Unsafe: signal handler and the entry into handlers.
+//!
+//! `enter` saves the host's registers and its stack pointer and calls the first handler. When a guest access faults, the signal
+//! handler finds the op in RSI (or, in bulk copies, in `Cpu::current_op`), notes the fault in the `Cpu`, and lets the thread resume
+//! at `landing`, which restores what `enter` saved and returns null.
+
+use super::op::Op;
+use crate::cpu::Cpu;
+use crate::cpu::fault::page_fault;
+use crate::memory::page;
+
+/// #PF's error code for an access to a page with this page byte.
+pub(crate) fn error_code(page_byte: u8, write: bool) -> u16 {
+    let present = page_byte & (page::READ | page::WRITE | page::EXEC) != 0;
+    page_fault::USER
+        | if write { page_fault::WRITE } else { 0 }
+        | if present { page_fault::PRESENT } else { 0 }
+}
+
+/// Runs handlers from `op` on until one returns null.
+#[cfg(not(tail_calls))]
+unsafe extern "C" fn chain(cpu: *mut Cpu, mut op: *const Op, mem: *mut u8) -> *const Op {
+    while !op.is_null() {
+        // SAFETY: the translator puts a handler that fits into each op.
+        op = unsafe { ((*op).handler)(cpu, op, mem) };
+    }
+    op
+}
+
+#[cfg(tail_calls)]
+unsafe extern "C" fn chain(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    // SAFETY: the translator puts a handler that fits into each op.
+    unsafe { ((*op).handler)(cpu, op, mem) }
+}
+
+/// Runs handlers from `op` on.
+///
+/// # Safety
+/// `op` is a valid entry, `cpu` and `mem` belong together, and this thread has been prepared by `attach`.
+#[cfg(not(trap_memory))]
+pub(crate) unsafe fn run(cpu: *mut Cpu, op: *const Op, mem: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe { chain(cpu, op, mem) };
+}
+
+#[cfg(trap_memory)]
+pub(crate) use trap::run;
+#[cfg(trap_memory)]
+pub(crate) use trap::{Attached, attach};
+
+/// Without traps there is nothing to prepare.
+#[cfg(not(trap_memory))]
+pub(crate) struct Attached;
+
+/// Without traps there is nothing to prepare.
+#[cfg(not(trap_memory))]
+pub(crate) fn attach(_: &crate::memory::Memory) -> Attached {
+    Attached
+}
+
+#[cfg(trap_memory)]
+mod trap {
+    use super::{Cpu, Op, chain, error_code};
+    use crate::cpu::{Exit, Fault};
+    use crate::memory::{Memory, guarded};
+    use std::arch::naked_asm;
+    use std::cell::Cell;
+    use std::mem::offset_of;
+    use std::sync::Once;
+
+    thread_local! {
+        /// The CPU whose handlers run on this thread, else null.
+        static RUNNING: Cell<*mut Cpu> = const { Cell::new(std::ptr::null_mut()) };
+        /// The memory of this thread's guest.
+        static MEMORY: Cell<*const Memory> = const { Cell::new(std::ptr::null()) };
+    }
+
+    /// Saves the callee-saved registers, remembers the stack pointer in the CPU, and calls `chain`.
+    #[unsafe(naked)]
+    unsafe extern "sysv64" fn enter(
+        cpu: *mut Cpu,
+        op: *const Op,
+        mem: *mut u8,
+        chain: unsafe extern "C" fn(*mut Cpu, *const Op, *mut u8) -> *const Op,
+    ) -> *const Op {
+        naked_asm!(
+            "push rbp", "push rbx", "push r12", "push r13", "push r14", "push r15", "sub rsp, 8",
+            "mov [rdi + {stack}], rsp",
+            "call rcx",
+            "add rsp, 8", "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp",
+            "ret",
+            stack = const offset_of!(Cpu, host_stack),
+        )
+    }
+
+    /// Where a thread resumes after a fault, with RSP as `enter` remembered it.
+    #[unsafe(naked)]
+    unsafe extern "sysv64" fn landing() -> *const Op {
+        naked_asm!(
+            "xor eax, eax",
+            "add rsp, 8", "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp",
+            "ret",
+        )
+    }
+
+    /// Runs handlers from `op` on until one returns null or an access faults.
+    ///
+    /// # Safety
+    /// `op` is a valid entry, `cpu` and `mem` belong together, and this thread is attached.
+    pub(crate) unsafe fn run(cpu: *mut Cpu, op: *const Op, mem: *mut u8) {
+        RUNNING.set(cpu);
+        // SAFETY: the caller's promise.
+        unsafe { enter(cpu, op, mem, chain) };
+        RUNNING.set(std::ptr::null_mut());
+    }
+
+    /// Keeps a thread ready for faults of one guest.
+    pub(crate) struct Attached {
+        before: *const Memory,
+    }
+
+    impl Drop for Attached {
+        fn drop(&mut self) {
+            MEMORY.set(self.before);
+        }
+    }
+
+    /// Prepares this thread: the signal handlers are there, it has an alternate stack, and faults belong to `memory`,
+    /// which must outlive the result.
+    pub(crate) fn attach(memory: &Memory) -> Attached {
+        static INSTALL: Once = Once::new();
+        INSTALL.call_once(install);
+        alternate_stack();
+        Attached { before: MEMORY.replace(memory) }
+    }
+
+    fn install() {
+        for signal in [libc::SIGSEGV, libc::SIGBUS] {
+            // SAFETY: the handler touches only what is safe in a signal handler.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = on_fault as *const () as usize;
+                action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+                libc::sigaction(signal, &action, std::ptr::null_mut());
+            }
+        }
+    }
+
+    /// Gives the thread a stack for signals unless it has one.
+    fn alternate_stack() {
+        const SIZE: usize = 64 << 10;
+        // SAFETY: asks, and if there is none gives a fresh mapping, which lives as long as the process.
+        unsafe {
+            let mut old: libc::stack_t = std::mem::zeroed();
+            libc::sigaltstack(std::ptr::null(), &mut old);
+            if old.ss_flags & libc::SS_DISABLE == 0 && old.ss_size >= SIZE {
+                return;
+            }
+            let stack = libc::mmap(
+                std::ptr::null_mut(),
+                SIZE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            );
+            if stack != libc::MAP_FAILED {
+                let new = libc::stack_t { ss_sp: stack, ss_flags: 0, ss_size: SIZE };
+                libc::sigaltstack(&new, std::ptr::null_mut());
+            }
+        }
+    }
+
+    extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+        // SAFETY: the kernel passes valid pointers; `RUNNING` and `MEMORY` are valid while set.
+        unsafe {
+            let context = &mut *context.cast::<libc::ucontext_t>();
+            let registers = &mut context.uc_mcontext.gregs;
+            let rip = registers[libc::REG_RIP as usize] as usize;
+            if let Some(resume) = guarded::fixup(rip) {
+                registers[libc::REG_RIP as usize] = resume as i64;
+                return;
+            }
+            let sent = (*info).si_code <= 0;
+            let (cpu, memory) = (RUNNING.get(), MEMORY.get());
+            let addr = (!memory.is_null()).then(|| (*memory).contains_host((*info).si_addr().cast())).flatten();
+            if let (Some(cpu), Some(addr), false) = (cpu.as_mut(), addr, sent) {
+                let write = registers[libc::REG_ERR as usize] & 2 != 0;
+                // An access may start below a page's end and fault behind it.
+                let byte = (*memory).page_byte(addr);
+                cpu.exit = if signal == libc::SIGBUS { Exit::Bus } else { Exit::Fault };
+                cpu.cr2 = addr;
+                cpu.fault = Fault::pf(error_code(byte, write));
+                cpu.exit_op = if cpu.current_op.is_null() {
+                    registers[libc::REG_RSI as usize] as *const Op
+                } else {
+                    cpu.current_op
+                };
+                cpu.current_op = std::ptr::null();
+                registers[libc::REG_RSP as usize] = cpu.host_stack as i64;
+                registers[libc::REG_RIP as usize] = landing as *const () as i64;
+                return;
+            }
+            crate::engine::recover::foreign(signal, info);
+        }
+    }
+}
+
+/// What to do with a SIGSEGV or SIGBUS that is none of the guest's accesses: one that was sent goes to whoever registered for it;
+/// our own crash ends the process as if there were no handler.
+#[cfg(trap_memory)]
+fn foreign(signal: i32, info: *const libc::siginfo_t) {
+    type Sent = fn(i32, *const libc::siginfo_t);
+    let hook = SENT.load(std::sync::atomic::Ordering::Relaxed);
+    // SAFETY: the kernel's pointer; the hook was stored by `on_sent_signal`.
+    unsafe {
+        if (*info).si_code <= 0 && hook != 0 {
+            return std::mem::transmute::<usize, Sent>(hook)(signal, info);
+        }
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = libc::SIG_DFL;
+        libc::sigaction(signal, &action, std::ptr::null_mut());
+        if (*info).si_code <= 0 {
+            libc::raise(signal);
+        }
+    }
+}
+
+#[cfg(trap_memory)]
+static SENT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+/// Registers who gets a SIGSEGV or SIGBUS that another process sent: an async-signal-safe function.
+pub fn on_sent_signal(hook: fn(i32, *const libc::siginfo_t)) {
+    #[cfg(trap_memory)]
+    SENT.store(hook as usize, std::sync::atomic::Ordering::Relaxed);
+    #[cfg(not(trap_memory))]
+    let _ = hook;
+}
