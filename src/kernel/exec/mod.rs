@@ -5,6 +5,7 @@
 //! the new image has to know beside them is in a memory file ([`state`]). Files of other machines, and what the
 //! host has a handler for, go to the host as they are.
 
+mod descriptor;
 mod program;
 pub mod script;
 pub mod state;
@@ -19,6 +20,7 @@ use super::signal;
 use program::{Kind, Program};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 
 /// Longest argument or environment string, in bytes with its NUL (`MAX_ARG_STRLEN`).
 const STRING_MAX: usize = 131_072;
@@ -48,6 +50,15 @@ impl Default for Launch {
     fn default() -> Launch {
         Launch::new()
     }
+}
+
+/// Names this process after its program (`comm` in proc(5)), as the host would have done.
+pub(super) fn set_name(exec_name: &std::ffi::OsStr) {
+    let bytes = exec_name.as_bytes();
+    let base = bytes.rsplit(|&byte| byte == b'/').next().unwrap_or(bytes);
+    let name = super::paths::c_string(&base[..base.len().min(15)]);
+    // Only the look of it is lost if this fails.
+    let _ = host::call(libc::SYS_prctl, [libc::PR_SET_NAME.into(), Arg::text(&name)]);
 }
 
 /// execve(2).
@@ -83,7 +94,7 @@ pub fn execveat(
             Kind::Foreign => return run_on_host(p, &program, &argv, &envp),
             Kind::Script(script) => {
                 // The interpreter opens the script by its name, which has to be good then.
-                if name.is_empty() && host::is_close_on_exec(dirfd) {
+                if name.is_empty() && descriptor::is_close_on_exec(dirfd) {
                     return Err(Errno::ENOENT);
                 }
                 argv = script.arguments(program_name, argv);
@@ -141,16 +152,16 @@ fn run(
         p.say_once("exec", || "cannot open /proc/self/exe, so execve of i386 programs fails".to_owned());
         return Err(Errno::EACCES);
     };
-    let file = PrivateFd::new(host::duplicate(program.file.as_raw_fd())?)?;
+    let file = PrivateFd::new(descriptor::duplicate(program.file.as_raw_fd())?)?;
     let state = PrivateFd::new(state::write(p, file.get(), exec_name)?)?;
     let kept_open = [itself, file.get(), state.get()];
     for fd in kept_open {
-        host::set_close_on_exec(fd, false)?;
+        descriptor::set_close_on_exec(fd, false)?;
     }
     // Everything stays blocked until the new image can take signals.
     let error = replace(p, itself, argv, envp, signal::SigSet::ALL);
     for fd in kept_open {
-        host::set_close_on_exec(fd, true)?;
+        descriptor::set_close_on_exec(fd, true)?;
     }
     Err(error)
 }

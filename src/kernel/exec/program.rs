@@ -1,5 +1,6 @@
 //! The file that is to be executed: permissions, and what kind of program it is.
 
+use super::descriptor;
 use super::script::Script;
 use crate::kernel::args::Fd;
 use crate::kernel::errno::Errno;
@@ -66,7 +67,7 @@ impl Program {
         let file = if name.is_empty() {
             // A descriptor may be open in any way; what its name in /proc leads to can be opened for reading.
             let name = paths::c_string(format!("/proc/self/fd/{}", dirfd.0).as_bytes());
-            host::open(&name, libc::O_RDONLY).or_else(|_| host::duplicate(dirfd.0))?
+            host::open(&name, libc::O_RDONLY).or_else(|_| descriptor::duplicate(dirfd.0))?
         } else {
             let flags = libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK;
             open_at(dirfd, &path, flags)?

@@ -4,7 +4,7 @@
 //! The name is `/dev/fd/N` for the descriptor N of this program. The state is in one of the descriptors near it; it
 //! says for which process and which N it was written, so nothing else is taken for it.
 
-use super::Launch;
+use super::{Launch, descriptor};
 use crate::kernel::errno::Errno;
 use crate::kernel::host::{self, Arg, PrivateFd};
 use crate::kernel::process::{Options, Process};
@@ -161,11 +161,11 @@ pub(super) fn write(p: &Process, program: RawFd, exec_name: &CStr) -> Result<Own
 
 /// Finds out whether this image was started by an `execve` of the guest, and takes what it was given.
 pub fn resumed() -> Option<Resumed> {
-    let name = host::executed_name()?;
+    let name = crate::kernel::task::executed_name()?;
     let itself: RawFd = name.to_str().ok()?.strip_prefix("/dev/fd/")?.parse().ok()?;
     let nearby = (itself - NEIGHBOURS).max(3)..itself.checked_add(NEIGHBOURS)?;
     let (fd, state) = nearby.filter(|&fd| fd != itself).find_map(|fd| {
-        let state = State::decode(&host::read_descriptor(fd)?)?;
+        let state = State::decode(&descriptor::read_all(fd)?)?;
         (state.pid == std::process::id() && state.itself == itself).then_some((fd, state))
     })?;
     drop(host::owned(fd as usize));
