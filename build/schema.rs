@@ -343,7 +343,7 @@ fn check(form: &Form, each: bool, report: &mut Report) {
     if form.flow == Flow::Branch && !uses(&[Code::J]) {
         report.error(place, "`flow = \"branch\"` needs an operand with code J");
     }
-    if encoding.mandatory != Mandatory::Any && form.rep != Rep::Ignored {
+    if matches!(encoding.mandatory, Mandatory::F2 | Mandatory::F3) && form.rep != Rep::Ignored {
         report.error(place, "a mandatory prefix cannot also repeat");
     }
 }

@@ -30,7 +30,7 @@ use open_flags::{DIFFERENT, O_DIRECT, O_DIRECTORY, O_LARGEFILE, O_NOFOLLOW};
 const MEMFD_NAME_MAX: usize = 249;
 
 /// What is known about descriptors beyond what the host knows.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Files {
     /// Positions in directories, by descriptor; duplicates share them.
     dirs: HashMap<i32, Arc<Mutex<Cookies>>>,

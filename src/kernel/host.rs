@@ -225,6 +225,23 @@ impl Drop for PrivateFd {
     }
 }
 
+/// The numbers of all private descriptors, for a vfork child, which has a table of its own but shares this memory.
+pub(super) struct PrivateTable([RawFd; PRIVATE_SLOTS]);
+
+impl PrivateTable {
+    /// The present numbers.
+    pub fn save() -> PrivateTable {
+        PrivateTable(std::array::from_fn(|slot| PRIVATE[slot].load(Ordering::Acquire)))
+    }
+
+    /// Makes the numbers what they were.
+    pub fn restore(&self) {
+        for (entry, &fd) in PRIVATE.iter().zip(&self.0) {
+            entry.store(fd, Ordering::Release);
+        }
+    }
+}
+
 /// Duplicates `fd` to a number that programs hardly ever use.
 fn move_high(fd: RawFd) -> Result<RawFd, Errno> {
     let mut limit: libc::rlimit = zeroed();

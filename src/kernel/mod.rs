@@ -14,7 +14,6 @@ pub mod fs;
 pub mod futex;
 pub mod host;
 pub mod identity;
-pub mod ids;
 pub mod io;
 pub mod ioctl;
 pub mod limits;

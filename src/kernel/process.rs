@@ -14,7 +14,7 @@ use super::signal::{self, Call, Signals, fault};
 use super::table::{self, Restart};
 use super::task::Task;
 use crate::cpu::{FaultKind, reg};
-use crate::machine::{Machine, Stop};
+use crate::{Machine, Stop};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -59,6 +59,8 @@ pub struct Image {
     pub auxv: Vec<u8>,
     /// ESP at the first instruction.
     pub start_stack: u32,
+    /// `PT_GNU_STACK` is missing or asks for an executable stack: what can be read can be executed.
+    pub exec_stack: bool,
     /// `__kernel_sigreturn` of the vDSO; 0 where there is no vDSO.
     pub sigreturn: u32,
     /// `__kernel_rt_sigreturn` of the vDSO; 0 where there is no vDSO.
@@ -126,10 +128,12 @@ impl Process {
     /// and identity, as `execve` hands them on.
     pub fn new(machine: Machine, image: Image, options: Options, launch: Launch) -> Process {
         let deadline = options.timeout.map(|t| Instant::now() + t);
+        super::exec::set_name(&image.exec_name);
+        signal::host::close_standard_files();
         Process {
             space: AddressSpace::new(image.brk_start),
-            signals: Signals::inherit(),
-            task: Task::default(),
+            signals: Signals::inherit(launch.mask),
+            task: Task::new(image.exec_stack),
             files: Files::default(),
             limits: Limits::default(),
             arguments: Arguments::locate(&machine.memory, image.start_stack),
@@ -148,6 +152,11 @@ impl Process {
     /// Runs the guest to its end. The host process is still there afterwards; see [`ExitReason::finish`].
     pub fn run(&mut self) -> ExitReason {
         signal::host::attach(&mut self.signals, &self.machine.cpu);
+        self.run_attached()
+    }
+
+    /// As [`Process::run`], for a thread whose signals go to this process already.
+    pub(super) fn run_attached(&mut self) -> ExitReason {
         let reason = self.run_loop();
         self.with_observer(|observer, process| observer.exit(process, reason));
         super::task::exit::leave(self);
@@ -157,6 +166,9 @@ impl Process {
 
     fn run_loop(&mut self) -> ExitReason {
         loop {
+            if self.signals.shielded {
+                signal::host::apply_mask(&self.signals);
+            }
             if signal::deliver::wanted(self) {
                 signal::deliver::deliver(self);
             }
@@ -178,13 +190,15 @@ impl Process {
                     self.system_call();
                 }
                 Stop::Exception(raised) => fault::raise(self, raised),
+                Stop::Bus(raised) => fault::raise_bus(self, raised),
             }
         }
     }
 
     /// Instructions that may run before somebody looks at the limits again; 0 if the limit is reached.
     fn instruction_budget(&self) -> u64 {
-        let slice = if self.deadline.is_some() { TIME_SLICE } else { u64::MAX };
+        let sliced = self.deadline.is_some() || self.signals.shielded;
+        let slice = if sliced { TIME_SLICE } else { u64::MAX };
         match self.options.max_instructions {
             Some(max) => max.saturating_sub(self.machine.cpu.instructions()).min(slice),
             None => slice,
@@ -203,6 +217,7 @@ impl Process {
         let args =
             [regs[reg::EBX], regs[reg::ECX], regs[reg::EDX], regs[reg::ESI], regs[reg::EDI], regs[reg::EBP]];
         self.with_observer(|observer, process| observer.enter(process, nr, args));
+        self.signals.restart_class = None;
         let result = table::dispatch(self, nr, args);
         if self.end.is_some() {
             return;
@@ -215,10 +230,13 @@ impl Process {
     fn finish_call(&mut self, nr: u32, result: Result<u32, Errno>) {
         let restart = match result {
             Err(blocking::NOT_STARTED) => None,
-            Err(Errno::EINTR) => match table::info(nr).map_or(Restart::No, |row| row.restart) {
-                Restart::No => return self.set_result(result),
-                class => Some(class),
-            },
+            Err(Errno::EINTR) => {
+                let class = self.signals.restart_class.take();
+                match class.unwrap_or_else(|| table::info(nr).map_or(Restart::No, |row| row.restart)) {
+                    Restart::No => return self.set_result(result),
+                    class => Some(class),
+                }
+            }
             // Frames were loaded whole; there is no result to put anywhere.
             Err(signal::STATE_RESTORED) => return,
             _ => return self.set_result(result),

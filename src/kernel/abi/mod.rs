@@ -7,10 +7,12 @@
 
 pub mod file;
 pub mod system;
+pub mod task;
 pub mod time;
 
 pub use file::*;
 pub use system::*;
+pub use task::*;
 pub use time::*;
 
 /// Declares guest structures with their sizes in bytes. That there is no padding is checked at compile time, so

@@ -1,7 +1,7 @@
 //! Setting actions (sigaction(2), signal(2)).
 
 use super::mask::SET_SIZE;
-use super::{Action, DefaultAction, SIG_DFL, SIG_IGN, SigSet, default_action, host, sa, valid};
+use super::{Action, DefaultAction, SIG_DFL, SIG_IGN, SIGNALS, SigSet, default_action, host, sa, valid};
 use crate::kernel::errno::Errno;
 use crate::kernel::process::Process;
 
@@ -20,6 +20,15 @@ fn replace(p: &mut Process, signal: i32, mut action: Action) {
         || action.handler == SIG_DFL && default_action(signal) == DefaultAction::Ignore;
     if ignored {
         p.signals.held.retain(|info| info.signal != signal);
+    }
+}
+
+/// Takes all handlers away; what is ignored stays ignored.
+pub(crate) fn reset_handlers(p: &mut Process) {
+    for signal in 1..=SIGNALS {
+        if p.signals.action(signal).has_handler() {
+            replace(p, signal, Action::default());
+        }
     }
 }
 

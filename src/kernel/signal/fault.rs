@@ -3,19 +3,13 @@
 
 use super::deliver::force;
 use super::{Info, Trap};
-use crate::cpu::{Fault, FaultKind, eflags, fault::page_fault};
+use crate::cpu::{Fault, FaultKind, eflags};
 use crate::kernel::process::Process;
-use crate::memory::Prot;
 
 /// `si_code` of the signals that exceptions raise.
 mod code {
     pub const ILL_ILLOPN: i32 = 2;
     pub const FPE_INTDIV: i32 = 1;
-    pub const FPE_FLTDIV: i32 = 3;
-    pub const FPE_FLTOVF: i32 = 4;
-    pub const FPE_FLTUND: i32 = 5;
-    pub const FPE_FLTRES: i32 = 6;
-    pub const FPE_FLTINV: i32 = 7;
     pub const SEGV_MAPERR: i32 = 1;
     pub const SEGV_ACCERR: i32 = 2;
     pub const BUS_ADRALN: i32 = 1;
@@ -27,8 +21,7 @@ mod code {
 /// Bytes of `int n`.
 const INT_N_LEN: u32 = 2;
 
-/// Turns an exception into a signal that is delivered before the guest runs on. A page fault below a stack that
-/// grows is settled without one.
+/// Turns an exception into a signal that is delivered before the guest runs on.
 pub fn raise(p: &mut Process, fault: Fault) {
     let eip = p.machine.cpu.eip;
     let (number, error) = (u32::from(fault.vector()), u32::from(fault.code));
@@ -48,15 +41,8 @@ pub fn raise(p: &mut Process, fault: Fault) {
             Info::fault(libc::SIGILL, code::ILL_ILLOPN, eip)
         }
         FaultKind::Np | FaultKind::Ss => Info::kernel(libc::SIGBUS),
-        FaultKind::Pf => match page_fault_info(p, fault) {
-            Some(info) => info,
-            None => return,
-        },
-        FaultKind::Mf => {
-            let fpu = &p.machine.cpu.fpu;
-            Info::fault(libc::SIGFPE, float_code(fpu.status() & !fpu.control()), eip)
-        }
-        FaultKind::Xm => Info::fault(libc::SIGFPE, 0, eip),
+        FaultKind::Pf => page_fault(p),
+        FaultKind::Mf | FaultKind::Xm => Info::fault(libc::SIGFPE, 0, eip),
         FaultKind::Ac => Info::fault(libc::SIGBUS, code::BUS_ADRALN, 0),
         FaultKind::Int => return interrupt(p, fault),
     };
@@ -80,58 +66,20 @@ fn set_trap(p: &mut Process, number: u32, error: u32) {
     p.signals.trap = Trap { number, error, ..p.signals.trap };
 }
 
-/// The signal of a page fault; `None` if the stack grew instead.
-fn page_fault_info(p: &mut Process, fault: Fault) -> Option<Info> {
+/// The signal of a page fault at CR2.
+fn page_fault(p: &mut Process) -> Info {
     let addr = p.machine.cpu.cr2;
-    let memory = &p.machine.memory;
-    let region = memory.region_at(addr);
-    if region.is_none() && memory.grow_stack(addr) {
-        return None;
-    }
     p.signals.trap.cr2 = addr;
-    let needed = if fault.code & page_fault::WRITE != 0 {
-        Prot::WRITE
-    } else if fault.code & page_fault::FETCH != 0 {
-        Prot::EXEC
-    } else {
-        Prot::READ
+    let code = match p.machine.memory.region_at(addr) {
+        Some(_) => code::SEGV_ACCERR,
+        None => code::SEGV_MAPERR,
     };
-    Some(match region {
-        None => Info::fault(libc::SIGSEGV, code::SEGV_MAPERR, addr),
-        // The map allows it, so the host has nothing to put there: the file ends in front of it.
-        Some(region) if region.prot.contains(needed) => Info::fault(libc::SIGBUS, code::BUS_ADRERR, addr),
-        Some(_) => Info::fault(libc::SIGSEGV, code::SEGV_ACCERR, addr),
-    })
+    Info::fault(libc::SIGSEGV, code, addr)
 }
 
-/// `si_code` of floating-point exceptions, in the order in which Linux looks for them.
-fn float_code(exceptions: u16) -> i32 {
-    match exceptions {
-        e if e & 0x01 != 0 => code::FPE_FLTINV,
-        e if e & 0x04 != 0 => code::FPE_FLTDIV,
-        e if e & 0x08 != 0 => code::FPE_FLTOVF,
-        e if e & 0x12 != 0 => code::FPE_FLTUND,
-        e if e & 0x20 != 0 => code::FPE_FLTRES,
-        _ => 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn float_exceptions_have_linuxs_precedence() {
-        for (bits, expected) in [
-            (0x3f, code::FPE_FLTINV),
-            (0x3e, code::FPE_FLTDIV),
-            (0x38, code::FPE_FLTOVF),
-            (0x30, code::FPE_FLTUND),
-            (0x02, code::FPE_FLTUND),
-            (0x20, code::FPE_FLTRES),
-            (0, 0),
-        ] {
-            assert_eq!(float_code(bits), expected, "{bits:#x}");
-        }
-    }
+/// The signal of an access beyond the end of a mapped file.
+pub fn raise_bus(p: &mut Process, fault: Fault) {
+    let addr = p.machine.cpu.cr2;
+    p.signals.trap = Trap { number: fault.vector().into(), error: fault.code.into(), cr2: addr };
+    force(p, Info::fault(libc::SIGBUS, code::BUS_ADRERR, addr));
 }

@@ -137,12 +137,22 @@ pub fn detach() {
     INBOX.set(null());
 }
 
-/// Records a host signal for the guest. This is the whole of the handler; whoever handles `SIGSEGV` and `SIGBUS`
-/// calls it for those that are no fault of guest memory. Async-signal-safe.
+/// Asks the engine, which handles `SIGSEGV` and `SIGBUS`, for those that were sent.
+pub(super) fn take_sent_faults() {
+    crate::on_sent_signal(|signal, info| {
+        let inbox = INBOX.get();
+        if !inbox.is_null() {
+            // SAFETY: `attach` set a valid pointer.
+            unsafe { (*inbox).put(signal, info.cast()) };
+        }
+    });
+}
+
+/// Records a host signal for the guest. This is the whole of the handler. Async-signal-safe.
 ///
 /// # Safety
 /// `info` and `context` are what the host gave to a handler with `SA_SIGINFO`.
-pub unsafe fn record(signal: i32, info: *const libc::siginfo_t, context: *mut libc::c_void) {
+unsafe fn record(signal: i32, info: *const libc::siginfo_t, context: *mut libc::c_void) {
     let inbox = INBOX.get();
     if inbox.is_null() {
         return;
@@ -150,10 +160,8 @@ pub unsafe fn record(signal: i32, info: *const libc::siginfo_t, context: *mut li
     // SAFETY: `attach` set a valid pointer.
     unsafe { (*inbox).put(signal, info.cast()) };
     let context = context.cast::<libc::ucontext_t>();
-    if !SigSet::FAULTS.contains(signal) {
-        // SAFETY: the host's mask is the first eight bytes of this field; they come into force at the handler's end.
-        unsafe { (&raw mut (*context).uc_sigmask).cast::<u64>().write_unaligned(BLOCKED.0) };
-    }
+    // SAFETY: the host's mask is the first eight bytes of this field; they come into force at the handler's end.
+    unsafe { (&raw mut (*context).uc_sigmask).cast::<u64>().write_unaligned(BLOCKED.0) };
     #[cfg(target_arch = "x86_64")]
     {
         // SAFETY: the context is valid and nobody else looks at it.
@@ -235,14 +243,21 @@ fn set_host_mask(mask: SigSet) {
     unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, null_mut::<u64>(), 8usize) };
 }
 
-/// Puts the guest's mask in force on the host, or blocks everything while recorded signals wait.
+/// Puts the guest's mask in force on the host, or blocks everything while recorded signals wait. For a vfork child the
+/// guest's mask is in force only for the moment of this call: a signal that ends it must not find the state that it
+/// shares with its parent half changed.
 pub fn apply_mask(signals: &Signals) {
     if signals.inbox.is_empty() {
         set_host_mask(signals.mask.minus(SigSet::FAULTS));
     }
-    if !signals.inbox.is_empty() {
+    if signals.shielded || !signals.inbox.is_empty() {
         set_host_mask(BLOCKED);
     }
+}
+
+/// Blocks what can be blocked, so that nothing is recorded while the process splits.
+pub fn block_all() {
+    set_host_mask(BLOCKED);
 }
 
 /// Signals that wait on the host.
@@ -313,8 +328,13 @@ pub fn close_standard_files() {
 /// The host's actions of `SIGSEGV` and `SIGBUS`, to be put back when an `execve` fails.
 pub struct FaultActions([KernelAction; 2]);
 
-/// Makes ignored signals and the mask such as `execve` has to hand them on.
-pub fn before_exec(signals: &Signals) -> FaultActions {
+/// Makes ignored signals such as `execve` has to hand them on, and puts `mask` in force. Recorded signals go back to
+/// the host first.
+pub fn before_exec(signals: &mut Signals, mask: SigSet) -> FaultActions {
+    block_all();
+    while let Some(info) = signals.inbox.take() {
+        requeue(&info);
+    }
     let saved = [libc::SIGSEGV, libc::SIGBUS].map(|signal| {
         // SAFETY: zero is a valid value of each field.
         let mut old: KernelAction = unsafe { zeroed() };
@@ -323,7 +343,7 @@ pub fn before_exec(signals: &Signals) -> FaultActions {
         host_action(signal, &KernelAction { handler, flags: 0, restorer: 0, mask: 0 }, &raw mut old);
         old
     });
-    set_host_mask(signals.mask);
+    set_host_mask(mask);
     FaultActions(saved)
 }
 

@@ -130,6 +130,10 @@ pub struct Signals {
     pub alt_stack: stack::AltStack,
     /// For frames.
     pub trap: Trap,
+    /// The class of the call that was interrupted, where it is not the row's.
+    pub(crate) restart_class: Option<Restart>,
+    /// A vfork child: host signals are taken only where the parent's state is whole, see [`host::apply_mask`].
+    pub(crate) shielded: bool,
     /// What `restart_syscall` goes on with.
     pub restart_block: Option<RestartBlock>,
     /// A signal of the thread's own making, to be delivered before it runs on.
@@ -141,16 +145,21 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// The state at a program's start: ignored signals and the mask are the host process's, as `execve` left them.
-    pub fn inherit() -> Signals {
+    /// The state at a program's start: ignored signals are the host process's, as `execve` left them; so is the
+    /// mask, unless an `execve` of the guest handed on another one.
+    pub fn inherit(mask: Option<SigSet>) -> Signals {
         let mut actions = [Action::default(); SIGNALS as usize];
         for signal in 1..=SIGNALS {
+            let action = &mut actions[signal as usize - 1];
             if host::ignored_at_start(signal) {
-                actions[signal as usize - 1].handler = SIG_IGN;
-                host::install(signal, &actions[signal as usize - 1]);
+                action.handler = SIG_IGN;
+                host::install(signal, action);
             }
         }
-        Signals { actions, mask: host::mask(), ..Signals::new() }
+        // Rust's runtime ignores it.
+        host::install(libc::SIGPIPE, &actions[libc::SIGPIPE as usize - 1]);
+        host::take_sent_faults();
+        Signals { actions, mask: mask.unwrap_or_else(host::mask), ..Signals::new() }
     }
 
     /// No handlers, nothing blocked, nothing pending.
@@ -161,6 +170,8 @@ impl Signals {
             saved_mask: None,
             alt_stack: stack::AltStack::default(),
             trap: Trap::default(),
+            restart_class: None,
+            shielded: false,
             restart_block: None,
             forced: None,
             held: Vec::new(),
@@ -175,6 +186,7 @@ impl Signals {
             mask: self.mask,
             alt_stack: self.alt_stack,
             trap: self.trap,
+            shielded: self.shielded,
             ..Signals::new()
         }
     }

@@ -5,7 +5,7 @@
 use super::super::errno::Errno;
 use super::super::process::{ExitReason, Process};
 use crate::memory::Memory;
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr;
 
 /// Bytes of host stack for a vfork child.
@@ -89,6 +89,15 @@ pub(super) fn vfork<F: FnOnce(&mut Process) -> ExitReason>(
     // SAFETY: the child has left its stack.
     unsafe { libc::munmap(stack, CHILD_STACK) };
     result
+}
+
+/// The name by which the host executed this program (`AT_EXECFN`).
+pub(super) fn executed_name() -> Option<CString> {
+    // SAFETY: the entry points to a string at the top of the stack, which stays as long as the process.
+    unsafe {
+        let name = libc::getauxval(libc::AT_EXECFN) as *const libc::c_char;
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_owned())
+    }
 }
 
 /// The calling task's id.

@@ -81,6 +81,16 @@ fn lowest_mapping() -> u32 {
         .unwrap_or(MMAP_MIN_ADDR)
 }
 
+/// What ends with a program: held robust futexes are given up.
+pub(super) fn before_exec(p: &mut Process) {
+    robust::release(p);
+}
+
+/// The name by which the host executed this program (`AT_EXECFN`).
+pub(super) fn executed_name() -> Option<std::ffi::CString> {
+    host::executed_name()
+}
+
 /// What a new task is to be.
 #[derive(Clone, Copy, Debug, Default)]
 struct Request {

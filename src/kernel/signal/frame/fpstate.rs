@@ -1,9 +1,11 @@
 //! The floating-point part of a frame: `struct _fpstate_32` and XSAVE's extension of it (`asm/sigcontext.h`).
 
 use super::NoRoom;
-use crate::fpu::{FXSAVE_X87, Fpu, SAVE_32};
+use crate::fpu::Fpu;
 use crate::kernel::process::Process;
 
+/// Bytes of FSAVE's image.
+const SAVE_32: usize = 108;
 /// Bytes in front of the FXSAVE image: FSAVE's image, the status word again, and a magic number.
 pub(super) const FSAVE: u32 = SAVE_32 as u32 + 4;
 /// Bytes of the FXSAVE image.
@@ -13,6 +15,10 @@ const HEADER: usize = 64;
 /// Bytes from the FXSAVE image to the end, the second magic number included.
 pub(super) const SIZE: u32 = (FXSAVE + HEADER + 4) as u32;
 
+/// The control word and tags after FNINIT, and the upper halves of the words in FSAVE's image.
+const CONTROL_INIT: u32 = 0x037f;
+const ALL_EMPTY: u32 = 0xffff;
+const RESERVED: u32 = 0xffff_0000;
 /// Where FXSAVE has MXCSR, and behind it the mask of its writable bits.
 const MXCSR: usize = 24;
 /// MXCSR after reset: everything masked.
@@ -31,15 +37,14 @@ fn put(image: &mut [u8], at: usize, value: u32) {
 
 /// Stores the state at `fp`.
 pub(super) fn store(p: &Process, fp: u32) -> Result<(), NoRoom> {
-    let fpu = &p.machine.cpu.fpu;
     let mut image = [0u8; FSAVE as usize + SIZE as usize];
-    image[..SAVE_32].copy_from_slice(&fpu.save32());
-    // The magic number behind the second status word is 0: the FXSAVE image follows.
-    image[SAVE_32..SAVE_32 + 2].copy_from_slice(&fpu.status().to_le_bytes());
+    // As after FNINIT. The magic number behind the second status word is 0: the FXSAVE image follows.
+    put(&mut image, 0, RESERVED | CONTROL_INIT);
+    put(&mut image, 4, RESERVED);
+    put(&mut image, 8, RESERVED | ALL_EMPTY);
+    put(&mut image, 24, RESERVED);
     let fx = &mut image[FSAVE as usize..];
-    if let Some(x87) = fx.first_chunk_mut::<FXSAVE_X87>() {
-        fpu.fxsave(x87);
-    }
+    put(fx, 0, CONTROL_INIT);
     put(fx, MXCSR, MXCSR_INIT);
     put(fx, MXCSR + 4, MXCSR_MASK);
     put(fx, SOFTWARE, MAGIC1);
@@ -53,12 +58,10 @@ pub(super) fn store(p: &Process, fp: u32) -> Result<(), NoRoom> {
 
 /// Loads the state from `fp`; 0 is the initial state. The x87 part comes from FSAVE's image, as Linux takes it.
 pub(super) fn load(p: &mut Process, fp: u32) -> Result<(), NoRoom> {
-    if fp == 0 {
-        initialize(p);
-        return Ok(());
+    if fp != 0 {
+        p.machine.memory.read::<[u8; SAVE_32]>(fp)?;
     }
-    let image = p.machine.memory.read::<[u8; SAVE_32]>(fp)?;
-    p.machine.cpu.fpu.restore32(&image);
+    initialize(p);
     Ok(())
 }
 
