@@ -111,7 +111,7 @@ class Namespace:
             os.write(go, b".")
         answer = os.read(done, 500).decode()
         if answer != "ok":
-            raise Unavailable(answer or "the helper process ended early")
+            raise Unavailable(answer or "the child that makes it ended early")
         self.user = os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         self.mount = os.open(f"/proc/{child}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         os.write(go, b".")
