@@ -9,7 +9,6 @@ Linux 6.7 or newer).
 import ctypes
 import os
 import subprocess
-import tempfile
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
@@ -60,14 +59,18 @@ def registration(trap):
 
 
 class Namespace:
-    """A user and mount namespace with its own binfmt_misc: empty, or with the trap registered."""
+    """A user and mount namespace with its own binfmt_misc: empty, or with the trap registered.
 
-    def __init__(self, trap=None):
+    `place` is a directory to mount it on, seen in the namespace only.
+    """
+
+    def __init__(self, place, trap=None):
+        os.makedirs(place, exist_ok=True)
         ready, go, done = os.pipe(), os.pipe(), os.pipe()
         child = os.fork()
         if child == 0:
             try:
-                self.become(trap, ready[1], go[0])
+                self.become(os.fsencode(place), trap, ready[1], go[0])
                 os.write(done[1], b"ok")
                 os.read(go[0], 1)
             except Unavailable as reason:
@@ -83,13 +86,12 @@ class Namespace:
                 os.close(end)
             os.waitpid(child, 0)
 
-    def become(self, trap, ready, go):
+    def become(self, place, trap, ready, go):
         """Runs in the child, which then stands for the namespace until the parent holds it."""
         call("unshare", CLONE_NEWUSER | CLONE_NEWNS)
         os.write(ready, b".")
         os.read(go, 1)
         call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
-        place = tempfile.mkdtemp().encode()
         call("mount", b"binfmt_misc", place, b"binfmt_misc", 0, None)
         if trap:
             try:
@@ -100,14 +102,14 @@ class Namespace:
 
     def set_up(self, child, ready, go, done):
         if os.read(ready, 1) == b".":
-            # As root, all ids stay what they are; else only one's own.
+            # As root, all ids stay what they are; another user becomes root there, the only one.
             ids = "0 0 4294967295" if os.geteuid() == 0 else None
             if os.geteuid() != 0:
                 with open(f"/proc/{child}/setgroups", "w") as file:
                     file.write("deny")
             for kind, own in (("uid", os.geteuid()), ("gid", os.getegid())):
                 with open(f"/proc/{child}/{kind}_map", "w") as file:
-                    file.write(ids or f"{own} {own} 1")
+                    file.write(ids or f"0 {own} 1")
             os.write(go, b".")
         answer = os.read(done, 500).decode()
         if answer != "ok":
