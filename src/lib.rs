@@ -20,4 +20,5 @@ pub mod memory;
 pub use cpu::{Cpu, Fault, FaultKind};
 pub use engine::recover::on_sent_signal;
 pub use engine::run::{Machine, Stop};
+pub use engine::train::Survey;
 pub use memory::Memory;
