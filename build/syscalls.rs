@@ -99,7 +99,7 @@ const TYPES: &[ArgType] = &[
     word("RandomFlags"),
     word("FutexOp"),
     word("SigHow"),
-    word("PrctlOp"),
+    int("PrctlOp"),
     word("SockType"),
     word("MsgFlags"),
     word("Uid"),
@@ -276,11 +276,7 @@ fn pass_through(row: &Row, line: usize, args: &[Arg], restart: &str, report: &mu
         list.push(arg.pass.as_str());
     }
     let number = row.function.as_ref().unwrap_or(&row.name).get_ref();
-    let _ = writeln!(
-        arm,
-        "            host::{call}(libc::SYS_{number}, [{}])\n        }}",
-        list.join(", ")
-    );
+    let _ = writeln!(arm, "            host::{call}(libc::SYS_{number}, [{}])\n        }}", list.join(", "));
     arm
 }
 
@@ -347,8 +343,7 @@ fn parse_args(text: &Spanned<String>, report: &mut Notes<'_>) -> Vec<Arg> {
             arg.kind = format!("ArgKind::{buffer}({at})");
             arg.wrap = format!("{rust}::new({register}, args[{}])", first[at]);
             if rust != "Iov" {
-                arg.prepare =
-                    format!("            let b{index} = {}.host(&p.machine.memory);\n", arg.wrap);
+                arg.prepare = format!("            let b{index} = {}.host(&p.machine.memory);\n", arg.wrap);
                 arg.pass = format!("b{index}.arg()");
             }
         } else if let Some(kind) = TYPES.iter().find(|t| t.name == *kind) {

@@ -203,7 +203,7 @@ impl Out {
     pub fn writable(self, memory: &Memory) -> Result<u32, Errno> {
         match memory.host_range(self.addr, self.len, Access::Write) {
             Ok(_) => Ok(self.len),
-            Err(bad) if bad.addr > self.addr => Ok(bad.addr - self.addr),
+            Err(bad) if bad.0 > self.addr => Ok(bad.0 - self.addr),
             Err(_) => Err(Errno::EFAULT),
         }
     }
@@ -233,9 +233,9 @@ fn host_buf(memory: &Memory, addr: u32, len: u32, access: Access) -> HostBuf {
     // page, and so will the host.
     if access == Access::Write
         && let Err(bad) = memory.host_range(addr, len, access)
-        && bad.addr > addr
+        && bad.0 > addr
     {
-        memory.code_written(addr, bad.addr - addr);
+        memory.code_written(addr, bad.0 - addr);
     }
     HostBuf { start: memory.base().wrapping_add(addr as usize), len: len as usize }
 }

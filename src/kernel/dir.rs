@@ -134,12 +134,10 @@ fn read_entries(p: &mut Process, fd: Fd, out: &mut Vec<u8>, room: usize, emit: E
     let hide = proc::is_fd_directory(fd);
     let cookies = p.files.cookies(fd);
     let mut cookies = cookies.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let size = buffer.len();
     loop {
         let start = host::call(libc::SYS_lseek, [fd.into(), 0.into(), libc::SEEK_CUR.into()]);
-        let len = host::call(
-            libc::SYS_getdents64,
-            [fd.into(), Arg::slice_mut(&mut buffer), buffer.len().into()],
-        )?;
+        let len = host::call(libc::SYS_getdents64, [fd.into(), Arg::slice_mut(&mut buffer), size.into()])?;
         if len == 0 {
             return Ok(());
         }
@@ -206,7 +204,7 @@ pub fn seek(p: &Process, fd: Fd, offset: i64, whence: i32) -> Option<Result<i64,
 /// getcwd(2): the length with the NUL.
 pub fn getcwd(p: &mut Process, buf: Out) -> Result<u32, Errno> {
     let mut buffer = [0u8; PATH_MAX];
-    let len = host::call(libc::SYS_getcwd, [Arg::slice_mut(&mut buffer), buffer.len().into()])?;
+    let len = host::call(libc::SYS_getcwd, [Arg::slice_mut(&mut buffer), PATH_MAX.into()])?;
     let path = PathBuf::from(OsString::from_vec(buffer[..len.saturating_sub(1)].to_vec()));
     let mut bytes = paths::to_guest(p, path).as_os_str().as_bytes().to_vec();
     bytes.push(0);
@@ -248,8 +246,9 @@ mod tests {
         assert_eq!(out.len(), 24);
         let wide = Entry { ino: 1 << 32, ..entry };
         assert_eq!(emit32(&mut Vec::new(), &wide, 9, 100), Err(Errno::EOVERFLOW));
-        assert_eq!(entries(&out).map(|e| (e.ino, e.next, e.kind, e.name.len())).collect::<Vec<_>>(), [
-            (7, 9, 8, 3)
-        ]);
+        assert_eq!(
+            entries(&out).map(|e| (e.ino, e.next, e.kind, e.name.len())).collect::<Vec<_>>(),
+            [(7, 9, 8, 3)]
+        );
     }
 }

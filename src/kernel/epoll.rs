@@ -82,9 +82,10 @@ pub fn epoll_pwait(
 ) -> Result<u32, Errno> {
     let mask = optional_mask(p, sigmask, size)?;
     wait_with(p, events, maxevents, mask, |list| {
+        let len = list.len();
         host::pass_blocking(
             libc::SYS_epoll_pwait,
-            [epfd.into(), Arg::slice_mut(list), list.len().into(), timeout.into(), Arg::NULL, 8.into()],
+            [epfd.into(), Arg::slice_mut(list), len.into(), timeout.into(), Arg::NULL, 8.into()],
         )
     })
 }
@@ -102,12 +103,13 @@ pub fn epoll_pwait2(
     let timeout = timeout.read_opt(&p.machine.memory)?.map(Timespec64::to_host);
     let mask = optional_mask(p, sigmask, size)?;
     wait_with(p, events, maxevents, mask, |list| {
+        let len = list.len();
         host::pass_blocking(
             libc::SYS_epoll_pwait2,
             [
                 epfd.into(),
                 Arg::slice_mut(list),
-                list.len().into(),
+                len.into(),
                 Arg::input_opt(timeout.as_ref()),
                 Arg::NULL,
                 8.into(),

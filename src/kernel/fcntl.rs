@@ -174,11 +174,11 @@ pub fn fcntl64(p: &mut Process, fd: Fd, cmd: u32, arg: u32) -> Result<u32, Errno
             // Negative: a process group.
             host::pass(libc::SYS_fcntl, [fd.into(), cmd.into(), (arg as i32).into()])
         }
-        F_DUPFD_QUERY => {
-            host::pass(libc::SYS_fcntl, [fd.into(), cmd.into(), Fd::new(arg).into()])
-        }
+        F_DUPFD_QUERY => host::pass(libc::SYS_fcntl, [fd.into(), cmd.into(), Fd::new(arg).into()]),
         F_GETFD | F_SETFD | F_GETOWN | F_SETSIG | F_GETSIG | F_SETLEASE | F_GETLEASE | F_NOTIFY
-        | F_CREATED_QUERY | F_CANCELLK | F_SETPIPE_SZ | F_GETPIPE_SZ | F_ADD_SEALS | F_GET_SEALS => plain(arg),
+        | F_CREATED_QUERY | F_CANCELLK | F_SETPIPE_SZ | F_GETPIPE_SZ | F_ADD_SEALS | F_GET_SEALS => {
+            plain(arg)
+        }
         _ => Err(Errno::EINVAL),
     }
 }

@@ -122,10 +122,8 @@ pub fn openat(p: &mut Process, dirfd: Fd, path: Path, flags: u32, mode: u32) -> 
     }
     let path = paths::resolve_bytes(p, dirfd, &path, follow_of(flags));
     let host_flags = flags_to_host(flags);
-    let fd = host::blocking(
-        libc::SYS_openat,
-        [dirfd.into(), Arg::text(&path), host_flags.into(), mode.into()],
-    )?;
+    let fd =
+        host::blocking(libc::SYS_openat, [dirfd.into(), Arg::text(&path), host_flags.into(), mode.into()])?;
     finish_open(p, fd, flags)
 }
 
@@ -145,7 +143,8 @@ pub fn openat2(
         return Err(Errno::E2BIG);
     }
     // A newer structure is fine as long as what is not known here is zero.
-    let tail = GuestPtr::<u8>::new(how.addr.wrapping_add(known)).read_array(&p.machine.memory, size - known)?;
+    let tail =
+        GuestPtr::<u8>::new(how.addr.wrapping_add(known)).read_array(&p.machine.memory, size - known)?;
     if tail.iter().any(|&byte| byte != 0) {
         return Err(Errno::E2BIG);
     }

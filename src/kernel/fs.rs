@@ -121,7 +121,7 @@ pub fn readlinkat(p: &mut Process, dirfd: Fd, path: Path, buf: Out) -> Result<u3
     let mut target = [0u8; PATH_MAX];
     let len = host::call(
         libc::SYS_readlinkat,
-        [dirfd.into(), Arg::text(&path), Arg::slice_mut(&mut target), target.len().into()],
+        [dirfd.into(), Arg::text(&path), Arg::slice_mut(&mut target), PATH_MAX.into()],
     )?;
     buf.write_truncated(&p.machine.memory, &target[..len])
 }
@@ -195,10 +195,7 @@ pub fn fchownat(
     flags: u32,
 ) -> Result<u32, Errno> {
     let path = paths::resolve(p, dirfd, path, Follow::unless_nofollow(flags))?;
-    host::pass(
-        libc::SYS_fchownat,
-        [dirfd.into(), Arg::text(&path), uid.into(), gid.into(), flags.into()],
-    )
+    host::pass(libc::SYS_fchownat, [dirfd.into(), Arg::text(&path), uid.into(), gid.into(), flags.into()])
 }
 
 /// access(2).
@@ -243,10 +240,7 @@ fn set_times(
         _ => Some(paths::resolve(p, dirfd, path, Follow::unless_nofollow(flags))?),
     };
     let path = path.as_ref().map_or(Arg::NULL, |path| Arg::text(path));
-    host::pass(
-        libc::SYS_utimensat,
-        [dirfd.into(), path, Arg::input_opt(times.as_ref()), flags.into()],
-    )
+    host::pass(libc::SYS_utimensat, [dirfd.into(), path, Arg::input_opt(times.as_ref()), flags.into()])
 }
 
 fn read_times<T: GuestTimespec>(
@@ -282,19 +276,20 @@ pub fn utimensat_time64(
 
 /// futimesat(2).
 pub fn futimesat(p: &mut Process, dirfd: Fd, path: Path, times: GuestPtr<Timeval>) -> Result<u32, Errno> {
-    let times = match times.cast::<[Timeval; 2]>().read_opt(&p.machine.memory)? {
-        Some(pair) => {
-            // Microseconds out of range would become UTIME_NOW or UTIME_OMIT.
-            if pair.iter().any(|time| !(0..1_000_000).contains(&time.usec)) {
-                return Err(Errno::EINVAL);
+    let times =
+        match times.cast::<[Timeval; 2]>().read_opt(&p.machine.memory)? {
+            Some(pair) => {
+                // Microseconds out of range would become UTIME_NOW or UTIME_OMIT.
+                if pair.iter().any(|time| !(0..1_000_000).contains(&time.usec)) {
+                    return Err(Errno::EINVAL);
+                }
+                Some(pair.map(|time| libc::timespec {
+                    tv_sec: time.sec.into(),
+                    tv_nsec: i64::from(time.usec) * 1000,
+                }))
             }
-            Some(pair.map(|time| libc::timespec {
-                tv_sec: time.sec.into(),
-                tv_nsec: i64::from(time.usec) * 1000,
-            }))
-        }
-        None => None,
-    };
+            None => None,
+        };
     set_times(p, dirfd, path, times, 0)
 }
 
@@ -306,8 +301,7 @@ pub fn utimes(p: &mut Process, path: Path, times: GuestPtr<Timeval>) -> Result<u
 /// utime(2).
 pub fn utime(p: &mut Process, path: Path, times: GuestPtr<Utimbuf>) -> Result<u32, Errno> {
     let second = |sec: i32| libc::timespec { tv_sec: sec.into(), tv_nsec: 0 };
-    let times =
-        times.read_opt(&p.machine.memory)?.map(|times| [second(times.actime), second(times.modtime)]);
+    let times = times.read_opt(&p.machine.memory)?.map(|times| [second(times.actime), second(times.modtime)]);
     set_times(p, Fd::CWD, path, times, 0)
 }
 

@@ -155,13 +155,6 @@ pub(super) fn clock(id: i32) -> Result<libc::timespec, Errno> {
     if unsafe { libc::clock_gettime(id, &raw mut now) } == 0 { Ok(now) } else { Err(Errno::last()) }
 }
 
-/// A file system's number.
-pub(super) fn fsid_words(fsid: &libc::fsid_t) -> [u32; 2] {
-    const { assert!(size_of::<libc::fsid_t>() == 8) };
-    // SAFETY: the type is two integers that the C library keeps private.
-    unsafe { std::mem::transmute_copy(fsid) }
-}
-
 /// Opens a host file for the emulator's own use, close-on-exec.
 pub(super) fn open(path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
     let fd = call(
@@ -245,10 +238,7 @@ impl PrivateTable {
 /// Duplicates `fd` to a number that programs hardly ever use.
 fn move_high(fd: RawFd) -> Result<RawFd, Errno> {
     let mut limit: libc::rlimit = zeroed();
-    call(
-        libc::SYS_prlimit64,
-        [0.into(), libc::RLIMIT_NOFILE.into(), Arg::NULL, Arg::output(&mut limit)],
-    )?;
+    call(libc::SYS_prlimit64, [0.into(), libc::RLIMIT_NOFILE.into(), Arg::NULL, Arg::output(&mut limit)])?;
     let wanted = limit.rlim_cur.min(PRIVATE_CEILING);
     let dup = |min: u64| call(libc::SYS_fcntl, [fd.into(), libc::F_DUPFD_CLOEXEC.into(), min.into()]);
     let raise = |soft: u64| {

@@ -85,10 +85,7 @@ pub fn vmsplice(p: &mut Process, fd: Fd, iov: Iov, flags: u32) -> Result<u32, Er
     let mode = host::call(libc::SYS_fcntl, [fd.into(), libc::F_GETFL.into()])? as i32;
     let access = if mode & libc::O_ACCMODE == libc::O_RDONLY { Access::Write } else { Access::Read };
     let vec = iov.host(&p.machine.memory, access)?;
-    host::pass_blocking(
-        libc::SYS_vmsplice,
-        [fd.into(), Arg::slice(&vec), vec.len().into(), flags.into()],
-    )
+    host::pass_blocking(libc::SYS_vmsplice, [fd.into(), Arg::slice(&vec), vec.len().into(), flags.into()])
 }
 
 fn seek(p: &Process, fd: Fd, offset: i64, whence: i32) -> Result<i64, Errno> {

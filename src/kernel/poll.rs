@@ -69,10 +69,10 @@ fn read_fds(p: &Process, fds: GuestPtr<PollFd>, count: u32) -> Result<Vec<PollFd
 
 /// The host's ppoll, whose `struct pollfd` is the guest's.
 fn host_poll(list: &mut [PollFd], wait: Wait) -> Result<u32, Errno> {
-    let timeout = wait.left();
+    let (timeout, len) = (wait.left(), list.len());
     host::pass_blocking(
         libc::SYS_ppoll,
-        [Arg::slice_mut(list), list.len().into(), Arg::input_opt(timeout.as_ref()), Arg::NULL],
+        [Arg::slice_mut(list), len.into(), Arg::input_opt(timeout.as_ref()), Arg::NULL],
     )
 }
 
@@ -219,14 +219,7 @@ fn select_with(
         let mut timeout = wait.left();
         host::pass_blocking(
             libc::SYS_pselect6,
-            [
-                fds.into(),
-                read.arg(),
-                write.arg(),
-                except.arg(),
-                Arg::output_opt(timeout.as_mut()),
-                Arg::NULL,
-            ],
+            [fds.into(), read.arg(), write.arg(), except.arg(), Arg::output_opt(timeout.as_mut()), Arg::NULL],
         )
     })?;
     for set in [&read, &write, &except] {

@@ -91,9 +91,7 @@ pub fn own_entry(at: Fd, path: &[u8]) -> Option<Vec<u8>> {
 pub fn link_view(p: &Process, at: Fd, path: &[u8]) -> Option<PathBuf> {
     match own_entry(at, path)?.as_slice() {
         b"exe" => Some(paths::to_guest(p, p.image.exe_path.clone())),
-        b"cwd" if p.options.sysroot.is_some() => {
-            Some(paths::to_guest(p, std::env::current_dir().ok()?))
-        }
+        b"cwd" if p.options.sysroot.is_some() => Some(paths::to_guest(p, std::env::current_dir().ok()?)),
         _ => None,
     }
 }
@@ -135,10 +133,8 @@ pub fn open_view(p: &Process, at: Fd, path: &[u8], flags: u32) -> Result<Option<
 
 fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
-        let written = host::call(
-            libc::SYS_write,
-            [file.as_raw_fd().into(), Arg::slice(bytes), bytes.len().into()],
-        )?;
+        let written =
+            host::call(libc::SYS_write, [file.as_raw_fd().into(), Arg::slice(bytes), bytes.len().into()])?;
         bytes = &bytes[written..];
     }
     Ok(())

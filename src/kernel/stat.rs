@@ -15,10 +15,7 @@ const MAX_SMALL: u64 = i32::MAX as u64;
 fn stat_at(p: &Process, dirfd: Fd, path: Path, flags: u32) -> Result<libc::stat, Errno> {
     let path = paths::resolve(p, dirfd, path, Follow::unless_nofollow(flags))?;
     let mut stat: libc::stat = host::zeroed();
-    host::call(
-        libc::SYS_newfstatat,
-        [dirfd.into(), Arg::text(&path), Arg::output(&mut stat), flags.into()],
-    )?;
+    host::call(libc::SYS_newfstatat, [dirfd.into(), Arg::text(&path), Arg::output(&mut stat), flags.into()])?;
     Ok(stat)
 }
 
@@ -202,60 +199,73 @@ pub fn statx(
     host::pass(libc::SYS_statx, [dirfd.into(), path, flags.into(), mask.into(), buf.arg()])
 }
 
+/// The host's `struct statfs`: that of all 64-bit Linux systems.
+#[repr(C)]
+#[derive(Default)]
+struct HostStatfs {
+    kind: u64,
+    bsize: u64,
+    blocks: u64,
+    bfree: u64,
+    bavail: u64,
+    files: u64,
+    ffree: u64,
+    fsid: [u32; 2],
+    namelen: u64,
+    frsize: u64,
+    flags: u64,
+    spare: [u64; 4],
+}
+
 impl Statfs {
     /// `EOVERFLOW` when a count does not fit; the number of inodes may be "unknown", all ones.
-    fn from_host(fs: &libc::statfs) -> Result<Statfs, Errno> {
+    fn from_host(fs: &HostStatfs) -> Result<Statfs, Errno> {
         let files = |count: u64| if count == u64::MAX { Ok(u32::MAX) } else { fit(count) };
         Ok(Statfs {
-            kind: fs.f_type as u32,
-            bsize: fit(fs.f_bsize as u64)?,
-            blocks: fit(fs.f_blocks)?,
-            bfree: fit(fs.f_bfree)?,
-            bavail: fit(fs.f_bavail)?,
-            files: files(fs.f_files)?,
-            ffree: files(fs.f_ffree)?,
-            fsid: fsid(fs),
-            namelen: fs.f_namelen as u32,
-            frsize: fit(fs.f_frsize as u64)?,
-            flags: fs.f_flags as u32,
+            kind: fs.kind as u32,
+            bsize: fit(fs.bsize)?,
+            blocks: fit(fs.blocks)?,
+            bfree: fit(fs.bfree)?,
+            bavail: fit(fs.bavail)?,
+            files: files(fs.files)?,
+            ffree: files(fs.ffree)?,
+            fsid: fs.fsid,
+            namelen: fs.namelen as u32,
+            frsize: fit(fs.frsize)?,
+            flags: fs.flags as u32,
             spare: [0; 4],
         })
     }
 }
 
 impl Statfs64 {
-    fn from_host(fs: &libc::statfs) -> Result<Statfs64, Errno> {
+    fn from_host(fs: &HostStatfs) -> Result<Statfs64, Errno> {
         Ok(Statfs64 {
-            kind: fs.f_type as u32,
-            bsize: fit(fs.f_bsize as u64)?,
-            blocks: fs.f_blocks,
-            bfree: fs.f_bfree,
-            bavail: fs.f_bavail,
-            files: fs.f_files,
-            ffree: fs.f_ffree,
-            fsid: fsid(fs),
-            namelen: fs.f_namelen as u32,
-            frsize: fit(fs.f_frsize as u64)?,
-            flags: fs.f_flags as u32,
+            kind: fs.kind as u32,
+            bsize: fit(fs.bsize)?,
+            blocks: fs.blocks,
+            bfree: fs.bfree,
+            bavail: fs.bavail,
+            files: fs.files,
+            ffree: fs.ffree,
+            fsid: fs.fsid,
+            namelen: fs.namelen as u32,
+            frsize: fit(fs.frsize)?,
+            flags: fs.flags as u32,
             spare: [0; 4],
         })
     }
 }
 
-/// The file system's number, whose members the C library keeps private.
-fn fsid(fs: &libc::statfs) -> [u32; 2] {
-    host::fsid_words(&fs.f_fsid)
-}
-
-fn statfs_path(p: &Process, path: Path) -> Result<libc::statfs, Errno> {
+fn statfs_path(p: &Process, path: Path) -> Result<HostStatfs, Errno> {
     let path = paths::resolve(p, Fd::CWD, path, Follow::Yes)?;
-    let mut fs: libc::statfs = host::zeroed();
+    let mut fs = HostStatfs::default();
     host::call(libc::SYS_statfs, [Arg::text(&path), Arg::output(&mut fs)])?;
     Ok(fs)
 }
 
-fn statfs_fd(fd: Fd) -> Result<libc::statfs, Errno> {
-    let mut fs: libc::statfs = host::zeroed();
+fn statfs_fd(fd: Fd) -> Result<HostStatfs, Errno> {
+    let mut fs = HostStatfs::default();
     host::call(libc::SYS_fstatfs, [fd.into(), Arg::output(&mut fs)])?;
     Ok(fs)
 }

@@ -38,10 +38,7 @@ pub fn gettimeofday(p: &mut Process, tv: GuestPtr<Timeval>, tz: GuestPtr<Timezon
 pub fn settimeofday(p: &mut Process, tv: GuestPtr<Timeval>, tz: GuestPtr<Timezone>) -> Result<u32, Errno> {
     let time = tv.read_opt(&p.machine.memory)?.map(Timeval::to_host);
     let zone = tz.read_opt(&p.machine.memory)?;
-    host::pass(
-        libc::SYS_settimeofday,
-        [Arg::input_opt(time.as_ref()), Arg::input_opt(zone.as_ref())],
-    )
+    host::pass(libc::SYS_settimeofday, [Arg::input_opt(time.as_ref()), Arg::input_opt(zone.as_ref())])
 }
 
 fn get_clock<T: GuestTimespec>(p: &Process, clock: i32, tp: GuestPtr<T>) -> Result<u32, Errno> {
