@@ -1,10 +1,11 @@
 //! Copies that survive a fault: the way of Rust code to guest memory, which another guest thread may unmap at
 //! any moment and whose file may end early.
 //!
-//! On x86-64 the copy is one `rep movsb`, or one load and store for 4 and 8 bytes, which other threads therefore see whole
-//! if they are aligned. The handler of SIGSEGV and SIGBUS asks [`fixup`] where to go on: from the load or store at the
-//! `rep movsb`, which finds out how far it can get, from that one behind it, with the bytes left in RCX. Elsewhere, and with the feature `portable`, the host
-//! kernel copies within our own address space and reports what it cannot reach.
+//! On x86-64 the copy is one `rep movsb`, or one load and store for 4 and 8 bytes, which other threads
+//! therefore see whole if they are aligned. The handler of SIGSEGV and SIGBUS asks [`fixup`] where to go on:
+//! from the load or store at the `rep movsb`, which finds out how far it can get, from that one behind it,
+//! with the bytes left in RCX. Elsewhere, and with the feature `portable`, the host kernel copies within our
+//! own address space and reports what it cannot reach.
 
 #![allow(unsafe_code)]
 
