@@ -1,5 +1,6 @@
 //! Turns the tables into code; see `build/`.
 
+#[path = "build/mod.rs"]
 mod build;
 
 use std::path::Path;

@@ -20,7 +20,7 @@ pub enum Flow {
 }
 
 /// Where LOCK is legal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lock {
     Never,
     /// With a memory operand 1.

@@ -140,7 +140,7 @@ const BY_RM: u8 = 16;
 pub fn emit(forms: &[Form], rules: &Rules, map: &OpcodeMap) -> String {
     let mut out = String::from(
         "/// One opcode: which of prefix, mod, reg, rm decide, and where its nodes start.\n\
-         pub struct Root { pub dims: u8, pub base: u16 }\n\
+         #[derive(Clone, Copy)]\n pub struct Root { pub dims: u8, pub base: u16 }\n\
          /// No row.\npub const UNDEFINED: u16 = u16::MAX;\n",
     );
     for (name, value) in [

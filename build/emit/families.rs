@@ -162,11 +162,18 @@ pub fn group(forms: &[Form], rules: &Rules) -> Families {
                     families.list.push(family.clone());
                     families.list.len() as u16
                 });
+                // A form with a register cannot be locked, but shares its family with one that can.
+                let shared = &mut families.list[usize::from(id) - 1].lock;
+                *shared = (*shared).max(form.lock);
                 ids[at] = id;
-                add_instances(form, &families.list[usize::from(id) - 1], id, &mut instances);
             }
         }
         families.of_form.push(ids);
+    }
+    for (form, ids) in forms.iter().zip(&families.of_form) {
+        for id in ids.iter().filter(|id| **id != 0) {
+            add_instances(form, &families.list[usize::from(*id) - 1], *id, &mut instances);
+        }
     }
     families.instances = instances.into_iter().collect();
     families

@@ -140,7 +140,8 @@ fn emit_run(out: &mut String, family: &Family) {
     };
     let names: Vec<String> = written.iter().map(|at| format!("r{at}")).collect();
     if updates {
-        let rest: Vec<String> = names[1..].to_vec();
+        // With more results than one, the first comes out too: it is written again below.
+        let rest: Vec<String> = if names.len() > 1 { names.clone() } else { Vec::new() };
         let (flags, keep) = if family.passes_flags { ("let mut flags = *f;", "flags, ") } else { ("", "") };
         let _ = writeln!(
             out,
@@ -154,6 +155,9 @@ fn emit_run(out: &mut String, family: &Family) {
         }
         for (at, name) in written.iter().zip(&names).skip(1) {
             let _ = writeln!(out, "{}::write(x, at{at}, {name})?;", LETTERS[*at]);
+        }
+        if names.len() > 1 {
+            out.push_str("A::prevail(x, at0, r0);\n");
         }
         out.push_str("Ok(())\n");
         return;

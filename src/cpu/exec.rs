@@ -3,6 +3,7 @@
 use super::{Cpu, Fault, Pending, Seg, Word, eflags};
 use crate::engine::op::{Ext, Op};
 use crate::memory::access::{self, GuestValue};
+use std::sync::atomic::Ordering;
 
 /// The machine, as a body with `takes = "cpu"` gets it. Three pointers; passed by value.
 ///
@@ -163,16 +164,21 @@ impl Exec {
         Ok(value)
     }
 
+    #[inline(always)]
+    fn place(self) -> u64 {
+        self.ext().link.load(Ordering::Relaxed) as u64
+    }
+
     /// Address of this instruction (only for `takes = "cpu eip"` and flows other than the next instruction).
     #[inline(always)]
     pub fn eip(self) -> u32 {
-        self.ext().link as u64 as u32
+        self.place() as u32
     }
 
     /// Address behind this instruction (as [`Exec::eip`]).
     #[inline(always)]
     pub fn next_eip(self) -> u32 {
-        (self.ext().link as u64 >> 32) as u32
+        (self.place() >> 32) as u32
     }
 
     /// Sets EIP (`flow = "far"`).

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 /// The generated part: a type for each family of instructions, and the tables of handlers.
 pub(crate) mod generated {
-    #![allow(clippy::all)]
+    #![allow(clippy::all, unused_variables, unused_imports)]
     use super::super::op::Handler;
     use super::super::operand::*;
     use super::{Run, branch, call, call_to, far, jump, jump_to, pair, pair_branch, ret, single, sync};

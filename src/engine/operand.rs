@@ -19,6 +19,9 @@ pub(crate) trait Place<T>: Source<T> {
     fn locate(x: Exec) -> Self::At;
     fn read(x: Exec, at: Self::At) -> Result<T, Fault>;
     fn write(x: Exec, at: Self::At, value: T) -> Result<(), Fault>;
+    /// Writes a register once more, for operand 1 to win when another operand is the same register.
+    #[inline(always)]
+    fn prevail(_: Exec, _: Self::At, _: T) {}
     /// Replaces the value by what `change` makes of it; atomically if the place is locked.
     fn update<R>(x: Exec, at: Self::At, change: impl FnMut(T) -> Result<(T, R), Fault>) -> Result<R, Fault>;
 }
@@ -80,6 +83,11 @@ macro_rules! register {
                 let offset: fn(&Op) -> usize = $offset;
                 write_register(x, offset(x.op()), value);
                 Ok(())
+            }
+            #[inline(always)]
+            fn prevail(x: Exec, (): (), value: T) {
+                let offset: fn(&Op) -> usize = $offset;
+                write_register(x, offset(x.op()), value);
             }
             #[inline(always)]
             fn update<R>(x: Exec, at: (), mut change: impl FnMut(T) -> Result<(T, R), Fault>) -> Result<R, Fault> {

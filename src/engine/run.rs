@@ -6,7 +6,7 @@ use super::translate::{MAX_INSNS, Mode, Settings, Translations};
 use crate::cpu::fault::page_fault;
 use crate::cpu::{Cpu, Exit, Fault, FaultKind, eflags, reg};
 use crate::isa::decode::MAX_LEN;
-use crate::isa::{Flow, decode, flag};
+use crate::isa::{Access, Code, Flow, Insn, Operand, decode, flag};
 use crate::memory::{Memory, page};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -183,10 +183,15 @@ impl Machine {
 
     /// Makes the state that of the instruction that faulted.
     fn locate_fault(&mut self) -> Stop {
-        let fault = self.cpu.fault;
+        let mut fault = self.cpu.fault;
         if let Some(location) = self.translations.locate(self.cpu.exit_op) {
             self.cpu.eip = location.eip;
             self.cpu.count += u64::from(location.done);
+            if fault.kind == FaultKind::Pf && self.updates_memory(location.eip) {
+                // What is read to be written is a write from the start.
+                fault.code |= page_fault::WRITE;
+                self.cpu.fault = fault;
+            }
             if fault.is_trap() {
                 self.cpu.eip = self.behind(location.eip);
                 self.cpu.count += 1;
@@ -195,11 +200,23 @@ impl Machine {
         if self.cpu.exit == Exit::Bus { Stop::Bus(fault) } else { Stop::Exception(fault) }
     }
 
-    /// Address behind the instruction at `eip`.
-    fn behind(&self, eip: u32) -> u32 {
+    fn decode(&self, eip: u32) -> Option<Insn> {
         let mut bytes = [0; MAX_LEN];
         let fetched = self.memory.fetch(eip, &mut bytes);
-        decode(&bytes[..fetched], eip).map_or(eip, |insn| insn.next_eip())
+        decode(&bytes[..fetched], eip).ok()
+    }
+
+    /// Address behind the instruction at `eip`.
+    fn behind(&self, eip: u32) -> u32 {
+        self.decode(eip).map_or(eip, |insn| insn.next_eip())
+    }
+
+    /// Whether the instruction at `eip` reads and writes a memory operand.
+    fn updates_memory(&self, eip: u32) -> bool {
+        self.decode(eip).is_some_and(|insn| {
+            let memory = |operand: &Operand| matches!(operand.code, Code::E | Code::M) && operand.access == Access::Rw;
+            insn.mem.is_some() && insn.form().operands.iter().any(memory)
+        })
     }
 
     /// Handles the page faults that are none of the guest's: stores into translated code, and a stack that grows.
@@ -230,9 +247,7 @@ impl Machine {
     fn settle(&mut self) -> Option<Stop> {
         let mut open = flag::STATUS;
         for _ in 0..super::liveness::LOOKAHEAD {
-            let mut bytes = [0; MAX_LEN];
-            let fetched = self.memory.fetch(self.cpu.eip, &mut bytes);
-            let Ok(insn) = decode(&bytes[..fetched], self.cpu.eip) else { break };
+            let Some(insn) = self.decode(self.cpu.eip) else { break };
             let facts = super::liveness::facts(&insn);
             if facts.barrier || facts.reads & open != 0 || insn.form().flow != Flow::Next || open == 0 {
                 break;

@@ -14,6 +14,7 @@
 //! One lock guards the tree; page bytes are atomics and are read without it. No function here is
 //! async-signal-safe except [`Memory::contains_host`] and [`guarded::fixup`].
 
+pub mod access;
 mod code;
 pub mod guarded;
 mod guest;

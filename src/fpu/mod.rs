@@ -1,0 +1,5 @@
+//! x87.
+
+/// State.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fpu {}
