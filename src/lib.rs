@@ -13,6 +13,7 @@ pub mod cpu;
 mod engine;
 pub mod fpu;
 pub mod isa;
+pub mod kernel;
 #[allow(unsafe_code)]
 pub mod memory;
 
