@@ -16,7 +16,8 @@
 //!   stays on its thread.
 //! - Unwritten bytes of the [`CODE`] window are HLT: a branch to one stops there with #GP.
 //! - A fault handler installed while an oracle lives has to pass on what is not its own, or
-//!   [`Oracle::claim_signals`] has to be called after it.
+//!   [`Oracle::claim_signals`] has to be called after it. Tests that use a `Machine` too make it
+//!   first: then its handler, installed once a process, is always behind the oracle's.
 //! - FCS and FDS in the FXSAVE image are always 0: the kernel loses them whenever it likes.
 //! - Upper halves of vector registers (AVX) are neither loaded nor saved.
 //! - A fault costs a signal: 1 to 2 µs, and ten times that under some hypervisors.
