@@ -9,7 +9,7 @@ fn main() {
     let root = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it");
     let out = std::env::var_os("OUT_DIR").expect("cargo sets it");
     let (root, out) = (Path::new(&root), Path::new(&out));
-    for path in ["build.rs", "build", "opcodes", "src/cpu/insn"] {
+    for path in ["build.rs", "build", "opcodes", "src/cpu/insn", "src/kernel/syscalls.toml"] {
         println!("cargo::rerun-if-changed={path}");
     }
     for cfg in ["tail_calls", "trap_memory"] {
@@ -35,6 +35,7 @@ fn main() {
                 ("handlers.rs", &output.handlers),
                 ("features.rs", &output.features),
                 ("MAP.txt", &output.map),
+                ("syscalls.rs", &output.syscalls),
             ];
             for (name, text) in files {
                 std::fs::write(out.join(name), text).expect("OUT_DIR can be written");

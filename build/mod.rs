@@ -9,6 +9,7 @@ pub mod notation;
 pub mod report;
 pub mod rules;
 pub mod schema;
+pub mod syscalls;
 pub mod walk;
 
 use report::{Report, Source};
@@ -29,6 +30,8 @@ pub struct Input {
     pub hot: String,
     /// Bodies by room: Rust source.
     pub bodies: BTreeMap<String, String>,
+    /// The table of system calls.
+    pub syscalls: String,
 }
 
 /// The generator's output.
@@ -38,6 +41,7 @@ pub struct Output {
     pub handlers: String,
     pub map: String,
     pub features: String,
+    pub syscalls: String,
 }
 
 /// Files in `opcodes/` that are not tables of instructions.
@@ -50,6 +54,7 @@ impl Input {
             rules: std::fs::read_to_string(root.join("opcodes/rules.toml"))?,
             features: std::fs::read_to_string(root.join("opcodes/features.toml"))?,
             hot: std::fs::read_to_string(root.join("opcodes/hot.txt"))?,
+            syscalls: std::fs::read_to_string(root.join(syscalls::TABLE))?,
             ..Input::default()
         };
         for (directory, extension, files) in
@@ -83,6 +88,7 @@ pub fn generate(input: &Input) -> Result<Output, Report> {
     bodies::check(&forms, &families, &input.bodies, &mut report);
     let hot = emit::hot::read(source("opcodes/hot.txt".into(), &input.hot), &families, &mut report);
     let features = features::emit(source("opcodes/features.toml".into(), &input.features), &forms, &mut report);
+    let syscalls = syscalls::generate(&input.syscalls, &mut report);
     if !report.problems.is_empty() {
         return Err(report);
     }
@@ -92,5 +98,6 @@ pub fn generate(input: &Input) -> Result<Output, Report> {
         handlers: emit::handlers::emit(&families, &hot),
         map: emit::map::emit(&forms),
         features,
+        syscalls,
     })
 }

@@ -54,7 +54,6 @@ pub type Effects = [Effect; 6];
 /// A flag rule: one set of effects, or one for counts 0, 1 and larger.
 #[derive(Clone, Debug)]
 pub struct FlagRule {
-    pub doc: String,
     pub by_count: bool,
     /// Without `by_count` all three are equal.
     pub cases: [Effects; 3],
@@ -142,11 +141,11 @@ pub fn letters(text: &str) -> Option<u8> {
 
 fn flag_rule(name: &str, table: &Table, report: &mut Report) -> Option<FlagRule> {
     table.allow(&["doc", "by", "case", "O", "S", "Z", "A", "P", "C"], report);
-    let doc = table.required_str("doc", report).unwrap_or_default();
+    table.required_str("doc", report);
     match table.str("by", report) {
         None => {
             let effects = effects(&format!("flags.{name}"), table, report)?;
-            Some(FlagRule { doc, by_count: false, cases: [effects; 3] })
+            Some(FlagRule { by_count: false, cases: [effects; 3] })
         }
         Some(by) if by == "count" => {
             let cases = table.table("case", report)?;
@@ -158,7 +157,7 @@ fn flag_rule(name: &str, table: &Table, report: &mut Report) -> Option<FlagRule>
                     None => report.error(&table.place, format!("flags.{name} says nothing for count {key}")),
                 }
             }
-            Some(FlagRule { doc, by_count: true, cases: [all[0]?, all[1]?, all[2]?] })
+            Some(FlagRule { by_count: true, cases: [all[0]?, all[1]?, all[2]?] })
         }
         Some(by) => {
             report.error(&table.place, format!("`by = \"{by}\"`: only \"count\" is known"));

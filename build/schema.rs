@@ -343,8 +343,8 @@ fn check(form: &Form, each: bool, report: &mut Report) {
     if form.flow == Flow::Branch && !uses(&[Code::J]) {
         report.error(place, "`flow = \"branch\"` needs an operand with code J");
     }
-    if !matches!(encoding.mandatory, Mandatory::Any | Mandatory::P66) && form.rep != Rep::Ignored {
-        report.error(place, "a mandatory repeat prefix cannot also repeat");
+    if matches!(encoding.mandatory, Mandatory::F2 | Mandatory::F3) && form.rep != Rep::Ignored {
+        report.error(place, "a mandatory prefix cannot also repeat");
     }
 }
 

@@ -26,7 +26,6 @@ pub enum Value {
     Bool(bool),
     Array(Vec<Node>),
     Table(Vec<(Key, Node)>),
-    Number(String),
     Other,
 }
 
@@ -169,7 +168,6 @@ fn convert(source: &Rc<Source>, value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Boolean(value) => Value::Bool(*value),
-        DeValue::Integer(number) => Value::Number(number.as_str().to_owned()),
         DeValue::Array(items) => Value::Array(
             items
                 .iter()

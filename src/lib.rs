@@ -13,10 +13,12 @@ pub mod cpu;
 mod engine;
 pub mod fpu;
 pub mod isa;
+pub mod kernel;
 #[allow(unsafe_code)]
 pub mod memory;
 
 pub use cpu::{Cpu, Fault, FaultKind};
 pub use engine::recover::on_sent_signal;
 pub use engine::run::{Machine, Stop};
+pub use engine::train::Survey;
 pub use memory::Memory;

@@ -4,7 +4,7 @@
 //! that is not inlined and takes one, a pending drop. `tests/release.rs` disassembles the binary to prove it.
 
 use super::links::{DEPTH, JumpCache, Target};
-use super::op::{Ext, Handler, Op};
+use super::op::{Ext, Op};
 use super::operand::Source;
 use crate::cpu::{Cpu, Exec, Exit, Fault, Pending, Seg, Word, reg};
 use crate::memory::access::GuestValue;
@@ -414,9 +414,4 @@ pub(crate) unsafe extern "C" fn verify(cpu: *mut Cpu, op: *const Op, mem: *mut u
     }
     // SAFETY: as for every handler.
     unsafe { stop(x.cpu, ext.imm2, Exit::Modified) }
-}
-
-/// Names a handler for diagnostics.
-pub(crate) fn is(handler: Handler, other: Handler) -> bool {
-    std::ptr::fn_addr_eq(handler, other)
 }

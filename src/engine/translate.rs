@@ -474,8 +474,7 @@ impl Translations {
                     continue;
                 }
                 // Only what is needed behind the second instruction has to be written.
-                let open = if second.facts.barrier { flag::STATUS } else { second.after & !second.facts.kills };
-                let needed = first.facts.writes && first.facts_written() & open != 0;
+                let needed = first.needed_behind(second);
                 if let Some(handler) = find_pair(&first.keys, needed, &second.keys) {
                     // SAFETY: the slot of an op of this block, which nobody runs yet.
                     unsafe { (*self.arena.at(slot)).handler = handler };
@@ -486,44 +485,51 @@ impl Translations {
         }
     }
 
-    /// Handlers that a block's ops would use, for training `opcodes/hot.txt`: the most special key of each instruction, and of
-    /// each two in a row that could be joined. `None` for instructions without a key.
-    pub(crate) fn survey(cpu: &Cpu, memory: &Memory, eip: u32, mut each: impl FnMut(u64, Option<u64>)) -> Vec<u32> {
-        let mut job =
-            Job { cpu, memory, mode: Mode::of(cpu), max: MAX_INSNS, step: false, verified: false, pages: Vec::new() };
+    /// The keys that a block's ops would use, most special first, for training `opcodes/hot.txt`: `each` gets the address of an
+    /// instruction and its key, and with two that could be joined the second one's. Gives the addresses that the block leads to.
+    pub(crate) fn survey(cpu: &Cpu, memory: &Memory, eip: u32, mut each: impl FnMut(u32, u64, Option<u64>)) -> Vec<u32> {
+        let mode = Mode::of(cpu);
+        let mut job = Job { cpu, memory, mode, max: MAX_INSNS, step: false, verified: false, pages: Vec::new() };
         let mut items = job.decode(eip);
         job.mark_live(&mut items);
         let mut targets = Vec::new();
-        let key = |job: &Job<'_>, item: &Item, live: bool| {
-            let insn = item.insn.ok()?;
-            let form = insn.form();
-            let family = form.families[usize::from(insn.opsize16)];
-            let plain = form.status == Status::Implemented && form.privilege == Privilege::User && family != 0;
-            let operands = operand_keys(job, &insn, true);
-            plain.then(|| operands[0] | keys::family(family, live, insn.lock, form.condition.unwrap_or(0)))
-        };
         for (index, item) in items.iter().enumerate() {
             let Ok(insn) = item.insn else { continue };
             if insn.form().operands.iter().any(|operand| operand.code == Code::J) {
                 targets.push(insn.imm);
             }
             targets.push(insn.next_eip());
-            let Some(single) = key(&job, item, flag_is_live(item)) else { continue };
-            each(single, None);
+            let Some(single) = best_key(&job, item, flag_is_live(item)) else { continue };
+            each(item.eip, single, None);
             let Some(next) = items.get(index + 1) else { continue };
-            let Some(second) = key(&job, next, flag_is_live(next)) else { continue };
+            let Some(second) = best_key(&job, next, flag_is_live(next)) else { continue };
             let flow = next.insn.map_or(Flow::Trap, |insn| insn.form().flow);
             if insn.form().flow == Flow::Next && matches!(flow, Flow::Next | Flow::Branch) {
-                let open = if next.facts.barrier { flag::STATUS } else { next.after & !next.facts.kills };
-                let needed = item.facts.writes && item.facts_written() & open != 0;
-                each(single & !keys::LIVE | if needed { keys::LIVE } else { 0 }, Some(second));
+                let first = single & !keys::LIVE | if item.needed_behind(next) { keys::LIVE } else { 0 };
+                each(item.eip, first, Some(second));
             }
         }
         targets
     }
 }
 
+/// The key of the handler that suits an instruction best, whether it exists or not.
+fn best_key(job: &Job<'_>, item: &Item, live: bool) -> Option<u64> {
+    let insn = item.insn.ok()?;
+    let form = insn.form();
+    let family = form.families[usize::from(insn.opsize16)];
+    let plain = form.status == Status::Implemented && form.privilege == Privilege::User && family != 0 && !insn.lock;
+    let condition = form.condition.unwrap_or(0);
+    plain.then(|| operand_keys(job, &insn, true)[0] | keys::family(family, live, form.lock == Lock::Always && insn.mem.is_some(), condition))
+}
+
 impl Item {
+    /// Whether flags that it writes are needed behind `next`, which follows it.
+    fn needed_behind(&self, next: &Item) -> bool {
+        let open = if next.facts.barrier { flag::STATUS } else { next.after & !next.facts.kills };
+        self.facts.writes && self.facts_written() & open != 0
+    }
+
     /// Flags that it may change.
     fn facts_written(&self) -> u8 {
         let Ok(insn) = self.insn else { return 0 };

@@ -206,7 +206,8 @@ impl Tree {
         self.at_or_above(start).is_none_or(|(from, area)| from > start && end <= area.start_with_gap(from))
     }
 
-    /// The highest place for `len` bytes within `low..high`.
+    /// The highest place for `len` bytes within `low..high`. A stack's guard gap counts only down to the next
+    /// mapping.
     pub(crate) fn highest_gap(&self, len: u32, low: u32, high: u32) -> Option<u32> {
         let mut top = match self.at_or_above(high) {
             Some((from, area)) => high.min(area.start_with_gap(from)),
@@ -217,10 +218,10 @@ impl Tree {
             if top.checked_sub(bottom).is_some_and(|room| room >= len) {
                 return Some(top - len);
             }
-            top = top.min(area.start_with_gap(*from));
-            if top <= low {
+            if *from <= low {
                 return None;
             }
+            top = area.start_with_gap(*from);
         }
         top.checked_sub(low).filter(|&room| room >= len).map(|_| top - len)
     }
@@ -234,3 +235,6 @@ impl Tree {
         self.areas.insert(addr, upper);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,12 +42,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// End of the address space of a 32-bit program under a 64-bit kernel; nothing is mapped from here on.
 pub const END: u32 = 0xffff_e000;
 
-/// Where placement starts, downwards, unless told otherwise: 128 MiB of room for the stack and a guard of 1 MiB
-/// under [`END`], as Linux leaves for stack limits up to that size.
-const MMAP_BASE: u32 = END - (128 << 20) - map::STACK_GUARD_GAP;
-
 /// Linux's default `RLIMIT_STACK`.
 const STACK_LIMIT: u32 = 8 << 20;
+
+/// Where Linux starts to place mappings, downwards, for a stack limit in bytes: room for the stack and its guard
+/// gap under [`END`], but at least 128 MiB and at most five sixths of the space.
+pub const fn mmap_base(stack_limit_bytes: u64) -> u32 {
+    let least = 128 << 20;
+    let most = END / 6 * 5;
+    let room = stack_limit_bytes.saturating_add(map::STACK_GUARD_GAP as u64);
+    let room = if room < least as u64 {
+        least
+    } else if room > most as u64 {
+        most
+    } else {
+        room as u32
+    };
+    (END - room).next_multiple_of(page::SIZE)
+}
 
 /// Host mappings left for the host's own use out of `vm.max_map_count`.
 const HOST_MAPPINGS_RESERVED: usize = 4096;
@@ -168,7 +180,8 @@ pub struct MapRequest {
     pub shared: bool,
     /// Contents.
     pub backing: Backing,
-    /// `MAP_GROWSDOWN`: a fault below extends it, see [`Memory::grow_stack`]. Private only.
+    /// `MAP_GROWSDOWN`: a fault below extends it, see [`Memory::grow_stack`]. Private memory
+    /// without a file only.
     pub grows_down: bool,
     /// `MAP_NORESERVE`, passed on to the host.
     pub noreserve: bool,
@@ -296,7 +309,7 @@ impl Memory {
             state: Mutex::new(State {
                 tree: Tree::default(),
                 code: CodeState::default(),
-                mmap_base: MMAP_BASE,
+                mmap_base: mmap_base(STACK_LIMIT as u64),
                 stack_limit: STACK_LIMIT,
                 limit_bytes: u64::from(END),
                 host_mappings: host_mappings.saturating_sub(HOST_MAPPINGS_RESERVED),
@@ -332,7 +345,7 @@ impl Memory {
         self.lock().limit_bytes = bytes;
     }
 
-    /// Sets where placement starts downwards, rounded down to a page and to at most [`END`].
+    /// Sets where placement starts downwards (see [`mmap_base`]), rounded down to a page and to at most [`END`].
     pub fn set_mmap_base(&self, addr: u32) {
         self.lock().mmap_base = addr.min(END) / page::SIZE * page::SIZE;
     }

@@ -36,9 +36,6 @@ impl Memory {
     /// on the host, the old one may be gone, as on Linux.
     pub fn map(&self, request: &MapRequest) -> Result<u32, MapError> {
         let len = whole_pages(request.len)?;
-        if request.shared && request.grows_down {
-            return Err(MapError::Invalid);
-        }
         let bytes: &[u8] = match &request.backing {
             Backing::Bytes(bytes) => bytes,
             _ => &[],
@@ -62,20 +59,22 @@ impl Memory {
         state.check_limit(replaced, len)?;
         state.check_host_mappings()?;
         let mapping = HostMapping {
+            grows_down: request.grows_down && (request.shared || file.is_some()),
             prot: if bytes.is_empty() { request.prot } else { Prot::READ | Prot::WRITE },
             shared: request.shared,
             noreserve: request.noreserve,
             file: file.as_ref().map(|file| (file.fd, file.offset)),
         };
-        if replaced > 0 && file.is_some() {
+        if mapping.grows_down || replaced > 0 && file.is_some() {
             Reservation::try_map(len, mapping).map_err(MapError::from_host)?;
         }
         let mapped = self.space.map(start, end, mapping).and_then(|()| {
             if bytes.is_empty() {
                 return Ok(());
             }
-            let missing = self.space.copy_in(start, bytes);
-            debug_assert_eq!(missing, 0);
+            if self.space.copy_in(start, bytes) != 0 {
+                return Err(libc::ENOMEM);
+            }
             self.space.protect(start, end, request.prot)
         });
         self.forget(&mut state, start, end);
@@ -181,8 +180,7 @@ impl Memory {
         let old_end = end_of(old, old_len).ok_or(MapError::NotMapped)?;
         if let Some(new) = fixed {
             let new_end = end_of(new, new_len).ok_or(MapError::Invalid)?;
-            let overlap = new == old || new < old_end && old < new_end;
-            if !is_aligned(new) || overlap {
+            if !is_aligned(new) || (new < old_end && old < new_end) {
                 return Err(MapError::Invalid);
             }
         }
@@ -207,10 +205,9 @@ impl Memory {
         let replaced = fixed.map_or(0, |new| state.tree.bytes_within(new, new + new_len));
         state.check_limit(replaced + u64::from(old_len), new_len)?;
 
-        if fixed.is_none()
-            && old_end == area.end
-            && old_len > 0
-            && state.tree.is_free(old_end, new_len - old_len)
+        // A stack's guard gap does not count here, as on Linux.
+        let has_room = |end| state.tree.bytes_within(old_end, end) == 0;
+        if fixed.is_none() && old_len > 0 && old_end == area.end && end_of(old, new_len).is_some_and(has_room)
         {
             self.grow_in_place(&mut state, old, old_end, old + new_len, &area)?;
             return Ok(old);
@@ -223,6 +220,9 @@ impl Memory {
                 self.unmap_locked(&mut state, new, new + new_len)?;
                 if kept < old_len {
                     self.unmap_locked(&mut state, old + kept, old_end)?;
+                }
+                if state.tree.at(old).is_none() {
+                    return Err(MapError::NotMapped);
                 }
                 new
             }
@@ -256,7 +256,7 @@ impl Memory {
     fn prolong(&self, end: u32, new_end: u32, area: &Area) -> Result<(), i32> {
         match &area.object {
             Object::Anonymous(_) => {
-                let mapping = HostMapping { prot: area.prot, shared: false, noreserve: false, file: None };
+                let mapping = HostMapping { prot: area.prot, ..HostMapping::default() };
                 self.space.map(end, new_end, mapping)
             }
             Object::File { .. } => self.space.prolong(end - page::SIZE, new_end - end, area.shared),
@@ -317,7 +317,7 @@ impl Memory {
                 return false;
             }
         }
-        let mapping = HostMapping { prot, shared, noreserve: false, file: None };
+        let mapping = HostMapping { prot, shared, ..HostMapping::default() };
         if state.check_limit(0, start - lower).is_err() || self.space.map(lower, start, mapping).is_err() {
             return false;
         }
@@ -326,28 +326,36 @@ impl Memory {
         true
     }
 
-    /// Passes advice to the host (`madvise(2)`); `advice` is the host's constant, whose meaning for the map (such as
-    /// not to be inherited) is not recorded. Translations from the range are given up.
+    /// Passes advice on what is mapped in a range to the host (`madvise(2)`), by the host's constants. Translations
+    /// from the range are given up. `MADV_DONTFORK` and `MADV_DOFORK` do nothing, as a child's reservation
+    /// must not have holes.
     ///
     /// # Errors
-    /// [`MapError::Invalid`] for an address that is not a page's, [`MapError::NoMemory`] where a part is not mapped
-    /// (the host has been told about none of it), else the host's.
+    /// [`MapError::Invalid`] for an address that is not a page's; [`MapError::NoMemory`] where a part is not mapped,
+    /// after the rest has been advised; `EPERM` for advice that takes away the host's memory; else the host's.
     pub fn advise(&self, addr: u32, len: u32, advice: i32) -> Result<(), MapError> {
         if !is_aligned(addr) {
             return Err(MapError::Invalid);
         }
-        if len == 0 {
-            return Ok(());
+        match advice {
+            libc::MADV_HWPOISON | libc::MADV_SOFT_OFFLINE => return Err(MapError::Host(libc::EPERM)),
+            libc::MADV_DONTFORK | libc::MADV_DOFORK => return Ok(()),
+            _ if len == 0 => return self.space.advise(addr, addr, advice).map_err(MapError::Host),
+            _ => {}
         }
-        let end = whole_pages(len).ok().and_then(|len| end_of(addr, len)).ok_or(MapError::NoMemory)?;
+        let end = whole_pages(len).ok().and_then(|len| addr.checked_add(len)).ok_or(MapError::Invalid)?;
         let mut state = self.lock();
-        if state.tree.mapped_prefix(addr, end) < end {
-            return Err(MapError::NoMemory);
+        let pieces: Vec<(u32, u32)> =
+            state.tree.meeting(addr, end).map(|(start, area)| (start.max(addr), area.end.min(end))).collect();
+        let mut advised = 0;
+        for (start, end) in pieces {
+            for number in start / page::SIZE..end / page::SIZE {
+                self.give_up_code(&mut state, number);
+            }
+            self.space.advise(start, end, advice).map_err(MapError::Host)?;
+            advised += end - start;
         }
-        for number in addr / page::SIZE..end / page::SIZE {
-            self.give_up_code(&mut state, number);
-        }
-        self.space.advise(addr, end, advice).map_err(MapError::Host)
+        if advised < end - addr { Err(MapError::NoMemory) } else { Ok(()) }
     }
 
     /// Writes down a mapping that the host has made where nothing was recorded.

@@ -21,12 +21,14 @@ const PAGES: usize = GUEST_SPACE / page::SIZE as usize;
 pub(crate) type HostResult<T> = Result<T, i32>;
 
 /// How the host shall map.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct HostMapping {
     /// The guest's protection; EXEC becomes READ.
     pub prot: Prot,
     pub shared: bool,
     pub noreserve: bool,
+    /// Asks the host for `MAP_GROWSDOWN`: only where it refuses that, to learn how. Growth is our own affair.
+    pub grows_down: bool,
     /// The file and the byte offset in it; anonymous without.
     pub file: Option<(RawFd, u64)>,
 }
@@ -294,7 +296,8 @@ fn flags(mapping: HostMapping) -> i32 {
     let sharing = if mapping.shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
     let anonymous = if mapping.file.is_none() { libc::MAP_ANONYMOUS } else { 0 };
     let noreserve = if mapping.noreserve { libc::MAP_NORESERVE } else { 0 };
-    sharing | anonymous | noreserve
+    let growth = if mapping.grows_down { libc::MAP_GROWSDOWN } else { 0 };
+    sharing | anonymous | noreserve | growth
 }
 
 /// `mremap(2)`; what it takes away and replaces is the caller's responsibility.

@@ -1,0 +1,232 @@
+//! The guest's view of its own entries in `/proc`: what the host shows there is the emulator's.
+
+use super::Process;
+use super::args::Fd;
+use super::errno::Errno;
+use super::files::open_flags::O_DIRECTORY;
+use super::host::{self, Arg};
+use super::paths;
+use crate::memory::{Memory, Prot};
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// Type of the proc file system in `statfs` (`PROC_SUPER_MAGIC`).
+const PROC_MAGIC: i64 = 0x9fa0;
+/// Entries with a view of their own.
+const VIEWS: [&[u8]; 7] = [b"exe", b"maps", b"auxv", b"cmdline", b"environ", b"stat", b"cwd"];
+/// Longest argument or environment area that is believed, in bytes; Linux has less.
+const MAX_AREA: u32 = 64 << 20;
+
+/// Where the arguments and the environment lay when the program started; programs overwrite them to change what `ps`
+/// shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arguments {
+    arg_start: u32,
+    arg_end: u32,
+    env_start: u32,
+    env_end: u32,
+}
+
+impl Arguments {
+    /// Walks the stack of a program that has not run yet; `esp` points to its `argc`.
+    pub fn locate(memory: &Memory, esp: u32) -> Arguments {
+        Self::walk(memory, esp).unwrap_or_default()
+    }
+
+    fn walk(memory: &Memory, esp: u32) -> Option<Arguments> {
+        let count = memory.read::<u32>(esp).ok()?;
+        let word = |index: u32| memory.read::<u32>(esp.wrapping_add(index.wrapping_mul(4))).ok();
+        let behind = |at: u32| {
+            let text = memory.read_cstr(at, MAX_AREA as usize).ok()?;
+            Some(at.wrapping_add(text.len() as u32 + 1))
+        };
+        let mut found = Arguments::default();
+        if count > 0 {
+            found.arg_start = word(1)?;
+            found.arg_end = behind(word(count)?)?;
+        }
+        let first = count.checked_add(2)?;
+        let last = (first..).take_while(|&index| word(index).is_some_and(|at| at != 0)).last();
+        found.env_start = found.arg_end;
+        found.env_end = found.arg_end;
+        if let Some(last) = last {
+            found.env_start = word(first)?;
+            found.env_end = behind(word(last)?)?;
+        }
+        let sane = |start: u32, end: u32| end.checked_sub(start).is_some_and(|len| len <= MAX_AREA);
+        (sane(found.arg_start, found.arg_end) && sane(found.env_start, found.env_end)).then_some(found)
+    }
+}
+
+/// What is behind `/proc/self/` in a path to an entry of this process that has a view; `None` for other paths.
+pub fn own_entry(at: Fd, path: &[u8]) -> Option<Vec<u8>> {
+    let last = path.rsplit(|&b| b == b'/').next()?;
+    if !VIEWS.contains(&last) {
+        return None;
+    }
+    let absolute = paths::absolute(at, path)?;
+    let mut names = absolute.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".");
+    if names.next()? != b"proc" {
+        return None;
+    }
+    let own_number = |name: &[u8]| {
+        std::str::from_utf8(name).ok().and_then(|name| name.parse::<u32>().ok()) == Some(std::process::id())
+    };
+    let process = names.next()?;
+    if process != b"self" && process != b"thread-self" && !own_number(process) {
+        return None;
+    }
+    let mut rest: Vec<&[u8]> = names.collect();
+    if let [b"task", thread, ..] = rest[..]
+        && own_number(thread)
+    {
+        rest.drain(..2);
+    }
+    if rest.contains(&b"..".as_slice()) { None } else { Some(rest.join(&b'/')) }
+}
+
+/// What a link among the own entries shows the guest.
+pub fn link_view(p: &Process, at: Fd, path: &[u8]) -> Option<PathBuf> {
+    match own_entry(at, path)?.as_slice() {
+        b"exe" => Some(paths::to_guest(p, p.image.exe_path.clone())),
+        b"cwd" if p.options.sysroot.is_some() => Some(paths::to_guest(p, std::env::current_dir().ok()?)),
+        _ => None,
+    }
+}
+
+/// Opens an own entry that has a view: a file with what the guest is to see at this moment. `None` for other paths.
+///
+/// # Errors
+/// `EACCES` for writing, `ENOTDIR`; the host's.
+pub fn open_view(p: &Process, at: Fd, path: &[u8], flags: u32) -> Result<Option<OwnedFd>, Errno> {
+    let Some(entry) = own_entry(at, path) else { return Ok(None) };
+    let content = match entry.as_slice() {
+        _ if flags & libc::O_PATH as u32 != 0 => return Ok(None),
+        b"maps" => maps(p).into_bytes(),
+        b"auxv" => p.image.auxv.clone(),
+        b"cmdline" => area(p, p.arguments.arg_start, p.arguments.arg_end),
+        b"environ" => area(p, p.arguments.env_start, p.arguments.env_end),
+        b"stat" => stat(p)?,
+        _ => return Ok(None),
+    };
+    if flags & O_DIRECTORY != 0 {
+        return Err(Errno::ENOTDIR);
+    }
+    if flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32 {
+        return Err(Errno::EACCES);
+    }
+    let name = CString::new(entry).unwrap_or_default();
+    let file = host::call(libc::SYS_memfd_create, [Arg::text(&name), libc::MFD_CLOEXEC.into()])?;
+    let file = host::owned(file);
+    write_all(&file, &content)?;
+    // A second opening has a position of its own, at the beginning, and cannot write.
+    let again = paths::c_string(format!("/proc/self/fd/{}", file.as_raw_fd()).as_bytes());
+    let kept = libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let fd = host::call(
+        libc::SYS_openat,
+        [libc::AT_FDCWD.into(), Arg::text(&again), (flags as i32 & kept | libc::O_RDONLY).into()],
+    )?;
+    Ok(Some(host::owned(fd)))
+}
+
+fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        let written =
+            host::call(libc::SYS_write, [file.as_raw_fd().into(), Arg::slice(bytes), bytes.len().into()])?;
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+/// The bytes of guest memory that the program may have changed since.
+fn area(p: &Process, start: u32, end: u32) -> Vec<u8> {
+    let mut bytes = vec![0; end.saturating_sub(start) as usize];
+    match p.machine.memory.read_bytes(start, &mut bytes) {
+        Ok(()) => bytes,
+        Err(_) => Vec::new(),
+    }
+}
+
+/// `/proc/self/maps` (proc_pid_maps(5)).
+fn maps(p: &Process) -> String {
+    p.machine.memory.regions().iter().map(|region| format!("{region}\n")).collect()
+}
+
+/// `/proc/self/stat` (proc_pid_stat(5)) with the addresses of the guest.
+fn stat(p: &Process) -> Result<Vec<u8>, Errno> {
+    let host_text = std::fs::read_to_string("/proc/self/stat")?;
+    // The name may contain anything; the other fields follow its closing parenthesis.
+    let (name, rest) = host_text.rsplit_once(") ").ok_or(Errno::EIO)?;
+    let mut fields: Vec<String> = rest.split_whitespace().map(str::to_owned).collect();
+    let regions = p.machine.memory.regions();
+    let code = |region: &&crate::memory::Region| {
+        region.prot.contains(Prot::EXEC) && region.path() == Some(p.image.exe_path.as_path())
+    };
+    let start_code = regions.iter().find(code).map_or(0, |region| region.start);
+    let end_code = regions.iter().rfind(code).map_or(0, |region| region.end);
+    let arguments = &p.arguments;
+    // Numbered as in the manual, from 1; the first one here is the third.
+    for (number, value) in [
+        (23, p.machine.memory.mapped_bytes()),
+        (26, start_code.into()),
+        (27, end_code.into()),
+        (28, p.image.start_stack.into()),
+        (29, 0),
+        (30, 0),
+        (47, p.image.brk_start.into()),
+        (48, arguments.arg_start.into()),
+        (49, arguments.arg_end.into()),
+        (50, arguments.env_start.into()),
+        (51, arguments.env_end.into()),
+    ] {
+        if let Some(field) = fields.get_mut(number - 3) {
+            *field = value.to_string();
+        }
+    }
+    Ok(format!("{name}) {}\n", fields.join(" ")).into_bytes())
+}
+
+/// Tells whether `fd` is this process's `/proc/PID/fd` or `fdinfo`, where the emulator's descriptors are not shown.
+pub fn is_fd_directory(fd: Fd) -> bool {
+    if host::private_fds().is_empty() {
+        return false;
+    }
+    let mut fs: libc::statfs = host::zeroed();
+    if host::call(libc::SYS_fstatfs, [fd.into(), Arg::output(&mut fs)]).is_err() || fs.f_type != PROC_MAGIC {
+        return false;
+    }
+    let Some(path) = host::path_of_fd(fd.0) else { return false };
+    let own = std::process::id().to_string();
+    path.as_os_str()
+        .as_bytes()
+        .strip_prefix(b"/proc/")
+        .and_then(|rest| rest.strip_prefix(own.as_bytes()))
+        .is_some_and(|rest| rest.ends_with(b"/fd") || rest.ends_with(b"/fdinfo"))
+}
+
+/// Tells whether the name of a directory entry is the number of an emulator's descriptor.
+pub fn names_private_fd(name: &[u8]) -> bool {
+    std::str::from_utf8(name).ok().and_then(|name| name.parse().ok()).is_some_and(host::is_private)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_entries_are_known_by_all_their_names() {
+        let pid = std::process::id();
+        let own = |path: &str| own_entry(Fd::CWD, path.as_bytes());
+        assert_eq!(own("/proc/self/exe"), Some(b"exe".to_vec()));
+        assert_eq!(own("//proc/./self//maps"), Some(b"maps".to_vec()));
+        assert_eq!(own(&format!("/proc/{pid}/task/{pid}/maps")), Some(b"maps".to_vec()));
+        assert_eq!(own("/proc/1/exe"), None);
+        assert_eq!(own("/proc/self/status"), None);
+        assert_eq!(own("/proc/self/../1/exe"), None);
+        assert_eq!(own("/tmp/exe"), None);
+        let directory = host::open(c"/proc/self", libc::O_RDONLY | libc::O_DIRECTORY).unwrap();
+        assert_eq!(own_entry(Fd(directory.as_raw_fd()), b"maps"), Some(b"maps".to_vec()));
+    }
+}

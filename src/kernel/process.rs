@@ -1,0 +1,269 @@
+//! A guest process: what its system calls work on, and the loop that runs it.
+//!
+//! The loop runs instructions until something stops them, turns exceptions into signals and `int 0x80` into system
+//! calls, and delivers signals between instructions. Each part of the state is a struct of the module that knows it.
+
+use super::blocking;
+use super::errno::Errno;
+use super::exec::Launch;
+use super::files::Files;
+use super::limits::Limits;
+use super::mm::AddressSpace;
+use super::proc::Arguments;
+use super::signal::{self, Call, Signals, fault};
+use super::table::{self, Restart};
+use super::task::Task;
+use crate::cpu::{FaultKind, reg};
+use crate::{Machine, Stop};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// The vector of Linux's system calls.
+const SYSCALL_VECTOR: u16 = 0x80;
+/// Bytes of `int 0x80`, by which a restarted call goes back.
+pub(crate) const INT_LEN: u32 = 2;
+/// Instructions between two looks at the clock when there is a time limit.
+const TIME_SLICE: u64 = 10_000_000;
+
+/// What the user asked for. Carried over `execve`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `-L`: absolute paths of the guest are looked up under this directory first.
+    pub sysroot: Option<PathBuf>,
+    /// `--cpu`: the model whose CPUID is shown; the default one if `None`.
+    pub cpu: Option<String>,
+    /// `--max-insns`: instructions after which the guest is stopped.
+    pub max_instructions: Option<u64>,
+    /// `--timeout`: wall-clock time after which the guest is stopped.
+    pub timeout: Option<Duration>,
+    /// `--memory`: most bytes that the guest may map.
+    pub memory_bytes: Option<u64>,
+    /// `strace`: system calls are shown.
+    pub strace: bool,
+}
+
+/// What the loader made of the program; fixed until the next `execve`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// The program's file on the host, absolute; what `/proc/self/exe` shows.
+    pub exe_path: PathBuf,
+    /// The name that was executed, as the guest gave it (`AT_EXECFN`); for a script the script's.
+    pub exec_name: OsString,
+    /// The arguments, `argv[0]` included; what `/proc/self/cmdline` shows.
+    pub argv: Vec<OsString>,
+    /// First address behind the program's bss, page-aligned: where the heap starts.
+    pub brk_start: u32,
+    /// The auxiliary vector as it lies on the stack; what `/proc/self/auxv` shows.
+    pub auxv: Vec<u8>,
+    /// ESP at the first instruction.
+    pub start_stack: u32,
+    /// `PT_GNU_STACK` is missing or asks for an executable stack: what can be read can be executed.
+    pub exec_stack: bool,
+    /// `__kernel_sigreturn` of the vDSO; 0 where there is no vDSO.
+    pub sigreturn: u32,
+    /// `__kernel_rt_sigreturn` of the vDSO; 0 where there is no vDSO.
+    pub rt_sigreturn: u32,
+}
+
+/// Why a process came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitReason {
+    /// `exit` or `exit_group`, with the status's low byte.
+    Exited(u8),
+    /// A signal's default action.
+    Killed(i32),
+    /// `--max-insns` or `--timeout`.
+    LimitReached,
+}
+
+/// Sees system calls and signals go by, for `strace` and `trace`.
+pub trait Observer {
+    /// Before the call. `eax` is its number, `args` are EBX ECX EDX ESI EDI EBP.
+    fn enter(&mut self, process: &Process, nr: u32, args: [u32; 6]);
+    /// After the call; not called for those that do not come back.
+    fn leave(&mut self, process: &Process, nr: u32, args: [u32; 6], result: Result<u32, Errno>);
+    /// A signal with a handler, or a fatal one, is about to take effect.
+    fn signal(&mut self, process: &Process, info: &signal::Info);
+    /// The end.
+    fn exit(&mut self, process: &Process, reason: ExitReason);
+}
+
+/// A guest process with its one thread.
+pub struct Process {
+    /// Processor and memory.
+    pub machine: Machine,
+    /// What the user asked for.
+    pub options: Options,
+    /// What was loaded.
+    pub image: Image,
+    /// Files, paths, directories.
+    pub files: Files,
+    /// Resource limits that the host is not told.
+    pub limits: Limits,
+    /// Where arguments and environment lie.
+    pub arguments: Arguments,
+    /// The break and the map's flags.
+    pub space: AddressSpace,
+    /// Actions, masks, the alternate stack.
+    pub signals: Signals,
+    /// Ids, addresses to be cleared or walked at exit.
+    pub task: Task,
+    /// How to run this program again for `execve`.
+    pub launch: Launch,
+    /// Sees what happens, if anybody wants to.
+    pub observer: Option<Box<dyn Observer>>,
+    /// Keys of what [`Process::say_once`] said.
+    pub(crate) said: HashSet<String>,
+    /// Set by `exit_group` and by fatal signals; ends the loop.
+    pub(crate) end: Option<ExitReason>,
+    /// A call that wants to be looked at again once it is known which signal ends it.
+    pub(crate) interrupted: Option<Call>,
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Process {
+    /// A process whose program is loaded into `machine`. Takes over the host process's signal dispositions, mask
+    /// and identity, as `execve` hands them on.
+    pub fn new(machine: Machine, image: Image, options: Options, launch: Launch) -> Process {
+        let deadline = options.timeout.map(|t| Instant::now() + t);
+        super::exec::set_name(&image.exec_name);
+        signal::host::close_standard_files();
+        Process {
+            space: AddressSpace::new(image.brk_start),
+            signals: Signals::inherit(launch.mask),
+            task: Task::new(image.exec_stack),
+            files: Files::default(),
+            limits: Limits::default(),
+            arguments: Arguments::locate(&machine.memory, image.start_stack),
+            machine,
+            options,
+            image,
+            launch,
+            observer: None,
+            said: HashSet::new(),
+            end: None,
+            interrupted: None,
+            deadline,
+        }
+    }
+
+    /// Runs the guest to its end. The host process is still there afterwards; see [`ExitReason::finish`].
+    pub fn run(&mut self) -> ExitReason {
+        signal::host::attach(&mut self.signals, &self.machine.cpu);
+        self.run_attached()
+    }
+
+    /// As [`Process::run`], for a thread whose signals go to this process already.
+    pub(super) fn run_attached(&mut self) -> ExitReason {
+        let reason = self.run_loop();
+        self.with_observer(|observer, process| observer.exit(process, reason));
+        super::task::exit::leave(self);
+        signal::host::detach();
+        reason
+    }
+
+    fn run_loop(&mut self) -> ExitReason {
+        loop {
+            if self.signals.shielded {
+                signal::host::apply_mask(&self.signals);
+            }
+            if signal::deliver::wanted(self) {
+                signal::deliver::deliver(self);
+            }
+            if let Some(reason) = self.end {
+                return reason;
+            }
+            let budget = self.instruction_budget();
+            if budget == 0 {
+                return ExitReason::LimitReached;
+            }
+            match self.machine.run(budget) {
+                Stop::Requested => {}
+                Stop::Limit => {
+                    if self.deadline.is_some_and(|at| Instant::now() >= at) {
+                        return ExitReason::LimitReached;
+                    }
+                }
+                Stop::Exception(raised) if raised.kind == FaultKind::Int && raised.code == SYSCALL_VECTOR => {
+                    self.system_call();
+                }
+                Stop::Exception(raised) => fault::raise(self, raised),
+                Stop::Bus(raised) => fault::raise_bus(self, raised),
+            }
+        }
+    }
+
+    /// Instructions that may run before somebody looks at the limits again; 0 if the limit is reached.
+    fn instruction_budget(&self) -> u64 {
+        let sliced = self.deadline.is_some() || self.signals.shielded;
+        let slice = if sliced { TIME_SLICE } else { u64::MAX };
+        match self.options.max_instructions {
+            Some(max) => max.saturating_sub(self.machine.cpu.instructions()).min(slice),
+            None => slice,
+        }
+    }
+
+    /// Serves `int 0x80`; EIP is behind it.
+    fn system_call(&mut self) {
+        // A signal that came before the call is delivered before it; the call then runs when its handler returns.
+        if blocking::pending() {
+            self.machine.cpu.eip = self.machine.cpu.eip.wrapping_sub(INT_LEN);
+            return;
+        }
+        let regs = &self.machine.cpu.regs;
+        let nr = regs[reg::EAX];
+        let args =
+            [regs[reg::EBX], regs[reg::ECX], regs[reg::EDX], regs[reg::ESI], regs[reg::EDI], regs[reg::EBP]];
+        self.with_observer(|observer, process| observer.enter(process, nr, args));
+        self.signals.restart_class = None;
+        let result = table::dispatch(self, nr, args);
+        if self.end.is_some() {
+            return;
+        }
+        self.with_observer(|observer, process| observer.leave(process, nr, args, result));
+        self.finish_call(nr, result);
+    }
+
+    /// Puts a call's result into EAX, or remembers that a signal interrupted it.
+    fn finish_call(&mut self, nr: u32, result: Result<u32, Errno>) {
+        let restart = match result {
+            Err(blocking::NOT_STARTED) => None,
+            Err(Errno::EINTR) => {
+                let class = self.signals.restart_class.take();
+                match class.unwrap_or_else(|| table::info(nr).map_or(Restart::No, |row| row.restart)) {
+                    Restart::No => return self.set_result(result),
+                    class => Some(class),
+                }
+            }
+            // Frames were loaded whole; there is no result to put anywhere.
+            Err(signal::STATE_RESTORED) => return,
+            _ => return self.set_result(result),
+        };
+        self.set_result(Err(Errno::EINTR));
+        self.interrupted = Some(Call { nr, restart });
+    }
+
+    fn set_result(&mut self, result: Result<u32, Errno>) {
+        self.machine.cpu.regs[reg::EAX] = match result {
+            Ok(value) => value,
+            Err(errno) => errno.0.wrapping_neg() as u32,
+        };
+    }
+
+    /// Says something on stderr the first time that `key` comes up.
+    pub fn say_once(&mut self, key: &str, text: impl FnOnce() -> String) {
+        if self.said.insert(key.to_owned()) {
+            eprintln!("table86: {}", text());
+        }
+    }
+
+    /// Hands the observer, if there is one, a look at the process.
+    pub(crate) fn with_observer(&mut self, look: impl FnOnce(&mut dyn Observer, &Process)) {
+        if let Some(mut observer) = self.observer.take() {
+            look(observer.as_mut(), self);
+            self.observer = Some(observer);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Exceptions of the processor as signals, as Linux's trap handlers map them (`arch/x86`'s documented behaviour,
+//! sigaction(2)).
+
+use super::deliver::force;
+use super::{Info, Trap};
+use crate::cpu::{Fault, FaultKind, eflags};
+use crate::kernel::process::Process;
+
+/// `si_code` of the signals that exceptions raise.
+mod code {
+    pub const ILL_ILLOPN: i32 = 2;
+    pub const FPE_INTDIV: i32 = 1;
+    pub const SEGV_MAPERR: i32 = 1;
+    pub const SEGV_ACCERR: i32 = 2;
+    pub const BUS_ADRALN: i32 = 1;
+    pub const BUS_ADRERR: i32 = 2;
+    pub const TRAP_BRKPT: i32 = 1;
+    pub const TRAP_TRACE: i32 = 2;
+}
+
+/// Bytes of `int n`.
+const INT_N_LEN: u32 = 2;
+
+/// Turns an exception into a signal that is delivered before the guest runs on.
+pub fn raise(p: &mut Process, fault: Fault) {
+    let eip = p.machine.cpu.eip;
+    let (number, error) = (u32::from(fault.vector()), u32::from(fault.code));
+    let info = match fault.kind {
+        FaultKind::De => Info::fault(libc::SIGFPE, code::FPE_INTDIV, eip),
+        FaultKind::Db => {
+            let single_step = p.machine.cpu.system_flags & eflags::TF != 0;
+            let code = if single_step { code::TRAP_TRACE } else { code::TRAP_BRKPT };
+            Info::fault(libc::SIGTRAP, code, eip)
+        }
+        FaultKind::Bp => Info::kernel(libc::SIGTRAP),
+        FaultKind::Of | FaultKind::Br | FaultKind::Nm | FaultKind::Gp => Info::kernel(libc::SIGSEGV),
+        FaultKind::Ud => Info::fault(libc::SIGILL, code::ILL_ILLOPN, eip),
+        FaultKind::Todo => {
+            let text = || format!("instruction at {eip:#x} is declared but not implemented yet; raising SIGILL");
+            p.say_once(&format!("todo {eip:#x}"), text);
+            Info::fault(libc::SIGILL, code::ILL_ILLOPN, eip)
+        }
+        FaultKind::Np | FaultKind::Ss => Info::kernel(libc::SIGBUS),
+        FaultKind::Pf => page_fault(p),
+        FaultKind::Mf | FaultKind::Xm => Info::fault(libc::SIGFPE, 0, eip),
+        FaultKind::Ac => Info::fault(libc::SIGBUS, code::BUS_ADRALN, 0),
+        FaultKind::Int => return interrupt(p, fault),
+    };
+    set_trap(p, number, error);
+    force(p, info);
+}
+
+/// `int n`, EIP behind it: 3 and 4 are traps that user mode may call, the others' gates are closed to it.
+fn interrupt(p: &mut Process, fault: Fault) {
+    match fault.code {
+        3 => raise(p, Fault::BP),
+        4 => raise(p, Fault::OF),
+        vector => {
+            p.machine.cpu.eip = p.machine.cpu.eip.wrapping_sub(INT_N_LEN);
+            raise(p, Fault::gp(vector << 3 | 2));
+        }
+    }
+}
+
+fn set_trap(p: &mut Process, number: u32, error: u32) {
+    p.signals.trap = Trap { number, error, ..p.signals.trap };
+}
+
+/// The signal of a page fault at CR2.
+fn page_fault(p: &mut Process) -> Info {
+    let addr = p.machine.cpu.cr2;
+    p.signals.trap.cr2 = addr;
+    let code = match p.machine.memory.region_at(addr) {
+        Some(_) => code::SEGV_ACCERR,
+        None => code::SEGV_MAPERR,
+    };
+    Info::fault(libc::SIGSEGV, code, addr)
+}
+
+/// The signal of an access beyond the end of a mapped file.
+pub fn raise_bus(p: &mut Process, fault: Fault) {
+    let addr = p.machine.cpu.cr2;
+    p.signals.trap = Trap { number: fault.vector().into(), error: fault.code.into(), cr2: addr };
+    force(p, Info::fault(libc::SIGBUS, code::BUS_ADRERR, addr));
+}

@@ -1,0 +1,138 @@
+//! Host calls that make or describe tasks.
+
+#![allow(unsafe_code)]
+
+use super::super::errno::Errno;
+use super::super::process::{ExitReason, Process};
+use crate::memory::Memory;
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::ptr;
+
+/// Bytes of host stack for a vfork child.
+const CHILD_STACK: usize = 1 << 20;
+
+/// Copies this process. `flags` are those of clone(2) that need no addresses of the guest, and `CLONE_PIDFD`.
+/// Gives 0 in the child.
+pub(super) fn fork(flags: u64, exit_signal: u32, pidfd: &mut i32) -> Result<u32, Errno> {
+    let result = if flags == 0 && exit_signal == libc::SIGCHLD as u32 {
+        // libc's own keeps its locks and its idea of the process id right.
+        // SAFETY: no other thread of this process exists that could hold a lock.
+        unsafe { libc::fork() as i64 }
+    } else {
+        // A null stack means the parent's, which is copied.
+        // SAFETY: the only pointer is that of `pidfd`; without CLONE_VM the child cannot disturb this process.
+        unsafe {
+            libc::syscall(
+                libc::SYS_clone,
+                flags | u64::from(exit_signal),
+                ptr::null_mut::<c_void>(),
+                ptr::from_mut(pidfd),
+                ptr::null_mut::<c_int>(),
+                0usize,
+            )
+        }
+    };
+    if result < 0 { Err(Errno::last()) } else { Ok(result as u32) }
+}
+
+/// What the child of [`vfork`] gets.
+struct Start<'a, F> {
+    process: &'a mut Process,
+    run: F,
+}
+
+extern "C" fn child<F: FnOnce(&mut Process) -> ExitReason>(argument: *mut c_void) -> c_int {
+    // SAFETY: `vfork` passes a pointer to an `Option<Start>` on its stack, and waits until this task is gone.
+    let start = unsafe { (*argument.cast::<Option<Start<'_, F>>>()).take() };
+    match start {
+        Some(start) => (start.run)(start.process).finish(),
+        None => super::super::signal::host::leave(127),
+    }
+}
+
+/// Runs `run` in a child process that shares this one's memory, while this one waits for its end or its `execve`.
+/// `flags` must have `CLONE_VM` and `CLONE_VFORK`. The child does not return.
+pub(super) fn vfork<F: FnOnce(&mut Process) -> ExitReason>(
+    flags: u64,
+    exit_signal: u32,
+    process: &mut Process,
+    run: F,
+) -> Result<u32, Errno> {
+    // SAFETY: a new private mapping.
+    let stack = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            CHILD_STACK,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK,
+            -1,
+            0,
+        )
+    };
+    if stack == libc::MAP_FAILED {
+        return Err(Errno::last());
+    }
+    let mut start = Some(Start { process, run });
+    // SAFETY: the child has a stack of its own; this task is suspended until the child has left the memory, so
+    // neither sees the other's changes half done.
+    let result = unsafe {
+        libc::clone(
+            child::<F>,
+            stack.byte_add(CHILD_STACK),
+            (flags | u64::from(exit_signal)) as c_int,
+            (&raw mut start).cast(),
+        )
+    };
+    let result = if result < 0 { Err(Errno::last()) } else { Ok(result as u32) };
+    // What the child took out of it is the child's; it never dropped it.
+    std::mem::forget(start);
+    // SAFETY: the child has left its stack.
+    unsafe { libc::munmap(stack, CHILD_STACK) };
+    result
+}
+
+/// The name by which the host executed this program (`AT_EXECFN`).
+pub(super) fn executed_name() -> Option<CString> {
+    // SAFETY: the entry points to a string at the top of the stack, which stays as long as the process.
+    unsafe {
+        let name = libc::getauxval(libc::AT_EXECFN) as *const libc::c_char;
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_owned())
+    }
+}
+
+/// The calling task's id.
+pub(super) fn gettid() -> u32 {
+    // SAFETY: no pointers.
+    unsafe { libc::syscall(libc::SYS_gettid) as u32 }
+}
+
+/// Has the host clear the guest's word at `address` when this task ends; 0 is none. Gives the task's id.
+pub(super) fn set_tid_address(memory: &Memory, address: u32) -> u32 {
+    let host = if address == 0 { ptr::null_mut() } else { memory.base().wrapping_add(address as usize) };
+    // SAFETY: the host writes four bytes of the guest's reservation, or nothing if they are not writable then.
+    unsafe { libc::syscall(libc::SYS_set_tid_address, host) as u32 }
+}
+
+/// Tells whether this process has an effective capability, 0 to 31.
+pub(super) fn has_capability(number: u32) -> bool {
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = [VERSION_3, 0];
+    let mut data = [0u32; 6];
+    // SAFETY: version 3 writes two structures of three words.
+    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), data.as_mut_ptr()) };
+    result == 0 && data[0] >> number & 1 != 0
+}
+
+/// Replaces a guest word if it is still `old`, atomically towards other processes.
+pub(super) fn exchange(memory: &Memory, address: u32, old: u32, new: u32) -> bool {
+    use crate::memory::Access;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let Ok(host) = memory.host_range(address, 4, Access::Write) else { return false };
+    if !address.is_multiple_of(4) {
+        return false;
+    }
+    // SAFETY: four aligned bytes of the reservation that were writable just now; this task is the only one that
+    // changes the map.
+    let word = unsafe { AtomicU32::from_ptr(host.cast()) };
+    word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+}

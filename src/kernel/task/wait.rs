@@ -1,0 +1,55 @@
+//! Waiting for children (wait(2), wait4(2)).
+
+use super::super::abi::Rusage;
+use super::super::args::GuestPtr;
+use super::super::errno::Errno;
+use super::super::host::{self, Arg};
+use super::super::process::Process;
+use super::super::signal::{Info, info::SIZE};
+
+/// Bytes of `siginfo_t` that waitid(2) writes: up to `si_status`.
+const WAITID_INFO: usize = 24;
+
+/// waitpid(2).
+pub fn waitpid(p: &mut Process, pid: i32, status: u32, options: u32) -> Result<u32, Errno> {
+    wait4(p, pid, status, options, 0)
+}
+
+/// wait4(2).
+pub fn wait4(p: &mut Process, pid: i32, status: u32, options: u32, rusage: u32) -> Result<u32, Errno> {
+    let mut ended = 0i32;
+    let mut usage: libc::rusage = host::zeroed();
+    let args = [pid.into(), Arg::output(&mut ended), options.into(), Arg::output(&mut usage)];
+    let child = host::pass_blocking(libc::SYS_wait4, args)?;
+    if child != 0 {
+        let memory = &p.machine.memory;
+        GuestPtr::new(status).write_opt(memory, ended)?;
+        GuestPtr::new(rusage).write_opt(memory, Rusage::from_host(&usage))?;
+    }
+    Ok(child)
+}
+
+/// waitid(2), with the kernel's fifth argument.
+pub fn waitid(
+    p: &mut Process,
+    which: i32,
+    pid: i32,
+    info: u32,
+    options: u32,
+    rusage: u32,
+) -> Result<u32, Errno> {
+    let mut bytes = [0u8; SIZE];
+    let mut usage: libc::rusage = host::zeroed();
+    let args =
+        [which.into(), pid.into(), Arg::slice_mut(&mut bytes), options.into(), Arg::output(&mut usage)];
+    host::blocking(libc::SYS_waitid, args)?;
+    let found = Info::from_host(&bytes);
+    let memory = &p.machine.memory;
+    if found.signal != 0 {
+        GuestPtr::new(rusage).write_opt(memory, Rusage::from_host(&usage))?;
+    }
+    if info != 0 {
+        memory.write_bytes(info, &found.to_guest()[..WAITID_INFO])?;
+    }
+    Ok(0)
+}
