@@ -26,6 +26,7 @@ pub mod process;
 pub mod sched;
 pub mod segments;
 pub mod signal;
+pub mod socket;
 pub mod stat;
 pub mod system;
 pub mod table;
