@@ -9,6 +9,7 @@ pub mod segment;
 pub mod shift;
 pub mod stack;
 pub mod string;
+pub mod system;
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod silicon;
