@@ -1,7 +1,7 @@
 //! sendmsg(2), recvmsg(2) and their plural forms.
 
-use super::control;
 use super::ADDRESS_MAX;
+use super::control;
 use crate::kernel::Process;
 use crate::kernel::abi::{GuestTimespec, Mmsghdr, Msghdr, Timespec, Timespec64};
 use crate::kernel::args::{Fd, GuestPtr, In, Iov, Out, UIO_MAXIOV};
@@ -19,11 +19,7 @@ const OFFSET_FLAGS: u32 = 24;
 
 /// The host's header. Pointers are addresses here; [`host::call`] is given what they point to for as long as the call
 /// lasts.
-fn host_header(
-    name: &mut [u8],
-    iov: &mut [libc::iovec],
-    control: &mut [u8],
-) -> libc::msghdr {
+fn host_header(name: &mut [u8], iov: &mut [libc::iovec], control: &mut [u8]) -> libc::msghdr {
     let null_if_empty = |start: *mut u8, len: usize| if len == 0 { std::ptr::null_mut() } else { start };
     let mut header: libc::msghdr = host::zeroed();
     header.msg_name = null_if_empty(name.as_mut_ptr(), name.len()).cast();
@@ -170,8 +166,7 @@ fn receive_many<T: GuestTimespec>(
     }
     if let Some(end) = end {
         let left = end.saturating_duration_since(Instant::now());
-        let left =
-            libc::timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        let left = libc::timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
         timeout.write(memory, T::from_host(left))?;
     }
     match result {

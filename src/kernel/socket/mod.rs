@@ -79,21 +79,12 @@ pub fn socketpair(
     fds: GuestPtr<i32>,
 ) -> Result<u32, Errno> {
     let mut pair = [0i32; 2];
-    host::call(
-        libc::SYS_socketpair,
-        [domain.into(), kind.into(), protocol.into(), Arg::output(&mut pair)],
-    )?;
+    host::call(libc::SYS_socketpair, [domain.into(), kind.into(), protocol.into(), Arg::output(&mut pair)])?;
     files::give_pair(p, fds, pair)
 }
 
 /// accept4, see accept(2).
-pub fn accept4(
-    p: &mut Process,
-    fd: Fd,
-    addr: u32,
-    addrlen: GuestPtr<i32>,
-    flags: u32,
-) -> Result<u32, Errno> {
+pub fn accept4(p: &mut Process, fd: Fd, addr: u32, addrlen: GuestPtr<i32>, flags: u32) -> Result<u32, Errno> {
     with_address(p, addr, addrlen, |[addr, len]| {
         host::pass_blocking(libc::SYS_accept4, [fd.into(), addr, len, flags.into()])
     })
@@ -109,13 +100,7 @@ pub fn getpeername(p: &mut Process, fd: Fd, addr: u32, addrlen: GuestPtr<i32>) -
     name(p, libc::SYS_getpeername, fd, addr, addrlen)
 }
 
-fn name(
-    p: &mut Process,
-    nr: libc::c_long,
-    fd: Fd,
-    addr: u32,
-    addrlen: GuestPtr<i32>,
-) -> Result<u32, Errno> {
+fn name(p: &mut Process, nr: libc::c_long, fd: Fd, addr: u32, addrlen: GuestPtr<i32>) -> Result<u32, Errno> {
     // These want to know the length even for a null address.
     if addrlen.read(&p.machine.memory)? < 0 {
         return Err(Errno::EINVAL);

@@ -122,10 +122,7 @@ pub fn getsockopt(
     let memory = &p.machine.memory;
     let room = u32::try_from(len.read(memory)?).map_err(|_| Errno::EINVAL)?;
     let get = |value: Arg<'_>, len: &mut i32| {
-        host::pass(
-            libc::SYS_getsockopt,
-            [fd.into(), level.into(), name.into(), value, Arg::output(len)],
-        )
+        host::pass(libc::SYS_getsockopt, [fd.into(), level.into(), name.into(), value, Arg::output(len)])
     };
     match kind(level, name) {
         Kind::Timeval => {
