@@ -33,6 +33,7 @@ fn main() {
                 ("forms.rs", &output.forms),
                 ("decode.rs", &output.decode),
                 ("handlers.rs", &output.handlers),
+                ("features.rs", &output.features),
                 ("MAP.txt", &output.map),
                 ("syscalls.rs", &output.syscalls),
             ];

@@ -4,6 +4,7 @@
 
 pub mod bodies;
 pub mod emit;
+pub mod features;
 pub mod notation;
 pub mod report;
 pub mod rules;
@@ -21,6 +22,8 @@ use std::rc::Rc;
 pub struct Input {
     /// `rules.toml`.
     pub rules: String,
+    /// `features.toml`.
+    pub features: String,
     /// Tables by room.
     pub rooms: BTreeMap<String, String>,
     /// `hot.txt`.
@@ -37,6 +40,7 @@ pub struct Output {
     pub decode: String,
     pub handlers: String,
     pub map: String,
+    pub features: String,
     pub syscalls: String,
 }
 
@@ -48,6 +52,7 @@ impl Input {
     pub fn read(root: &Path) -> std::io::Result<Input> {
         let mut input = Input {
             rules: std::fs::read_to_string(root.join("opcodes/rules.toml"))?,
+            features: std::fs::read_to_string(root.join("opcodes/features.toml"))?,
             hot: std::fs::read_to_string(root.join("opcodes/hot.txt"))?,
             syscalls: std::fs::read_to_string(root.join(syscalls::TABLE))?,
             ..Input::default()
@@ -82,6 +87,7 @@ pub fn generate(input: &Input) -> Result<Output, Report> {
     let families = emit::families::group(&forms, &rules);
     bodies::check(&forms, &families, &input.bodies, &mut report);
     let hot = emit::hot::read(source("opcodes/hot.txt".into(), &input.hot), &families, &mut report);
+    let features = features::emit(source("opcodes/features.toml".into(), &input.features), &forms, &mut report);
     let syscalls = syscalls::generate(&input.syscalls, &mut report);
     if !report.problems.is_empty() {
         return Err(report);
@@ -91,6 +97,7 @@ pub fn generate(input: &Input) -> Result<Output, Report> {
         decode: emit::decode::emit(&forms, &rules, &opcode_map),
         handlers: emit::handlers::emit(&families, &hot),
         map: emit::map::emit(&forms),
+        features,
         syscalls,
     })
 }

@@ -8,7 +8,7 @@ mod generated {
 }
 mod cpuid;
 
-pub use cpuid::CpuModel;
+pub use cpuid::{CpuModel, FEATURES, Feature, MODELS, Model};
 pub use decode::{DecodeError, Insn, Mem, decode};
 pub use generated::{CONDITIONS, FORMS};
 

@@ -64,7 +64,8 @@ impl Memory {
 
     /// Gives up the translations from the pages of a range that is about to be written, or was tried to be: protected
     /// pages become writable again, if the guest may write them, and dirty. Takes a lock: the handler of
-    /// SIGSEGV has to return to ordinary code before it is called.
+    /// SIGSEGV has to return to ordinary code before it is called. A fault at a page whose byte allows the access has
+    /// been resolved by another thread meanwhile; the access is to be tried again.
     pub fn code_written(&self, addr: u32, len: u32) {
         let Some(last) = len.checked_sub(1) else { return };
         let last = addr.saturating_add(last) / page::SIZE;
@@ -217,10 +218,12 @@ impl State {
     fn file_written_elsewhere(&self, addr: u32) -> bool {
         let Some((_, area)) = self.tree.at(addr) else { return false };
         let Object::File { file: own, .. } = &area.object else { return false };
-        self.tree.iter().any(|(_, other)| {
-            let same =
-                |object: &Object| matches!(object, Object::File { file, .. } if (file.dev, file.ino) == (own.dev, own.ino));
-            other.shared && other.prot.contains(Prot::WRITE) && same(&other.object)
-        })
+        let same = |object: &Object| match object {
+            Object::File { file, .. } => (file.dev, file.ino) == (own.dev, own.ino),
+            Object::Anonymous(_) => false,
+        };
+        self.tree
+            .iter()
+            .any(|(_, other)| other.shared && other.prot.contains(Prot::WRITE) && same(&other.object))
     }
 }

@@ -1,9 +1,11 @@
 //! Copies that survive a fault: the way of Rust code to guest memory, which another guest thread may unmap at
 //! any moment and whose file may end early.
 //!
-//! On x86-64 the copy is one `rep movsb`. The handler of SIGSEGV and SIGBUS asks [`fixup`] where to go on; it lands
-//! behind the copy, with the number of bytes left in RCX. Elsewhere, and with the feature `portable`, the host
-//! kernel copies within our own address space and reports what it cannot reach.
+//! On x86-64 the copy is one `rep movsb`, or one load and store for 4 and 8 bytes, which other threads
+//! therefore see whole if they are aligned. The handler of SIGSEGV and SIGBUS asks [`fixup`] where to go on:
+//! from the load or store at the `rep movsb`, which finds out how far it can get, from that one behind it,
+//! with the bytes left in RCX. Elsewhere, and with the feature `portable`, the host kernel copies within our
+//! own address space and reports what it cannot reach.
 
 #![allow(unsafe_code)]
 
@@ -30,13 +32,26 @@ mod imp {
     #[unsafe(naked)]
     pub(super) unsafe extern "sysv64" fn copy(dst: *mut u8, src: *const u8, len: usize) -> usize {
         naked_asm!(
+            ".globl table86_guarded_copy_whole, table86_guarded_copy_bytes, table86_guarded_copy_end",
+            ".hidden table86_guarded_copy_whole, table86_guarded_copy_bytes, table86_guarded_copy_end",
             "mov rcx, rdx",
-            ".globl table86_guarded_copy_fault",
-            ".hidden table86_guarded_copy_fault",
-            "table86_guarded_copy_fault:",
+            "cmp rdx, 4",
+            "je 4f",
+            "cmp rdx, 8",
+            "jne table86_guarded_copy_bytes",
+            // Faults from here to the next label leave RCX, RSI and RDI as the bytewise copy needs them.
+            "table86_guarded_copy_whole:",
+            "mov rax, [rsi]",
+            "mov [rdi], rax",
+            "xor eax, eax",
+            "ret",
+            "4:",
+            "mov eax, [rsi]",
+            "mov [rdi], eax",
+            "xor eax, eax",
+            "ret",
+            "table86_guarded_copy_bytes:",
             "rep movsb",
-            ".globl table86_guarded_copy_end",
-            ".hidden table86_guarded_copy_end",
             "table86_guarded_copy_end:",
             "mov rax, rcx",
             "ret",
@@ -44,13 +59,16 @@ mod imp {
     }
 
     unsafe extern "C" {
-        static table86_guarded_copy_fault: u8;
+        static table86_guarded_copy_whole: u8;
+        static table86_guarded_copy_bytes: u8;
         static table86_guarded_copy_end: u8;
     }
 
     pub(super) fn fixup(rip: usize) -> Option<usize> {
-        let (fault, end) = (&raw const table86_guarded_copy_fault, &raw const table86_guarded_copy_end);
-        (rip == fault as usize).then_some(end as usize)
+        let whole = &raw const table86_guarded_copy_whole as usize;
+        let bytes = &raw const table86_guarded_copy_bytes as usize;
+        let end = &raw const table86_guarded_copy_end as usize;
+        if (whole..bytes).contains(&rip) { Some(bytes) } else { (bytes..end).contains(&rip).then_some(end) }
     }
 }
 

@@ -72,8 +72,9 @@ impl Memory {
             if bytes.is_empty() {
                 return Ok(());
             }
-            let missing = self.space.copy_in(start, bytes);
-            debug_assert_eq!(missing, 0);
+            if self.space.copy_in(start, bytes) != 0 {
+                return Err(libc::ENOMEM);
+            }
             self.space.protect(start, end, request.prot)
         });
         self.forget(&mut state, start, end);

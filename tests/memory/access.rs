@@ -1,7 +1,7 @@
 //! Reading and writing guest memory from Rust.
 
 use crate::support::*;
-use table86::memory::{Access, BadAddress, MapRequest, Place, Prot, StringError, page};
+use table86::memory::{Access, BadAddress, MapRequest, Place, Prot, StringError, guarded, page};
 
 const AT: u32 = 0x10_0000;
 
@@ -163,6 +163,52 @@ fn memory_that_another_thread_unmaps_fails_and_does_no_harm() {
                     assert_eq!(bad & !0xfff, AT + 8 * PAGE);
                 }
             }
+        }
+    });
+}
+
+/// All small lengths, at all distances from a page that cannot be accessed, in both directions.
+#[test]
+fn guarded_copies_tell_exactly_how_far_they_got() {
+    let memory = memory_with(AT, 1, rw());
+    let edge = memory.base().wrapping_add((AT + PAGE) as usize);
+    for len in 0..20usize {
+        for there in 0..=len {
+            let guest = edge.wrapping_sub(there);
+            let source: Vec<u8> = (1..=len as u8).collect();
+            let mut back = vec![0; len];
+            // SAFETY: one side is the guest's, the other a buffer of that length; faults end the copy.
+            let missing = unsafe {
+                let missing = guarded::copy(guest, source.as_ptr(), len);
+                assert_eq!(guarded::copy(back.as_mut_ptr(), guest, len), missing);
+                missing
+            };
+            assert_eq!(missing, len - there, "{there} of {len}");
+            assert_eq!(back[..there], source[..there], "{there} of {len}");
+            assert!(back[there..].iter().all(|&byte| byte == 0), "{there} of {len}");
+        }
+    }
+    assert_eq!(guarded::fixup(0), None);
+    assert_eq!(guarded::fixup(memory.base() as usize), None);
+}
+
+#[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
+#[test]
+fn aligned_words_are_never_torn() {
+    let memory = memory_with(AT, 1, rw());
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for round in 0..200_000u64 {
+                let byte = round & 0xff;
+                memory.write(AT, byte * 0x0101_0101_0101_0101).expect("mapped");
+                memory.write(AT + 8, byte as u32 * 0x0101_0101).expect("mapped");
+            }
+        });
+        while !writer.is_finished() {
+            let quad: u64 = memory.read(AT).expect("mapped");
+            assert_eq!(quad, (quad & 0xff) * 0x0101_0101_0101_0101);
+            let word: u32 = memory.read(AT + 8).expect("mapped");
+            assert_eq!(word, (word & 0xff) * 0x0101_0101);
         }
     });
 }

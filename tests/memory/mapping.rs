@@ -129,6 +129,7 @@ fn nothing_is_mapped_beyond_the_limit() {
 
 #[test]
 fn a_guest_cannot_use_up_the_mappings_of_the_host() {
+    let _maps = own_process_maps();
     let memory = memory();
     let mut refused = None;
     for number in 0..0x2_0000 {

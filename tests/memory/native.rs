@@ -1,12 +1,11 @@
 //! The same operations on guest memory and, at the same addresses, on this process by the host's kernel: results,
 //! error numbers, maps and contents must agree page by page.
 
-use crate::support::{PAGE, TempFile, memory};
+use crate::support::{PAGE, TempFile, memory, own_process_maps};
 use proptest::prelude::*;
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
-use std::sync::Mutex;
 use table86::memory::{Backing, MapRequest, Memory, Place, Prot, guarded};
 
 /// The window of addresses used on both sides; nothing of this process lies within a guard gap of it.
@@ -14,9 +13,6 @@ const WINDOW: u32 = 0x2000_0000;
 const PAGES: u32 = 40;
 const MARGIN: usize = 4 << 20;
 const FILE_PAGES: u32 = 6;
-
-/// The window exists once.
-static WINDOW_IN_USE: Mutex<()> = Mutex::new(());
 
 #[derive(Clone, Copy, Debug)]
 enum Source {
@@ -345,7 +341,7 @@ proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 4000, ..ProptestConfig::default() })]
     #[test]
     fn memory_behaves_as_the_host_kernel_does(ops in prop::collection::vec(op(), 1..40)) {
-        let _window = WINDOW_IN_USE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _maps = own_process_maps();
         let memory = memory();
         let files = Files::new();
         let native = Native::new();

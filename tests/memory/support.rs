@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use table86::memory::{MapRequest, Memory, Place, Prot, guarded};
 
 pub const PAGE: u32 = 4096;
@@ -18,6 +19,12 @@ pub fn rw() -> Prot {
 
 pub fn rwx() -> Prot {
     R | W | X
+}
+
+/// For the tests that read this process's maps again and again, and the one that makes them long.
+pub fn own_process_maps() -> MutexGuard<'static, ()> {
+    static MAPS: Mutex<()> = Mutex::new(());
+    MAPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An empty memory, in a process that survives faults in guarded copies.

@@ -3,12 +3,14 @@
 pub mod bcd;
 pub mod bit;
 pub mod control;
+pub mod ext;
 pub mod flag;
 pub mod integer;
 pub mod segment;
 pub mod shift;
 pub mod stack;
 pub mod string;
+pub mod system;
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod silicon;
