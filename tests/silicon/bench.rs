@@ -242,6 +242,11 @@ impl<'a> Bench<'a> {
     /// behind it.
     pub fn load_slots(&mut self, codes: &[Vec<u8>]) {
         let page = self.slot_page();
+        if page == SLOTS {
+            for (_, machine) in &self.machines {
+                map_code(&machine.memory, SLOTS, SLOTS_LEN);
+            }
+        }
         assert!(codes.len() as u32 <= PAGE / SLOT);
         self.oracle.bytes_mut(page, PAGE as usize).fill(HLT);
         let mut bytes = [HLT; PAGE as usize];
@@ -256,9 +261,6 @@ impl<'a> Bench<'a> {
         self.next_slot += PAGE;
         if self.next_slot == SLOTS + SLOTS_LEN {
             self.next_slot = SLOTS;
-            for (_, machine) in &self.machines {
-                map_code(&machine.memory, SLOTS, SLOTS_LEN);
-            }
         }
     }
 
@@ -448,7 +450,11 @@ fn run_machine(machine: &mut Machine, at: u32, end: u32, state: &State, pace: Pa
     set(machine, at, state);
     let start = machine.cpu.instructions();
     let stop = match pace {
-        Pace::Whole => machine.run(LIMIT),
+        Pace::Whole => match machine.run(LIMIT) {
+            // Asked for in an earlier run, which ended before it was noticed.
+            Stop::Requested => machine.run(LIMIT),
+            stop => stop,
+        },
         Pace::Pieces(seed) => {
             let mut random = Random::new(seed, 3);
             loop {

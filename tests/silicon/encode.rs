@@ -145,7 +145,10 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
             prefixes.push(0xf0);
         }
         // F2 and F3 mean nothing here, unless this processor has another instruction there.
-        let newer = opcode.bytes.first() == Some(&0x0f) || matches!(opcode.modrm, ModRm::Fixed(_));
+        // LOOPE and LOOPNE: see opcodes/control.toml.
+        let newer = opcode.bytes.first() == Some(&0x0f)
+            || matches!(opcode.modrm, ModRm::Fixed(_))
+            || matches!(opcode.bytes[..], [0xe0 | 0xe1]);
         if !opcode.bare && !newer && form.rep == Rep::Ignored && random.percent(4) {
             prefixes.push(random.pick(&[0xf2, 0xf3]));
         }
