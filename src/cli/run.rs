@@ -163,6 +163,12 @@ fn start(
 ) -> Result<(), Failure> {
     options.sysroot.clone_from(&kernel.sysroot);
     options.memory_bytes = kernel.memory_bytes;
+    if let Some(model) = &kernel.cpu {
+        // CPUID describes one processor only so far.
+        return Err(Failure::own(format!(
+            "--cpu {model}: no such model; leave --cpu away for the only one there is"
+        )));
+    }
     let name = PathBuf::from(&program.exec_name);
     let memory = Memory::new()
         .map_err(|error| Failure::own(format!("no 4 GiB of addresses for the guest: {error}")))?;
@@ -173,7 +179,7 @@ fn start(
         loader::load(&memory, &mut machine.cpu, program, &options).map_err(|error| failure(&name, &error))?;
     let mut process = Process::new(machine, image(&loaded), kernel, launch);
     let reason = process.run();
-    explain(&process, &loaded, reason);
+    explain(&process, reason);
     drop(process);
     reason.finish()
 }
@@ -194,7 +200,7 @@ fn image(loaded: &Loaded) -> kernel::Image {
 }
 
 /// Says on stderr what the exit status cannot: which limit was reached, which instruction was none.
-fn explain(process: &Process, loaded: &Loaded, reason: ExitReason) {
+fn explain(process: &Process, reason: ExitReason) {
     let options = &process.options;
     let cpu = &process.machine.cpu;
     let text = match reason {
@@ -213,10 +219,10 @@ fn explain(process: &Process, loaded: &Loaded, reason: ExitReason) {
             let len = process.machine.memory.fetch(cpu.eip, &mut bytes);
             let (len, what) = match decode(&bytes[..len], cpu.eip) {
                 Ok(insn) => (usize::from(insn.len), table86::disasm::text(&insn)),
-                Err(error) => (len.min(8), error.to_string()),
+                Err(error) => (len.min(8), format!("({error})")),
             };
             let hex: Vec<String> = bytes[..len].iter().map(|byte| format!("{byte:02x}")).collect();
-            let place = place(process, loaded, cpu.eip);
+            let place = place(process, cpu.eip);
             format!("SIGILL at {:#x}{place}: {} {what}", cpu.eip, hex.join(" "))
         }
         ExitReason::Killed(_) => return,
@@ -224,16 +230,13 @@ fn explain(process: &Process, loaded: &Loaded, reason: ExitReason) {
     let _ = writeln!(io::stderr(), "table86: {text}");
 }
 
-/// The file that `addr` belongs to and the offset in it: ` (app+0x286bf)`.
-fn place(process: &Process, loaded: &Loaded, addr: u32) -> String {
-    let Some(region) = process.machine.memory.region_at(addr) else { return String::new() };
+/// The file that `addr` belongs to and the offset from its first mapping: ` (app+0x286bf)`.
+fn place(process: &Process, addr: u32) -> String {
+    let memory = &process.machine.memory;
+    let Some(region) = memory.region_at(addr) else { return String::new() };
     let Some(path) = region.path() else { return String::new() };
-    let start = if path == loaded.exe_path {
-        loaded.base
-    } else {
-        let regions = process.machine.memory.regions();
-        regions.iter().find(|other| other.path() == Some(path)).map_or(region.start, |first| first.start)
-    };
+    let start =
+        memory.regions().iter().find(|other| other.path() == Some(path)).map_or(0, |first| first.start);
     let name = path.file_name().unwrap_or(path.as_os_str()).display();
     format!(" ({name}+{:#x})", addr.wrapping_sub(start))
 }

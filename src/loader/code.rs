@@ -45,9 +45,12 @@ fn elf_code(file: &File) -> Result<Vec<Code>, LoadError> {
     let segments = elf.segments.iter().filter(|segment| segment.prot.contains(Prot::EXEC));
     segments
         .map(|segment| {
-            let mut bytes = vec![0; segment.file_len as usize];
-            file.read_exact_at(&mut bytes, segment.offset.into()).map_err(LoadError::Unreadable)?;
-            Ok(Code { name: "executable segment".to_owned(), addr: segment.addr, bytes })
+            // The headers are no code; what is meant to be both can be had by `--as flat`.
+            let skipped = if segment.offset == 0 { elf.headers_end().min(segment.file_len) } else { 0 };
+            let mut bytes = vec![0; (segment.file_len - skipped) as usize];
+            let offset = segment.offset + skipped;
+            file.read_exact_at(&mut bytes, offset.into()).map_err(LoadError::Unreadable)?;
+            Ok(Code { name: "executable segment".to_owned(), addr: segment.addr + skipped, bytes })
         })
         .collect()
 }

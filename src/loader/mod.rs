@@ -187,3 +187,6 @@ fn load_flat(
     let (stack, auxv) = strings.finish(memory, &facts)?;
     Ok(Loaded { entry, stack, brk_start, auxv, vdso, ..Loaded::default() })
 }
+
+#[cfg(test)]
+mod tests;

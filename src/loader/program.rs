@@ -7,7 +7,7 @@ use crate::kernel::exec::script::Script;
 use crate::kernel::paths::{Follow, under_sysroot};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
@@ -115,8 +115,10 @@ impl Program {
             return Err(LoadError::TooLarge { bytes: len, room: max });
         }
         let mut bytes = Vec::with_capacity(len as usize);
+        let mut file = &self.file;
+        file.rewind().map_err(LoadError::Unreadable)?;
         // The file may grow meanwhile.
-        (&self.file).take(max).read_to_end(&mut bytes).map_err(LoadError::Unreadable)?;
+        file.take(max).read_to_end(&mut bytes).map_err(LoadError::Unreadable)?;
         if bytes.is_empty() {
             return Err(LoadError::Empty);
         }

@@ -224,6 +224,18 @@ impl Elf {
     }
 }
 
+impl Elf {
+    /// Where in the file the ELF header and the program headers that follow it end.
+    pub(super) fn headers_end(&self) -> u32 {
+        let end = EHDR as u32;
+        if self.headers_offset > end {
+            end
+        } else {
+            (self.headers_offset + self.header_count * PHDR as u32).max(end)
+        }
+    }
+}
+
 /// The ELF header of an IA-32 program. As Linux does, takes a file that is shorter than the header as if zeros followed, and looks
 /// at the machine rather than at class, byte order and version.
 fn read_header(file: &File, size: u64) -> Result<header32::Header, ElfError> {
