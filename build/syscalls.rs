@@ -122,7 +122,7 @@ const RETURNS: &[(&str, &str)] = &[
 
 const RESTART: &[(&str, &str)] = &[("no", "No"), ("sys", "Sys"), ("nohand", "NoHand"), ("block", "Block")];
 
-const STATUS: &[(&str, &str)] = &[("full", "Full"), ("partial", "Partial"), ("missing", "Missing")];
+const STATUS: &[(&str, &str)] = &[("full", "Full"), ("partial", "Partial"), ("missing", "Missing"), ("refused", "Refused")];
 
 /// One argument after parsing.
 #[derive(Default)]
@@ -208,10 +208,11 @@ fn emit(table: &Table, report: &mut Notes<'_>) -> String {
 fn emit_row(row: &Row, line: usize, report: &mut Notes<'_>) -> Option<(String, String)> {
     let errors = report.count();
     let status = pick(STATUS, &row.status, report);
-    let missing = row.status.get_ref() == "missing";
+    let refused = row.status.get_ref() == "refused";
+    let missing = refused || row.status.get_ref() == "missing";
     let name = row.name.get_ref();
-    if row.note.is_none() && row.status.get_ref() == "partial" {
-        report.error(row.status.span(), "a partial call says in `note` what it lacks");
+    if row.note.is_none() && (refused || row.status.get_ref() == "partial") {
+        report.error(row.status.span(), "a partial call says in `note` what it lacks, a refused one why");
     }
     for (present, field) in
         [(row.args.is_some(), "args"), (row.returns.is_some(), "returns"), (row.restart.is_some(), "restart")]

@@ -140,8 +140,10 @@ pub enum Status {
     Full,
     /// Some; the note says what is not.
     Partial,
-    /// `ENOSYS`.
+    /// `ENOSYS`, said once.
     Missing,
+    /// `ENOSYS` by design, as from a kernel that was built without it: programs fall back, nothing is said.
+    Refused,
 }
 
 /// The row of a number, or `None` where Linux has no such call.
@@ -151,7 +153,7 @@ pub fn info(nr: u32) -> Option<&'static SyscallInfo> {
 
 /// Answers a call that is not there; says so once for each number on stderr.
 fn missing(p: &mut Process, nr: u32) -> Result<u32, Errno> {
-    if let Some(row) = info(nr) {
+    if let Some(row) = info(nr).filter(|row| row.status == Status::Missing) {
         p.say_once(row.name, || format!("system call {} ({nr}) is not implemented; -ENOSYS", row.name));
     }
     Err(Errno::ENOSYS)
