@@ -6,7 +6,7 @@ use super::soft::compare::{self, Comparison};
 use super::soft::{Env, F80, flag};
 
 impl Fpu {
-    /// Compares ST(0) with the source. Gives `None` when an unmasked exception leaves the outcome unwritten.
+    /// Compares ST(0) with the source; an unmasked exception only prevents the pops.
     #[inline(always)]
     fn comparison(
         &mut self,
@@ -65,8 +65,7 @@ impl Fpu {
     /// Compares ST(0) with ST(`i`) for EFLAGS, then pops `pops` times.
     /// SDM Vol. 2A, "FCOMI/FCOMIP/FUCOMI/FUCOMIP".
     ///
-    /// Unordered sets ZF, PF and CF; else ZF means equal and CF less; OF, SF and AF are cleared. `None`: an unmasked
-    /// exception leaves EFLAGS as it is.
+    /// `None`, unordered, sets ZF, PF and CF; else ZF means equal and CF less; OF, SF and AF are cleared.
     #[inline]
     pub fn fcomi(&mut self, i: u8, pops: u8) -> Comparison {
         let outcome = self.comparison(Operand::St(i), pops, compare::compare);
