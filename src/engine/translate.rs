@@ -544,9 +544,7 @@ impl Item {
 }
 
 fn flag_is_live(item: &Item) -> bool {
-    // Bodies that take the CPU set its flags themselves, always.
-    let by_itself = item.insn.is_ok_and(|insn| insn.form().takes_cpu);
-    item.facts.writes && !by_itself && item.facts_written() & item.after != 0
+    item.facts.writes && item.facts_written() & item.after != 0
 }
 
 fn find_pair(first: &[u64], live: bool, second: &[u64]) -> Option<Handler> {
