@@ -454,9 +454,13 @@ impl Translations {
     fn push_where(&mut self, insn: &Insn, done: u32, with_eip: bool) {
         let place = if with_eip { u64::from(insn.next_eip()) << 32 | u64::from(insn.eip) } else { 0 };
         let link = AtomicPtr::new(place as usize as *mut Op);
-        // A far pointer's selector and ENTER's level are the second immediate.
-        let second = insn.form().imms.len() > 1 || insn.form().imms.contains(&Imm::Cp);
-        let imm2 = if second { insn.imm2 } else { insn.imm };
+        let imm2 = match insn.form().imms {
+            // What the FPU keeps of its last instruction.
+            [] => u32::from(insn.x87_opcode()) | insn.mem.map_or(0, |mem| (mem.seg as u32) << 16),
+            // A far pointer's selector and ENTER's level are the second immediate.
+            [Imm::Cp] | [_, _, ..] => insn.imm2,
+            [_] => insn.imm,
+        };
         self.arena.push_ext(Ext { link, imm2, aux: done });
     }
 
