@@ -543,8 +543,10 @@ impl Item {
     }
 }
 
+/// Whether the handler has to keep flags. A body that takes the CPU keeps them itself.
 fn flag_is_live(item: &Item) -> bool {
-    item.facts.writes && item.facts_written() & item.after != 0
+    let by_handler = item.insn.is_ok_and(|insn| !insn.form().takes_cpu);
+    by_handler && item.facts.writes && item.facts_written() & item.after != 0
 }
 
 fn find_pair(first: &[u64], live: bool, second: &[u64]) -> Option<Handler> {
