@@ -71,7 +71,9 @@ fn diagnose(p: &mut Process, eip: u32, missing: bool) {
     let bytes: String = bytes[..fetched].iter().map(|byte| format!(" {byte:02x}")).collect();
     let place = match p.machine.memory.region_at(eip) {
         Some(region) => match region.path().and_then(|path| path.file_name()) {
-            Some(file) => format!(" ({}+{:#x})", file.display(), u64::from(eip - region.start) + region.offset),
+            Some(file) => {
+                format!(" ({}+{:#x})", file.display(), u64::from(eip - region.start) + region.offset)
+            }
             None => String::new(),
         },
         None => String::new(),
