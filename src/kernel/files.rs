@@ -75,6 +75,18 @@ impl Files {
     }
 }
 
+/// How many descriptors the kernel's table for the guest's would have room for now: 64, or the power of two above the
+/// highest one, 256 at least.
+pub fn table_size() -> u32 {
+    let highest = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let highest = highest
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|&fd| !host::is_private(fd))
+        .max()
+        .unwrap_or(0) as u32;
+    if highest < 64 { 64 } else { (highest + 1).next_power_of_two().max(256) }
+}
+
 /// `open`'s flags as the host numbers them.
 pub fn flags_to_host(flags: u32) -> i32 {
     let mut host = (flags & !DIFFERENT) as i32;

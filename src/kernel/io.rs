@@ -95,10 +95,9 @@ fn seek(p: &Process, fd: Fd, offset: i64, whence: i32) -> Result<i64, Errno> {
     }
 }
 
-/// lseek(2): `EOVERFLOW` when the position, which has changed nonetheless, is beyond 2 GiB.
+/// lseek(2). A position beyond 4 GiB loses its upper half, as 64-bit kernels have it.
 pub fn lseek(p: &mut Process, fd: Fd, offset: i32, whence: i32) -> Result<u32, Errno> {
-    let position = seek(p, fd, offset.into(), whence)?;
-    i32::try_from(position).map(|at| at as u32).map_err(|_| Errno::EOVERFLOW)
+    seek(p, fd, offset.into(), whence).map(|position| position as u32)
 }
 
 /// _llseek(2).

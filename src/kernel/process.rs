@@ -3,10 +3,12 @@
 //! The loop runs instructions until something stops them, turns exceptions into signals and `int 0x80` into system
 //! calls, and delivers signals between instructions. Each part of the state is a struct of the module that knows it.
 
+use super::aio::Aio;
 use super::blocking;
 use super::errno::Errno;
 use super::exec::Launch;
 use super::files::Files;
+use super::ipc::Ipc;
 use super::limits::Limits;
 use super::mm::AddressSpace;
 use super::proc::Arguments;
@@ -103,6 +105,10 @@ pub struct Process {
     pub files: Files,
     /// Resource limits that the host is not told.
     pub limits: Limits,
+    /// Attached System V segments.
+    pub ipc: Ipc,
+    /// Contexts of asynchronous I/O.
+    pub aio: Aio,
     /// Where arguments and environment lie.
     pub arguments: Arguments,
     /// The break and the map's flags.
@@ -137,6 +143,8 @@ impl Process {
             task: Task::new(image.exec_stack),
             files: Files::default(),
             limits: Limits::default(),
+            ipc: Ipc::default(),
+            aio: Aio::default(),
             arguments: Arguments::locate(&machine.memory, image.start_stack),
             machine,
             options,
