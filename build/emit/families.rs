@@ -105,6 +105,8 @@ pub struct Family {
     /// The body gets `&mut Pending`.
     pub passes_flags: bool,
     pub writes_flags: bool,
+    /// The body changes the CPU's flags itself.
+    pub commits_flags: bool,
     /// The operand size as the body's type parameter.
     pub size_bits: Option<u32>,
     pub lock: Lock,
@@ -184,7 +186,8 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
     let size_bits = form.size.map(|size| bits(size, opsize16)).or_else(|| {
         matches!(form.flow, Flow::Call | Flow::Ret | Flow::Jump).then_some(if opsize16 { 16 } else { 32 })
     });
-    let writes_flags = form.takes == Takes::Values && rules.flags.get(&form.flags).is_some_and(|rule| rule.writes());
+    let changes_flags = rules.flags.get(&form.flags).is_some_and(|rule| rule.writes());
+    let writes_flags = form.takes == Takes::Values && changes_flags;
     let passes_flags = form.takes == Takes::Values
         && (writes_flags || (form.reads != 0 && form.condition.is_none()));
     let mut name = form.body.clone();
@@ -219,6 +222,7 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
         fallible: form.fallible,
         passes_flags,
         writes_flags,
+        commits_flags: form.takes != Takes::Values && changes_flags,
         size_bits,
         lock: form.lock,
     }

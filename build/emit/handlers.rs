@@ -167,6 +167,10 @@ fn emit_run(out: &mut String, family: &Family) {
         return;
     }
     let _ = writeln!(out, "let {} = {call};", pattern(&names));
+    if family.commits_flags {
+        // For the instruction that is joined with this one.
+        out.push_str("*f = x.flags();\n");
+    }
     for (at, name) in written.iter().zip(&names) {
         let _ = writeln!(out, "{}::write(x, at{at}, {name})?;", LETTERS[*at]);
     }

@@ -58,7 +58,8 @@ fn instance(text: &str, families: &Families) -> Result<Option<Instance>, String>
             operand += 1;
         }
     }
-    if operand != families.list[at].shapes.len() {
+    let family = &families.list[at];
+    if operand != family.shapes.len() || (result.live && !family.writes_flags) {
         return Ok(None);
     }
     Ok(Some(result))

@@ -3,6 +3,7 @@
 pub mod bcd;
 pub mod bit;
 pub mod control;
+pub mod ext;
 pub mod flag;
 pub mod integer;
 pub mod segment;

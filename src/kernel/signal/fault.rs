@@ -4,6 +4,7 @@
 use super::deliver::force;
 use super::{Info, Trap};
 use crate::cpu::{Fault, FaultKind, eflags};
+use crate::isa::decode::MAX_LEN;
 use crate::kernel::process::Process;
 
 /// `si_code` of the signals that exceptions raise.
@@ -34,10 +35,8 @@ pub fn raise(p: &mut Process, fault: Fault) {
         }
         FaultKind::Bp => Info::kernel(libc::SIGTRAP),
         FaultKind::Of | FaultKind::Br | FaultKind::Nm | FaultKind::Gp => Info::kernel(libc::SIGSEGV),
-        FaultKind::Ud => Info::fault(libc::SIGILL, code::ILL_ILLOPN, eip),
-        FaultKind::Todo => {
-            let text = || format!("instruction at {eip:#x} is declared but not implemented yet; raising SIGILL");
-            p.say_once(&format!("todo {eip:#x}"), text);
+        FaultKind::Ud | FaultKind::Todo => {
+            diagnose(p, eip, fault.kind == FaultKind::Todo);
             Info::fault(libc::SIGILL, code::ILL_ILLOPN, eip)
         }
         FaultKind::Np | FaultKind::Ss => Info::kernel(libc::SIGBUS),
@@ -60,6 +59,25 @@ fn interrupt(p: &mut Process, fault: Fault) {
             raise(p, Fault::gp(vector << 3 | 2));
         }
     }
+}
+
+/// Says which instruction is illegal, if that is news: it ends the program, or it is one that is missing here.
+fn diagnose(p: &mut Process, eip: u32, missing: bool) {
+    if !missing && p.signals.action(libc::SIGILL).has_handler() {
+        return;
+    }
+    let mut bytes = [0; MAX_LEN];
+    let fetched = p.machine.memory.fetch(eip, &mut bytes);
+    let bytes: String = bytes[..fetched].iter().map(|byte| format!(" {byte:02x}")).collect();
+    let place = match p.machine.memory.region_at(eip) {
+        Some(region) => match region.path().and_then(|path| path.file_name()) {
+            Some(file) => format!(" ({}+{:#x})", file.display(), u64::from(eip - region.start) + region.offset),
+            None => String::new(),
+        },
+        None => String::new(),
+    };
+    let why = if missing { "; this instruction is not implemented yet" } else { "" };
+    p.say_once(&format!("SIGILL {eip:#x}"), || format!("SIGILL at {eip:#x}{place}:{bytes}{why}"));
 }
 
 fn set_trap(p: &mut Process, number: u32, error: u32) {
