@@ -29,6 +29,8 @@ struct Row {
     function: Option<Spanned<String>>,
     #[serde(default)]
     host: bool,
+    #[serde(default)]
+    quiet: bool,
     args: Option<Spanned<String>>,
     returns: Option<Spanned<String>>,
     restart: Option<Spanned<String>>,
@@ -122,7 +124,7 @@ const RETURNS: &[(&str, &str)] = &[
 
 const RESTART: &[(&str, &str)] = &[("no", "No"), ("sys", "Sys"), ("nohand", "NoHand"), ("block", "Block")];
 
-const STATUS: &[(&str, &str)] = &[("full", "Full"), ("partial", "Partial"), ("missing", "Missing"), ("refused", "Refused")];
+const STATUS: &[(&str, &str)] = &[("full", "Full"), ("partial", "Partial"), ("missing", "Missing")];
 
 /// One argument after parsing.
 #[derive(Default)]
@@ -208,11 +210,10 @@ fn emit(table: &Table, report: &mut Notes<'_>) -> String {
 fn emit_row(row: &Row, line: usize, report: &mut Notes<'_>) -> Option<(String, String)> {
     let errors = report.count();
     let status = pick(STATUS, &row.status, report);
-    let refused = row.status.get_ref() == "refused";
-    let missing = refused || row.status.get_ref() == "missing";
+    let missing = row.status.get_ref() == "missing";
     let name = row.name.get_ref();
-    if row.note.is_none() && (refused || row.status.get_ref() == "partial") {
-        report.error(row.status.span(), "a partial call says in `note` what it lacks, a refused one why");
+    if row.note.is_none() && row.status.get_ref() == "partial" {
+        report.error(row.status.span(), "a partial call says in `note` what it lacks");
     }
     for (present, field) in
         [(row.args.is_some(), "args"), (row.returns.is_some(), "returns"), (row.restart.is_some(), "restart")]
@@ -256,9 +257,10 @@ fn emit_row(row: &Row, line: usize, report: &mut Notes<'_>) -> Option<(String, S
     let info = format!(
         "    SyscallInfo {{\n        nr: {},\n        name: {name:?},\n        args: &[{}],\n        \
          returns: Returns::{returns},\n        restart: Restart::{restart},\n        \
-         status: Status::{status},\n        note: {note:?},\n    }},\n",
+         status: Status::{status},\n        quiet: {},\n        note: {note:?},\n    }},\n",
         row.nr.get_ref(),
         list.join(", "),
+        row.quiet,
     );
     (report.count() == errors).then_some((arm, info))
 }

@@ -63,10 +63,10 @@ fn rooms() -> BTreeMap<&'static str, Room> {
     rooms
 }
 
-/// Counts of system calls: full, partial, refused by design, missing.
-fn calls() -> [usize; 4] {
+/// Counts of system calls: full, partial, missing.
+fn calls() -> [usize; 3] {
     let count = |status| SYSCALLS.iter().filter(|row| row.status == status).count();
-    [table::Status::Full, table::Status::Partial, table::Status::Refused, table::Status::Missing].map(count)
+    [table::Status::Full, table::Status::Partial, table::Status::Missing].map(count)
 }
 
 fn for_people(out: &mut impl Write, rooms: &BTreeMap<&str, Room>) -> io::Result<()> {
@@ -88,10 +88,10 @@ fn for_people(out: &mut impl Write, rooms: &BTreeMap<&str, Room>) -> io::Result<
             writeln!(out, "missing: {mnemonic:<10} {op:<18} {why} (opcodes/{name}.toml:{line})")?;
         }
     }
-    let [full, partial, refused, missing] = calls();
+    let [full, partial, missing] = calls();
     writeln!(
         out,
-        "\nsystem calls {} declared, {full} full, {partial} partial, {refused} refused, {missing} missing",
+        "\nsystem calls {} declared, {full} full, {partial} partial, {missing} missing",
         SYSCALLS.len()
     )?;
     for row in SYSCALLS.iter().filter(|row| row.status == table::Status::Partial) {
@@ -122,7 +122,7 @@ fn as_json(rooms: &BTreeMap<&str, Room>) -> serde_json::Value {
             (name, value)
         })
         .collect();
-    let [full, partial, ..] = calls();
+    let [full, partial, _] = calls();
     let named = |status| -> Vec<_> {
         let rows = SYSCALLS.iter().filter(|row| row.status == status);
         rows.map(|row| json!({ "nr": row.nr, "name": row.name, "note": row.note })).collect()
@@ -134,7 +134,6 @@ fn as_json(rooms: &BTreeMap<&str, Room>) -> serde_json::Value {
             "full": full,
             "partial_count": partial,
             "partial": named(table::Status::Partial),
-            "refused": named(table::Status::Refused),
             "missing": named(table::Status::Missing),
         },
     })
