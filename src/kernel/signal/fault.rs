@@ -35,8 +35,9 @@ pub fn raise(p: &mut Process, fault: Fault) {
         }
         FaultKind::Bp => Info::kernel(libc::SIGTRAP),
         FaultKind::Of | FaultKind::Br | FaultKind::Nm | FaultKind::Gp => Info::kernel(libc::SIGSEGV),
-        FaultKind::Ud | FaultKind::Todo => {
-            diagnose(p, eip, fault.kind == FaultKind::Todo);
+        FaultKind::Ud => Info::fault(libc::SIGILL, code::ILL_ILLOPN, eip),
+        FaultKind::Todo => {
+            diagnose(p, eip);
             Info::fault(libc::SIGILL, code::ILL_ILLOPN, eip)
         }
         FaultKind::Np | FaultKind::Ss => Info::kernel(libc::SIGBUS),
@@ -61,23 +62,16 @@ fn interrupt(p: &mut Process, fault: Fault) {
     }
 }
 
-/// Says which instruction is illegal, if that is news: it ends the program, or it is one that is missing here.
-fn diagnose(p: &mut Process, eip: u32, missing: bool) {
-    if !missing && p.signals.action(libc::SIGILL).has_handler() {
-        return;
+/// Says which instruction is missing here when a handler would hide it. Without one, it ends the program, and whoever
+/// runs that sees why.
+fn diagnose(p: &mut Process, eip: u32) {
+    if p.signals.action(libc::SIGILL).has_handler() {
+        let mut bytes = [0; MAX_LEN];
+        let fetched = p.machine.memory.fetch(eip, &mut bytes);
+        let bytes: String = bytes[..fetched].iter().map(|byte| format!(" {byte:02x}")).collect();
+        let text = || format!("SIGILL at {eip:#x}:{bytes}; this instruction is not implemented yet");
+        p.say_once(&format!("SIGILL {eip:#x}"), text);
     }
-    let mut bytes = [0; MAX_LEN];
-    let fetched = p.machine.memory.fetch(eip, &mut bytes);
-    let bytes: String = bytes[..fetched].iter().map(|byte| format!(" {byte:02x}")).collect();
-    let place = match p.machine.memory.region_at(eip) {
-        Some(region) => match region.path().and_then(|path| path.file_name()) {
-            Some(file) => format!(" ({}+{:#x})", file.display(), u64::from(eip - region.start) + region.offset),
-            None => String::new(),
-        },
-        None => String::new(),
-    };
-    let why = if missing { "; this instruction is not implemented yet" } else { "" };
-    p.say_once(&format!("SIGILL {eip:#x}"), || format!("SIGILL at {eip:#x}{place}:{bytes}{why}"));
 }
 
 fn set_trap(p: &mut Process, number: u32, error: u32) {
