@@ -410,10 +410,11 @@ fn machine_bytes(machine: &Machine, address: u32, len: usize) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(machine.memory.base().add(address as usize), len) }
 }
 
-/// A descriptor of writable data for user mode, 4 GiB from `base` on, as `set_thread_area` makes it.
+/// A descriptor of writable data for user mode, 4 GiB from `base` on, as `set_thread_area` makes one of what the oracle asks
+/// for: with the bit AVL.
 fn flat_descriptor(base: u32) -> u64 {
     let base = u64::from(base);
-    0x00cf_f300_0000_ffff | (base & 0xff_ffff) << 16 | (base >> 24) << 56
+    0x00df_f300_0000_ffff | (base & 0xff_ffff) << 16 | (base >> 24) << 56
 }
 
 fn set(machine: &mut Machine, at: u32, state: &State) {

@@ -376,7 +376,12 @@ impl Setup<'_> {
             ("iret" | "iretd" | "retf", _) => {
                 let target = self.code_address();
                 let image = self.flags_image();
-                let code = u32::from(far_selector(self.random)) | self.random.word() << 16;
+                let mut code = u32::from(far_selector(self.random)) | self.random.word() << 16;
+                let top = self.state.regs[ESP].wrapping_add(self.bases[Seg::Ss as usize]).wrapping_sub(STACK);
+                if self.insn.imm != 0 || !(64..WINDOW - 64).contains(&top) {
+                    // AMD reads ESP and SS, too, before it checks that a lower level is no place to return to.
+                    code |= 3;
+                }
                 for (slot, value) in [target, code, image].into_iter().enumerate().take(3) {
                     self.poke_stack(bench, slot as u32, value);
                 }

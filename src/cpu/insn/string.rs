@@ -246,8 +246,9 @@ pub fn cmps<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 
 #[inline(always)]
 fn compare_element<W: Word + GuestValue>(walk: Walk) -> Result<(W, W), Fault> {
-    let left: W = walk.x.load(walk.source())?;
+    // In the order in which AMD's processors fault.
     let right: W = walk.x.load(walk.destination())?;
+    let left: W = walk.x.load(walk.source())?;
     walk.advance(ESI, 1);
     walk.advance(EDI, 1);
     Ok((left, right))
