@@ -173,7 +173,7 @@ impl<'a> Bench<'a> {
         let mut bench = Bench { oracle, machines, tls, next_slot: SLOTS, next_program: PROGRAMS };
         let mut random = Random::new(1, 1);
         bench.fill(&mut random);
-        let mixed: Vec<u8> = (0..MIXED_LEN).map(|_| random.word() as u8).collect();
+        let mixed: Vec<u8> = (0..MIXED_LEN).map(|_| random.word() as u8 | 0x80).collect();
         bench.write(MIXED, &mixed);
         bench.protect_mixed(true);
         bench

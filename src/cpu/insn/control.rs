@@ -119,8 +119,9 @@ pub fn retf<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 
 /// Far return that also takes `size_bytes` of arguments off the stack. SDM Vol. 2B, "RET".
 pub fn retf_release<W: Word + GuestValue>(x: Exec, size_bytes: u16) -> Result<(), Fault> {
-    let offset: W = slot(x, 0)?;
+    // In the order in which AMD's processors fault.
     let selector: W = slot(x, 1)?;
+    let offset: W = slot(x, 0)?;
     let code = x.cpu().descriptors.return_code(selector.u32() as u16)?;
     let top = x.reg::<u32>(ESP).wrapping_add(2 * W::BYTES).wrapping_add(u32::from(size_bytes));
     x.set_reg(ESP, top);
@@ -138,8 +139,8 @@ pub fn iret<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     }
     // In the order in which AMD's processors fault.
     let image: W = slot(x, 2)?;
-    let offset: W = slot(x, 0)?;
     let selector: W = slot(x, 1)?;
+    let offset: W = slot(x, 0)?;
     let code = x.cpu().descriptors.return_code(selector.u32() as u16)?;
     x.set_reg(ESP, x.reg::<u32>(ESP).wrapping_add(3 * W::BYTES));
     load_eflags(x, image);
