@@ -241,7 +241,8 @@ impl Machine {
                 Code::Y => (self.cpu.regs[reg::EDI], Seg::Es),
                 _ => return None,
             };
-            Some((addr, operand_bytes(operand.size, insn.opsize16), seg))
+            let linear = addr.wrapping_add(self.cpu.segment_bases[seg as usize]);
+            Some((linear, operand_bytes(operand.size, insn.opsize16), seg))
         });
         // What is no operand is the stack.
         let mut accesses = accesses.filter(|(addr, ..)| *addr == start);

@@ -345,6 +345,12 @@ impl<'a> Bench<'a> {
         if differences.iter().any(|difference| !difference.memory.is_empty()) {
             self.copy_memory();
         }
+        if self.oracle.bytes(CODE, WINDOW as usize) != [HLT; WINDOW as usize] {
+            self.oracle.clear_code();
+            for (_, machine) in &self.machines {
+                machine.memory.fill(CODE, HLT, WINDOW).expect("it is mapped");
+            }
+        }
         differences
     }
 
@@ -374,7 +380,7 @@ impl<'a> Bench<'a> {
     fn memory_differences(&self, index: usize) -> Vec<(u32, u8, u8)> {
         let machine = &self.machines[index].1;
         let mut found = Vec::new();
-        for (start, len) in WINDOWS {
+        for (start, len) in WINDOWS.into_iter().chain([(CODE, WINDOW)]) {
             let ours = &*machine_bytes(machine, start, len as usize);
             let silicon = self.oracle.bytes(start, len as usize);
             if ours != silicon {
