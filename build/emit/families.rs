@@ -45,6 +45,8 @@ pub enum Spec {
     Fixed(u8),
     /// Base register at this byte offset, and displacement.
     FixedBase(u8),
+    /// A certain base, index and scale, and displacement; see `table86::engine::operand::MemIndexed`.
+    Indexed(u8),
 }
 
 impl Spec {
@@ -57,12 +59,13 @@ impl Spec {
             Spec::Sib => 4,
             Spec::Absolute => 5,
             Spec::Base => 6,
+            Spec::Indexed(_) => 7,
             Spec::Fixed(offset) => 0x20 + offset,
             Spec::FixedBase(offset) => 0x40 + offset,
         }
     }
     pub fn is_memory(self) -> bool {
-        matches!(self, Spec::Memory | Spec::Sib | Spec::Absolute | Spec::Base | Spec::FixedBase(_))
+        matches!(self, Spec::Memory | Spec::Sib | Spec::Absolute | Spec::Base | Spec::FixedBase(_) | Spec::Indexed(_))
     }
 }
 
@@ -80,8 +83,10 @@ pub struct Instance {
 impl Instance {
     pub fn key(&self) -> u64 {
         let specs = self.specs.iter().enumerate().map(|(at, spec)| u64::from(spec.byte()) << (16 + 8 * at));
+        let indexed = self.specs.iter().map(|spec| if let Spec::Indexed(which) = spec { u64::from(*which) } else { 0 });
         u64::from(self.family)
             | specs.sum::<u64>()
+            | indexed.sum::<u64>() << 48
             | u64::from(self.live) << 40
             | u64::from(self.locked) << 41
             | u64::from(self.condition) << 44
@@ -105,6 +110,8 @@ pub struct Family {
     /// The body gets `&mut Pending`.
     pub passes_flags: bool,
     pub writes_flags: bool,
+    /// The body changes the CPU's flags itself.
+    pub commits_flags: bool,
     /// The operand size as the body's type parameter.
     pub size_bits: Option<u32>,
     pub lock: Lock,
@@ -184,7 +191,8 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
     let size_bits = form.size.map(|size| bits(size, opsize16)).or_else(|| {
         matches!(form.flow, Flow::Call | Flow::Ret | Flow::Jump).then_some(if opsize16 { 16 } else { 32 })
     });
-    let writes_flags = form.takes == Takes::Values && rules.flags.get(&form.flags).is_some_and(|rule| rule.writes());
+    let changes_flags = rules.flags.get(&form.flags).is_some_and(|rule| rule.writes());
+    let writes_flags = form.takes == Takes::Values && changes_flags;
     let passes_flags = form.takes == Takes::Values
         && (writes_flags || (form.reads != 0 && form.condition.is_none()));
     let mut name = form.body.clone();
@@ -219,6 +227,7 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
         fallible: form.fallible,
         passes_flags,
         writes_flags,
+        commits_flags: form.takes != Takes::Values && changes_flags,
         size_bits,
         lock: form.lock,
     }

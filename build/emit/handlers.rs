@@ -167,6 +167,10 @@ fn emit_run(out: &mut String, family: &Family) {
         return;
     }
     let _ = writeln!(out, "let {} = {call};", pattern(&names));
+    if family.commits_flags {
+        // For the instruction that is joined with this one.
+        out.push_str("*f = x.flags();\n");
+    }
     for (at, name) in written.iter().zip(&names) {
         let _ = writeln!(out, "{}::write(x, at{at}, {name})?;", LETTERS[*at]);
     }
@@ -216,6 +220,7 @@ fn type_of(families: &Families, instance: &Instance) -> Option<String> {
                         Spec::Absolute => "MemAbs".into(),
                         Spec::Base => "MemBase".into(),
                         Spec::FixedBase(offset) => format!("MemFixed<{offset}>"),
+                        Spec::Indexed(which) => format!("MemIndexed<{which}>"),
                         _ => return None,
                     };
                     if instance.locked { format!("Locked<{memory}>") } else { memory }

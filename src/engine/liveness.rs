@@ -7,7 +7,7 @@ use crate::isa::{Access, Code, Flow, Insn, Size, flag};
 pub(crate) struct Facts {
     /// Read.
     pub(crate) reads: u8,
-    /// Changed, perhaps.
+    /// Changed, perhaps, by a handler that could also leave them out. A body that takes the CPU changes them itself.
     pub(crate) writes: bool,
     /// No longer dependent on what they were.
     pub(crate) kills: u8,
@@ -35,7 +35,7 @@ pub(crate) fn facts(insn: &Insn) -> Facts {
                 && matches!(operand.code, Code::E | Code::M | Code::O | Code::Q | Code::W)
         });
     let barrier = touches_memory || form.takes_cpu || !form.exceptions.is_empty();
-    Facts { reads: flags.reads & flag::STATUS, writes: flags.writes, kills, barrier }
+    Facts { reads: flags.reads & flag::STATUS, writes: flags.writes && !form.takes_cpu, kills, barrier }
 }
 
 /// The shift count, if the encoding says it.

@@ -36,27 +36,19 @@ unsafe extern "C" fn chain(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const
 /// Runs handlers from `op` on.
 ///
 /// # Safety
-/// `op` is a valid entry, `cpu` and `mem` belong together, and this thread has been prepared by `attach`.
+/// `op` is a valid entry of translations made for `cpu` and `memory`, and this thread has been prepared by `prepare_thread`.
 #[cfg(not(trap_memory))]
-pub(crate) unsafe fn run(cpu: *mut Cpu, op: *const Op, mem: *mut u8) {
+pub(crate) unsafe fn run(cpu: *mut Cpu, op: *const Op, memory: &crate::memory::Memory) {
     // SAFETY: the caller's promise.
-    unsafe { chain(cpu, op, mem) };
+    unsafe { chain(cpu, op, memory.base()) };
 }
 
 #[cfg(trap_memory)]
-pub(crate) use trap::run;
-#[cfg(trap_memory)]
-pub(crate) use trap::{Attached, attach};
+pub(crate) use trap::{prepare_thread, run};
 
 /// Without traps there is nothing to prepare.
 #[cfg(not(trap_memory))]
-pub(crate) struct Attached;
-
-/// Without traps there is nothing to prepare.
-#[cfg(not(trap_memory))]
-pub(crate) fn attach(_: &crate::memory::Memory) -> Attached {
-    Attached
-}
+pub(crate) fn prepare_thread() {}
 
 #[cfg(trap_memory)]
 mod trap {
@@ -71,7 +63,7 @@ mod trap {
     thread_local! {
         /// The CPU whose handlers run on this thread, else null.
         static RUNNING: Cell<*mut Cpu> = const { Cell::new(std::ptr::null_mut()) };
-        /// The memory of this thread's guest.
+        /// The memory of that CPU's guest; means nothing while no handlers run.
         static MEMORY: Cell<*const Memory> = const { Cell::new(std::ptr::null()) };
     }
 
@@ -106,32 +98,20 @@ mod trap {
     /// Runs handlers from `op` on until one returns null or an access faults.
     ///
     /// # Safety
-    /// `op` is a valid entry, `cpu` and `mem` belong together, and this thread is attached.
-    pub(crate) unsafe fn run(cpu: *mut Cpu, op: *const Op, mem: *mut u8) {
+    /// `op` is a valid entry of translations made for `cpu` and `memory`, and this thread is prepared.
+    pub(crate) unsafe fn run(cpu: *mut Cpu, op: *const Op, memory: &Memory) {
+        MEMORY.set(memory);
         RUNNING.set(cpu);
         // SAFETY: the caller's promise.
-        unsafe { enter(cpu, op, mem, chain) };
+        unsafe { enter(cpu, op, memory.base(), chain) };
         RUNNING.set(std::ptr::null_mut());
     }
 
-    /// Keeps a thread ready for faults of one guest.
-    pub(crate) struct Attached {
-        before: *const Memory,
-    }
-
-    impl Drop for Attached {
-        fn drop(&mut self) {
-            MEMORY.set(self.before);
-        }
-    }
-
-    /// Prepares this thread: the signal handlers are there, it has an alternate stack, and faults belong to `memory`,
-    /// which must outlive the result.
-    pub(crate) fn attach(memory: &Memory) -> Attached {
+    /// Prepares this thread: the signal handlers are there, and it has an alternate stack.
+    pub(crate) fn prepare_thread() {
         static INSTALL: Once = Once::new();
         INSTALL.call_once(install);
         alternate_stack();
-        Attached { before: MEMORY.replace(memory) }
     }
 
     fn install() {
@@ -172,7 +152,7 @@ mod trap {
     }
 
     extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-        // SAFETY: the kernel passes valid pointers; `RUNNING` and `MEMORY` are valid while set.
+        // SAFETY: the kernel passes valid pointers; `RUNNING` is valid while set, and then `MEMORY` is too.
         unsafe {
             let context = &mut *context.cast::<libc::ucontext_t>();
             let registers = &mut context.uc_mcontext.gregs;
@@ -183,7 +163,7 @@ mod trap {
             }
             let sent = (*info).si_code <= 0;
             let (cpu, memory) = (RUNNING.get(), MEMORY.get());
-            let addr = (!memory.is_null()).then(|| (*memory).contains_host((*info).si_addr().cast())).flatten();
+            let addr = (!cpu.is_null()).then(|| (*memory).contains_host((*info).si_addr().cast())).flatten();
             if let (Some(cpu), Some(addr), false) = (cpu.as_mut(), addr, sent) {
                 let write = registers[libc::REG_ERR as usize] & 2 != 0;
                 // An access may start below a page's end and fault behind it.

@@ -39,7 +39,6 @@ pub struct Machine {
     mode: Mode,
     /// A single step is under way.
     stepping: bool,
-    _attached: recover::Attached,
 }
 
 impl Machine {
@@ -57,8 +56,8 @@ impl Machine {
         let mut cpu = Cpu::new();
         cpu.pages = memory.pages();
         let mode = Mode::of(&cpu);
-        let attached = recover::attach(&memory);
-        Ok(Machine { cpu, translations: Translations::new(settings)?, mode, memory, stepping: false, _attached: attached })
+        recover::prepare_thread();
+        Ok(Machine { cpu, translations: Translations::new(settings)?, mode, memory, stepping: false })
     }
 
     /// Executes `max` instructions at most.
@@ -138,8 +137,9 @@ impl Machine {
     fn enter(&mut self, entry: *const Op) {
         self.cpu.exit = Exit::Jump;
         self.cpu.current_op = std::ptr::null();
-        // SAFETY: the entry is a valid block of these translations, the CPU and memory belong together, and the thread is attached.
-        unsafe { recover::run(&mut *self.cpu, entry, self.memory.base()) };
+        // SAFETY: the entry is a valid block of these translations, the CPU and memory belong together, and the
+        // thread is the one that `with_settings` prepared: a machine stays on its thread.
+        unsafe { recover::run(&mut *self.cpu, entry, &self.memory) };
     }
 
     /// Executes one instruction with exact flags. `None` when it is complete (or to be tried again).

@@ -95,6 +95,12 @@ impl Insn {
         self.modrm & 7
     }
 
+    /// The low three bits of the opcode byte and the ModRM byte: what FOP is after an x87 instruction (SDM Vol. 1,
+    /// 8.1.9).
+    pub fn x87_opcode(&self) -> u16 {
+        u16::from(self.low) << 8 | u16::from(self.modrm)
+    }
+
     /// Operand size in bytes: 2 or 4.
     pub fn operand_bytes(&self) -> u32 {
         if self.opsize16 { 2 } else { 4 }

@@ -3,7 +3,7 @@
 use super::Process;
 use super::args::Fd;
 use super::errno::Errno;
-use super::files::open_flags::O_DIRECTORY;
+use super::files;
 use super::host::{self, Arg};
 use super::paths;
 use crate::memory::{Memory, Prot};
@@ -99,7 +99,7 @@ pub fn link_view(p: &Process, at: Fd, path: &[u8]) -> Option<PathBuf> {
 /// Opens an own entry that has a view: a file with what the guest is to see at this moment. `None` for other paths.
 ///
 /// # Errors
-/// `EACCES` for writing, `ENOTDIR`; the host's.
+/// The host's.
 pub fn open_view(p: &Process, at: Fd, path: &[u8], flags: u32) -> Result<Option<OwnedFd>, Errno> {
     let Some(entry) = own_entry(at, path) else { return Ok(None) };
     let content = match entry.as_slice() {
@@ -111,22 +111,19 @@ pub fn open_view(p: &Process, at: Fd, path: &[u8], flags: u32) -> Result<Option<
         b"stat" => stat(p)?,
         _ => return Ok(None),
     };
-    if flags & O_DIRECTORY != 0 {
-        return Err(Errno::ENOTDIR);
-    }
-    if flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32 {
-        return Err(Errno::EACCES);
-    }
+    // The host's entry says whether it may be opened so.
+    let entry_path = paths::c_string(&[b"/proc/self/", entry.as_slice()].concat());
+    drop(host::open(&entry_path, files::flags_to_host(flags))?);
     let name = CString::new(entry).unwrap_or_default();
     let file = host::call(libc::SYS_memfd_create, [Arg::text(&name), libc::MFD_CLOEXEC.into()])?;
     let file = host::owned(file);
     write_all(&file, &content)?;
-    // A second opening has a position of its own, at the beginning, and cannot write.
+    // A second opening has a position of its own, at the beginning, and only writes where the host lets it.
     let again = paths::c_string(format!("/proc/self/fd/{}", file.as_raw_fd()).as_bytes());
-    let kept = libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let kept = libc::O_ACCMODE | libc::O_CLOEXEC | libc::O_NONBLOCK;
     let fd = host::call(
         libc::SYS_openat,
-        [libc::AT_FDCWD.into(), Arg::text(&again), (flags as i32 & kept | libc::O_RDONLY).into()],
+        [libc::AT_FDCWD.into(), Arg::text(&again), (flags as i32 & kept).into()],
     )?;
     Ok(Some(host::owned(fd)))
 }

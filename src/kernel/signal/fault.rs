@@ -4,6 +4,7 @@
 use super::deliver::force;
 use super::{Info, Trap};
 use crate::cpu::{Fault, FaultKind, eflags};
+use crate::isa::decode::MAX_LEN;
 use crate::kernel::process::Process;
 
 /// `si_code` of the signals that exceptions raise.
@@ -36,8 +37,7 @@ pub fn raise(p: &mut Process, fault: Fault) {
         FaultKind::Of | FaultKind::Br | FaultKind::Nm | FaultKind::Gp => Info::kernel(libc::SIGSEGV),
         FaultKind::Ud => Info::fault(libc::SIGILL, code::ILL_ILLOPN, eip),
         FaultKind::Todo => {
-            let text = || format!("instruction at {eip:#x} is declared but not implemented yet; raising SIGILL");
-            p.say_once(&format!("todo {eip:#x}"), text);
+            diagnose(p, eip);
             Info::fault(libc::SIGILL, code::ILL_ILLOPN, eip)
         }
         FaultKind::Np | FaultKind::Ss => Info::kernel(libc::SIGBUS),
@@ -59,6 +59,18 @@ fn interrupt(p: &mut Process, fault: Fault) {
             p.machine.cpu.eip = p.machine.cpu.eip.wrapping_sub(INT_N_LEN);
             raise(p, Fault::gp(vector << 3 | 2));
         }
+    }
+}
+
+/// Says which instruction is missing here when a handler would hide it. Without one, it ends the program, and whoever
+/// runs that sees why.
+fn diagnose(p: &mut Process, eip: u32) {
+    if p.signals.action(libc::SIGILL).has_handler() {
+        let mut bytes = [0; MAX_LEN];
+        let fetched = p.machine.memory.fetch(eip, &mut bytes);
+        let bytes: String = bytes[..fetched].iter().map(|byte| format!(" {byte:02x}")).collect();
+        let text = || format!("SIGILL at {eip:#x}:{bytes}; this instruction is not implemented yet");
+        p.say_once(&format!("SIGILL {eip:#x}"), text);
     }
 }
 

@@ -1,0 +1,484 @@
+//! The processor and two machines side by side, with the same memory at the same addresses.
+//!
+//! The windows keep what instructions wrote, on all three alike; only a difference sets them equal again.
+
+use crate::oracle::{self, Access, CODE, DATA, Oracle, PAGE, STACK, Segment, State, WINDOW};
+use crate::random::Random;
+use std::fmt;
+use std::sync::Arc;
+use table86::memory::{MapRequest, Place, Prot};
+use table86::{Fault, FaultKind, Machine, Memory, Stop};
+
+/// Where instructions stand that are tried one by one, [`SLOT`] bytes each; readable, writable, executable.
+pub const SLOTS: u32 = 0x1100_0000;
+/// Bytes of a slot. All but the code in its middle is HLT.
+pub const SLOT: u32 = 512;
+/// Where the code begins in its slot.
+pub const SLOT_ENTRY: u32 = SLOT / 2;
+const SLOTS_LEN: u32 = 32 * PAGE;
+/// Where programs stand; as [`SLOTS`], and not mapped behind its end.
+pub const PROGRAMS: u32 = 0x1200_0000;
+/// Bytes for programs.
+pub const PROGRAMS_LEN: u32 = 32 * PAGE;
+/// Three pages of data, of which the middle one is read-only.
+pub const MIXED: u32 = 0x2400_0000;
+/// Bytes of them.
+pub const MIXED_LEN: u32 = 3 * PAGE;
+/// Windows of data.
+const WINDOWS: [(u32, u32); 3] = [(DATA, WINDOW), (STACK, WINDOW), (MIXED, MIXED_LEN)];
+
+/// Bases of the segments that the three TLS descriptors hold: the upper part of the first one's 64 KiB is the data
+/// window, of the second one's the stack; the third one's offsets wrap around.
+pub const BASES: [u32; 3] = [DATA - 0xf000, STACK - 0x9000, 0xb000_0000];
+
+const HLT: u8 = 0xf4;
+const INT80: [u8; 2] = [0xcd, 0x80];
+/// Length of the longest exit that the code may be followed by, in bytes.
+pub const EXIT_LEN: u32 = 7;
+/// What a run of a machine may take.
+const LIMIT: u64 = 1_000_000;
+const RF: u32 = oracle::flag::RF;
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The code ran to its end.
+    End,
+    /// INT 80h.
+    Syscall,
+    /// A fault or trap; `cr2` is 0 but for #PF.
+    Fault { vector: u8, error: u32, cr2: u32 },
+    /// It does not end.
+    Hang,
+    /// The machine says that the row is missing.
+    Todo,
+}
+
+/// What a run left behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// General registers.
+    pub regs: [u32; 8],
+    /// The instruction pointer.
+    pub eip: u32,
+    /// EFLAGS without RF.
+    pub eflags: u32,
+    /// Selectors.
+    pub segs: [u16; 6],
+    /// Why it ended.
+    pub event: Event,
+}
+
+impl fmt::Debug for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_registers(f, self.regs, self.eip, self.eflags, self.segs)?;
+        write!(f, "  {:x?}", self.event)
+    }
+}
+
+/// Writes a state in one line.
+pub fn write_registers(
+    f: &mut fmt::Formatter<'_>,
+    regs: [u32; 8],
+    eip: u32,
+    eflags: u32,
+    segs: [u16; 6],
+) -> fmt::Result {
+    for (name, value) in ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"].into_iter().zip(regs) {
+        write!(f, "{name} {value:08x} ")?;
+    }
+    write!(f, "eip {eip:08x} flags {eflags:08x} ")?;
+    for (bit, name) in [(0, 'C'), (2, 'P'), (4, 'A'), (6, 'Z'), (7, 'S'), (10, 'D'), (11, 'O')] {
+        write!(f, "{}", if eflags >> bit & 1 != 0 { name } else { '-' })?;
+    }
+    write!(f, " segs {segs:02x?}")
+}
+
+/// Which machine differs, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// `new` or `generic`.
+    pub machine: &'static str,
+    /// What the processor left.
+    pub silicon: Left,
+    /// What the machine left.
+    pub left: Left,
+    /// Addresses where memory differs, with the processor's byte and the machine's: the first few.
+    pub memory: Vec<(u32, u8, u8)>,
+    /// Instructions that the machine counted.
+    pub counted: u64,
+}
+
+/// How a machine is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// In one go.
+    Whole,
+    /// So many instructions at a time at most, chosen anew each time from this seed.
+    Pieces(u64),
+}
+
+/// A processor and the machines that are compared with it.
+pub struct Bench<'a> {
+    /// The processor.
+    pub oracle: &'a mut Oracle,
+    machines: [(&'static str, Machine); 2],
+    /// Selectors of [`BASES`].
+    pub tls: [u16; 3],
+    next_slot: u32,
+    next_program: u32,
+}
+
+/// The machines; to be made before the oracle, which wants to be the first to see faults.
+pub fn machines() -> [(&'static str, Machine); 2] {
+    let memory = || {
+        let memory = Memory::new().expect("a reservation");
+        let rw = Prot::READ | Prot::WRITE;
+        for (start, len) in WINDOWS {
+            memory.map(&MapRequest::anonymous(Place::Fixed(start), len, rw)).expect("a window");
+        }
+        for (start, len) in [(CODE, WINDOW), (SLOTS, SLOTS_LEN), (PROGRAMS, PROGRAMS_LEN)] {
+            map_code(&memory, start, len);
+        }
+        Arc::new(memory)
+    };
+    let machines =
+        [("new", Machine::new(memory())), ("generic", Machine::generic(memory()))];
+    machines.map(|(name, machine)| (name, machine.expect("translations")))
+}
+
+/// Maps code pages anew: how often they were written is forgotten.
+fn map_code(memory: &Memory, start: u32, len: u32) {
+    let prot = Prot::READ | Prot::WRITE | Prot::EXEC;
+    memory.map(&MapRequest::anonymous(Place::Fixed(start), len, prot)).expect("a window for code");
+    memory.fill(start, HLT, len).expect("it is mapped");
+}
+
+impl<'a> Bench<'a> {
+    /// Maps the windows on both sides.
+    pub fn new(oracle: &'a mut Oracle, mut machines: [(&'static str, Machine); 2]) -> Bench<'a> {
+        oracle.fpu = false;
+        for (start, len) in [(SLOTS, SLOTS_LEN), (PROGRAMS, PROGRAMS_LEN)] {
+            oracle.map(start, len, Access::ReadWriteExecute).expect("a window for code");
+            oracle.bytes_mut(start, len as usize).fill(HLT);
+        }
+        oracle.map(MIXED, MIXED_LEN, Access::ReadWrite).expect("a window");
+        let mut tls = [0; 3];
+        for (slot, base) in BASES.into_iter().enumerate() {
+            tls[slot] = oracle.set_segment(slot, &Segment::flat(base)).expect("32-bit system calls");
+            for (_, machine) in &mut machines {
+                machine.cpu.descriptors.gdt[usize::from(tls[slot] >> 3)] = flat_descriptor(base);
+            }
+        }
+        let mut bench = Bench { oracle, machines, tls, next_slot: SLOTS, next_program: PROGRAMS };
+        let mut random = Random::new(1, 1);
+        bench.fill(&mut random);
+        let mixed: Vec<u8> = (0..MIXED_LEN).map(|_| random.word() as u8).collect();
+        bench.write(MIXED, &mixed);
+        bench.protect_mixed(true);
+        bench
+    }
+
+    fn protect_mixed(&mut self, closed: bool) {
+        let access = if closed { Access::Read } else { Access::ReadWrite };
+        self.oracle.protect(MIXED + PAGE, PAGE, access);
+        let prot = if closed { Prot::READ } else { Prot::READ | Prot::WRITE };
+        for (_, machine) in &self.machines {
+            machine.memory.protect(MIXED + PAGE, PAGE, prot).expect("the page is mapped");
+        }
+    }
+
+    /// Gives memory new contents: random words, and runs of equal bytes for the string instructions.
+    pub fn fill(&mut self, random: &mut Random) {
+        for page in (DATA..DATA + WINDOW).chain(STACK..STACK + WINDOW).step_by(PAGE as usize) {
+            let runs = random.percent(50);
+            let mut bytes = [0; PAGE as usize];
+            let mut at = 0;
+            while at < bytes.len() {
+                let len = if runs { 1 + random.below(200) as usize } else { 4 };
+                let value = random.operand().to_le_bytes();
+                for (index, byte) in bytes[at..].iter_mut().take(len).enumerate() {
+                    *byte = if runs { value[0] } else { value[index & 3] };
+                }
+                at += len;
+            }
+            self.poke(page, &bytes);
+        }
+    }
+
+    /// Writes to memory on all sides; what is not mapped or not writable is left out.
+    pub fn poke(&mut self, address: u32, bytes: &[u8]) {
+        for (start, len) in WINDOWS {
+            // All bytes of an operand that straddles a window's end and lie within it.
+            for (index, byte) in bytes.iter().enumerate() {
+                let at = address.wrapping_add(index as u32);
+                let closed = start == MIXED && (PAGE..2 * PAGE).contains(&at.wrapping_sub(start));
+                if at.wrapping_sub(start) >= len || closed {
+                    continue;
+                }
+                if bytes.len() as u32 == PAGE {
+                    self.write(at, bytes);
+                    break;
+                }
+                self.write(at, &[*byte]);
+            }
+        }
+    }
+
+    fn write(&mut self, address: u32, bytes: &[u8]) {
+        self.oracle.bytes_mut(address, bytes.len()).copy_from_slice(bytes);
+        for (_, machine) in &self.machines {
+            machine_bytes(machine, address, bytes.len()).copy_from_slice(bytes);
+        }
+    }
+
+    /// Reads mapped data.
+    pub fn peek<const N: usize>(&self, address: u32) -> Option<[u8; N]> {
+        let within = |(start, len): &(u32, u32)| address.wrapping_sub(*start) <= len - N as u32;
+        WINDOWS.iter().any(within).then(|| self.oracle.bytes(address, N).try_into().expect("N bytes"))
+    }
+
+    /// Puts code into the next slots, each into one of its own; gives the address of the first. Each has its exit
+    /// behind it.
+    pub fn load_slots(&mut self, codes: &[Vec<u8>]) {
+        let page = self.slot_page();
+        if page == SLOTS {
+            for (_, machine) in &self.machines {
+                map_code(&machine.memory, SLOTS, SLOTS_LEN);
+            }
+        }
+        assert!(codes.len() as u32 <= PAGE / SLOT);
+        self.oracle.bytes_mut(page, PAGE as usize).fill(HLT);
+        let mut bytes = [HLT; PAGE as usize];
+        for (slot, code) in codes.iter().enumerate() {
+            let start = slot * SLOT as usize + SLOT_ENTRY as usize;
+            bytes[start..start + code.len()].copy_from_slice(code);
+            bytes[start + code.len()..][..INT80.len()].copy_from_slice(&INT80);
+        }
+        for (_, machine) in &self.machines {
+            machine.memory.write_bytes(page, &bytes).expect("slots are mapped");
+        }
+        self.next_slot += PAGE;
+        if self.next_slot == SLOTS + SLOTS_LEN {
+            self.next_slot = SLOTS;
+        }
+    }
+
+    /// The page that the next call of [`Bench::load_slots`] will use.
+    pub fn slot_page(&self) -> u32 {
+        self.next_slot
+    }
+
+    /// Where the next program of `len` bytes will stand.
+    pub fn program_place(&mut self, len: u32) -> u32 {
+        assert!(len + EXIT_LEN < PROGRAMS_LEN);
+        if self.next_program + len + EXIT_LEN + 64 > PROGRAMS + PROGRAMS_LEN {
+            self.next_program = PROGRAMS;
+            self.oracle.bytes_mut(PROGRAMS, PROGRAMS_LEN as usize).fill(HLT);
+            for (_, machine) in &self.machines {
+                map_code(&machine.memory, PROGRAMS, PROGRAMS_LEN);
+            }
+        }
+        self.next_program
+    }
+
+    /// Puts a program where [`Bench::program_place`] said.
+    pub fn load_program(&mut self, code: &[u8]) {
+        let mut bytes = code.to_vec();
+        bytes.extend(INT80);
+        for (_, machine) in &self.machines {
+            machine.memory.write_bytes(self.next_program, &bytes).expect("programs are mapped");
+        }
+        self.next_program = (self.next_program + code.len() as u32 + EXIT_LEN + 64) & !63;
+    }
+
+    /// Puts code in front of an address behind which nothing is mapped. It has no exit.
+    pub fn load_at_the_edge(&mut self, code: &[u8]) -> u32 {
+        let at = PROGRAMS + PROGRAMS_LEN - code.len() as u32;
+        self.oracle.load(code, at);
+        for (_, machine) in &self.machines {
+            machine.memory.write_bytes(at, code).expect("programs are mapped");
+        }
+        at
+    }
+
+    /// Runs code that is in its place on the processor.
+    pub fn silicon(&mut self, code: &[u8], at: u32, state: &State) -> Left {
+        let outcome = self.oracle.run(code, at, state);
+        let State { regs, eip, eflags, segs, .. } = outcome.state;
+        let event = match outcome.stop {
+            oracle::Stop::End => Event::End,
+            oracle::Stop::Syscall => Event::Syscall,
+            oracle::Stop::Fault(fault) => {
+                Event::Fault { vector: fault.vector, error: fault.error, cr2: fault.cr2 }
+            }
+            oracle::Stop::Jump | oracle::Stop::Step | oracle::Stop::Timeout => Event::Hang,
+        };
+        Left { regs, eip, eflags: eflags & !RF, segs, event }
+    }
+
+    /// Runs the same on both machines and compares; `same` says whether what a machine left is what it should be,
+    /// and may be more lenient than equality.
+    pub fn compare(
+        &mut self,
+        code: &[u8],
+        at: u32,
+        state: &State,
+        pace: Pace,
+        silicon: &Left,
+        mut same: impl FnMut(&Left) -> bool,
+    ) -> Vec<Difference> {
+        let end = at.wrapping_add(code.len() as u32);
+        let mut differences = Vec::new();
+        for index in 0..self.machines.len() {
+            let (name, machine) = &mut self.machines[index];
+            let name = *name;
+            let before = machine.cpu.instructions();
+            let left = run_machine(machine, at, end, state, pace);
+            let counted = machine.cpu.instructions() - before;
+            let memory = self.memory_differences(index);
+            let equal = same(&left);
+            if !memory.is_empty() || !equal {
+                differences.push(Difference { machine: name, silicon: *silicon, left, memory, counted });
+            }
+        }
+        if differences.iter().any(|difference| !difference.memory.is_empty()) {
+            self.copy_memory();
+        }
+        differences
+    }
+
+    /// Runs one machine until a limit and gives what is there then, without comparing.
+    pub fn run_limited(&mut self, at: u32, state: &State, limit: u64) -> [(Left, u64); 2] {
+        [0, 1].map(|index| {
+            let machine = &mut self.machines[index].1;
+            set(machine, at, state);
+            let before = machine.cpu.instructions();
+            let stop = machine.run(limit);
+            (left(machine, event(machine, stop)), machine.cpu.instructions() - before)
+        })
+    }
+
+    /// Makes memory on all sides that of the given windows' contents.
+    pub fn restore(&mut self, saved: &[Vec<u8>]) {
+        for ((start, _), bytes) in WINDOWS.into_iter().zip(saved).take(2) {
+            self.write(start, bytes);
+        }
+    }
+
+    /// What the windows hold.
+    pub fn save(&self) -> Vec<Vec<u8>> {
+        WINDOWS.iter().map(|(start, len)| self.oracle.bytes(*start, *len as usize).to_vec()).collect()
+    }
+
+    fn memory_differences(&self, index: usize) -> Vec<(u32, u8, u8)> {
+        let machine = &self.machines[index].1;
+        let mut found = Vec::new();
+        for (start, len) in WINDOWS {
+            let ours = &*machine_bytes(machine, start, len as usize);
+            let silicon = self.oracle.bytes(start, len as usize);
+            if ours != silicon {
+                let different = (0..len as usize).filter(|at| ours[*at] != silicon[*at]);
+                found.extend(different.take(8).map(|at| (start + at as u32, silicon[at], ours[at])));
+            }
+        }
+        found
+    }
+
+    /// Gives both machines the processor's memory.
+    fn copy_memory(&mut self) {
+        for (start, len) in WINDOWS {
+            for (_, machine) in &self.machines {
+                let silicon = self.oracle.bytes(start, len as usize);
+                if start == MIXED {
+                    for page in [0, 2 * PAGE] {
+                        machine_bytes(machine, start + page, PAGE as usize)
+                            .copy_from_slice(&silicon[page as usize..][..PAGE as usize]);
+                    }
+                } else {
+                    machine_bytes(machine, start, len as usize).copy_from_slice(silicon);
+                }
+            }
+        }
+    }
+}
+
+/// Data of a machine's guest.
+#[allow(clippy::mut_from_ref)]
+fn machine_bytes(machine: &Machine, address: u32, len: usize) -> &mut [u8] {
+    // SAFETY: only called for windows, which stay mapped; nothing runs meanwhile, and no two such slices live at a time.
+    unsafe { std::slice::from_raw_parts_mut(machine.memory.base().add(address as usize), len) }
+}
+
+/// A descriptor of writable data for user mode, 4 GiB from `base` on, as `set_thread_area` makes it.
+fn flat_descriptor(base: u32) -> u64 {
+    let base = u64::from(base);
+    0x00cf_f300_0000_ffff | (base & 0xff_ffff) << 16 | (base >> 24) << 56
+}
+
+fn set(machine: &mut Machine, at: u32, state: &State) {
+    let cpu = &mut machine.cpu;
+    cpu.regs = state.regs;
+    cpu.eip = at;
+    cpu.set_eflags(state.eflags | 0x202);
+    cpu.selectors = state.segs;
+    for (index, selector) in state.segs.into_iter().enumerate() {
+        let descriptor = cpu.descriptors.get(selector);
+        cpu.segment_bases[index] = descriptor.map_or(0, table86::cpu::Descriptors::base);
+    }
+}
+
+fn left(machine: &Machine, event: Event) -> Left {
+    let cpu = &machine.cpu;
+    Left { regs: cpu.regs, eip: cpu.eip, eflags: cpu.eflags() & !RF, segs: cpu.selectors, event }
+}
+
+fn event(machine: &Machine, stop: Stop) -> Event {
+    match stop {
+        Stop::Exception(Fault { kind: FaultKind::Todo, .. }) => Event::Todo,
+        Stop::Exception(Fault { kind: FaultKind::Int, code: 0x80 }) => Event::Syscall,
+        Stop::Exception(fault) | Stop::Bus(fault) => Event::Fault {
+            vector: fault.vector(),
+            error: if fault.kind == FaultKind::Int { 0 } else { u32::from(fault.code) },
+            cr2: if fault.kind == FaultKind::Pf { machine.cpu.cr2 } else { 0 },
+        },
+        Stop::Limit | Stop::Requested => Event::Hang,
+    }
+}
+
+fn run_machine(machine: &mut Machine, at: u32, end: u32, state: &State, pace: Pace) -> Left {
+    set(machine, at, state);
+    let start = machine.cpu.instructions();
+    let stop = match pace {
+        Pace::Whole => match machine.run(LIMIT) {
+            // Asked for in an earlier run, which ended before it was noticed.
+            Stop::Requested => machine.run(LIMIT),
+            stop => stop,
+        },
+        Pace::Pieces(seed) => {
+            let mut random = Random::new(seed, 3);
+            loop {
+                let limit = match random.below(4) {
+                    0 => random.below(4),
+                    1 => random.below(30),
+                    2 => random.below(200),
+                    _ => random.below(1000),
+                };
+                if random.percent(20) {
+                    machine.cpu.request_stop();
+                }
+                let stop = machine.run(u64::from(limit));
+                let over = machine.cpu.instructions() - start > LIMIT;
+                if over || !matches!(stop, Stop::Limit | Stop::Requested) {
+                    break stop;
+                }
+            }
+        }
+    };
+    let mut result = left(machine, event(machine, stop));
+    if result.event == Event::Syscall && result.eip == end.wrapping_add(INT80.len() as u32) {
+        result.event = Event::End;
+        result.eip = end;
+    }
+    result
+}

@@ -1,0 +1,54 @@
+//! Every implemented row of the tables against this processor.
+//!
+//! `cargo run --release --example sweep` does the same with more numbers. See `tests/README.md`.
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+
+mod bench;
+mod encode;
+mod exempt;
+mod operands;
+#[path = "../oracle/mod.rs"]
+mod oracle;
+mod random;
+mod single;
+
+use bench::{Bench, machines};
+use oracle::with_oracle;
+use single::{Report, Tally, prove_row, row};
+use table86::isa::FORMS;
+
+/// The seed of all tests here; a failure can be repeated with it.
+const SEED: u64 = 0x7461_626c_6538_3605;
+
+/// States a row.
+const VECTORS: u32 = if cfg!(debug_assertions) { 320 } else { 2000 };
+
+#[test]
+fn each_row_does_what_the_processor_does() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        let mut report = Report::default();
+        let mut unproven = Vec::new();
+        let only = std::env::var("ROW").ok();
+        for (index, form) in FORMS.iter().enumerate() {
+            let wanted = only.as_ref().is_none_or(|only| row(form).contains(only.as_str()));
+            if !wanted || !exempt::is_implemented(form) || exempt::unverifiable(form).is_some() {
+                continue;
+            }
+            let tally: Tally = prove_row(&mut bench, index, VECTORS, SEED, &mut report);
+            if !tally.is_verified(form) {
+                unproven.push(format!("{}: {tally:?}", row(form)));
+            }
+        }
+        println!("seed {SEED:#x}, {} runs", report.vectors);
+        for (rule, [agree, all]) in &report.undefined {
+            println!("undefined flags of {rule}: {agree} of {all} as the processor");
+        }
+        for mismatch in &report.mismatches {
+            println!("{mismatch}");
+        }
+        assert!(unproven.is_empty(), "{} rows are not proven:\n{}", unproven.len(), unproven.join("\n"));
+    });
+    assert!(exempt::idle_entries().is_empty(), "{:?} name no row", exempt::idle_entries());
+}
