@@ -246,7 +246,13 @@ fn form(
     let rep = fields.choice("rep", &[("rep", Rep::Rep), ("repe", Rep::Repe)], Rep::Ignored, report);
     let size = fields.choice(
         "size",
-        &[("b", Some(Size::B)), ("w", Some(Size::W)), ("d", Some(Size::D)), ("v", Some(Size::V))],
+        &[
+            ("b", Some(Size::B)),
+            ("w", Some(Size::W)),
+            ("d", Some(Size::D)),
+            ("q", Some(Size::Q)),
+            ("v", Some(Size::V)),
+        ],
         None,
         report,
     );

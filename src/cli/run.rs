@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use table86::isa::decode;
+use table86::isa::{CpuModel, MODELS, decode};
 use table86::kernel::exec::{Launch, Resumed};
 use table86::kernel::{self, ExitReason, Process};
 use table86::loader::{self, Format, LoadError, Loaded, Program};
@@ -163,18 +163,15 @@ fn start(
 ) -> Result<(), Failure> {
     options.sysroot.clone_from(&kernel.sysroot);
     options.memory_bytes = kernel.memory_bytes;
-    if let Some(model) = &kernel.cpu {
-        // CPUID describes one processor only so far.
-        return Err(Failure::own(format!(
-            "--cpu {model}: no such model; leave --cpu away for the only one there is"
-        )));
-    }
+    let cpuid = cpu_model(kernel.cpu.as_deref())?;
+    options.hwcap = cpuid.answer(1, 0)[3];
     let name = PathBuf::from(&program.exec_name);
     let memory = Memory::new()
         .map_err(|error| Failure::own(format!("no 4 GiB of addresses for the guest: {error}")))?;
     let memory = Arc::new(memory);
     let mut machine = Machine::new(Arc::clone(&memory))
         .map_err(|error| Failure::own(format!("no addresses for translated code: {error}")))?;
+    machine.cpu.cpuid = cpuid;
     let loaded =
         loader::load(&memory, &mut machine.cpu, program, &options).map_err(|error| failure(&name, &error))?;
     let mut process = Process::new(machine, image(&loaded), kernel, launch);
@@ -182,6 +179,15 @@ fn start(
     explain(&process, reason);
     drop(process);
     reason.finish()
+}
+
+/// The processor of this name.
+fn cpu_model(name: Option<&str>) -> Result<CpuModel, Failure> {
+    let Some(name) = name else { return Ok(CpuModel::default()) };
+    CpuModel::named(name).ok_or_else(|| {
+        let names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
+        Failure::own(format!("--cpu {name}: no such model; there are {}", names.join(", ")))
+    })
 }
 
 /// What the kernel has to know of a program.

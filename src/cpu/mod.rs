@@ -6,6 +6,7 @@ pub mod flags;
 pub mod insn;
 pub mod segment;
 pub mod word;
+mod x87;
 
 pub use exec::Exec;
 pub use fault::{Fault, FaultKind};
@@ -33,6 +34,11 @@ pub mod reg {
 
 /// Byte offset in [`Cpu`] of a register that is always zero: "no base", "no index".
 pub(crate) const ZERO_REG: u8 = 32;
+
+/// MXCSR at reset: everything masked, rounding to nearest.
+pub const MXCSR_INIT: u32 = 0x1f80;
+/// The bits of MXCSR that exist; the others are reserved.
+pub const MXCSR_MASK: u32 = 0xffff;
 
 /// Why the handlers came back to the run loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,6 +102,10 @@ pub struct Cpu {
     pub descriptors: Descriptors,
     /// x87 state.
     pub fpu: Fpu,
+    /// XMM0 to XMM7.
+    pub xmm: [u128; 8],
+    /// Control and status of SSE (SDM Vol. 1, 10.2.3); never with reserved bits.
+    pub mxcsr: u32,
     /// What CPUID answers.
     pub cpuid: crate::isa::CpuModel,
     pub(crate) shadow: Shadow,
@@ -134,6 +144,8 @@ impl Cpu {
             pages: std::ptr::null(),
             descriptors: Descriptors::default(),
             fpu: Fpu::default(),
+            xmm: [0; 8],
+            mxcsr: MXCSR_INIT,
             cpuid: crate::isa::CpuModel::default(),
             shadow: Shadow::default(),
             jumps: JumpCache::default(),

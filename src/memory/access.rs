@@ -190,15 +190,21 @@ pub(crate) fn store<T: GuestValue>(x: Exec, addr: u32, value: T) -> Result<(), F
     Ok(())
 }
 
-/// Adds zero to the first and last byte, so that a store to any of them would not fault.
+/// Exchanges the first byte with itself, and where the range ends in another page that page's first one, so that a
+/// store to any of them would not fault.
 #[inline(always)]
 pub(crate) fn probe_write(x: Exec, addr: u32, len: u32) -> Result<(), Fault> {
-    for addr in [addr, addr.wrapping_add(len.wrapping_sub(1))] {
-        check(x, addr, 1, true)?;
+    let last_page = addr.wrapping_add(len.wrapping_sub(1)) & !0xfff;
+    let mut at = addr;
+    loop {
+        check(x, at, 1, true)?;
         // SAFETY: checked, or trapped. An exchange of a byte with itself is atomic and changes nothing.
-        unsafe { u8::compare_exchange(x, addr, 0, 0) };
+        unsafe { u8::compare_exchange(x, at, 0, 0) };
+        if at & !0xfff == last_page {
+            return Ok(());
+        }
+        at = last_page;
     }
-    Ok(())
 }
 
 #[inline(always)]

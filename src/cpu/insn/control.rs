@@ -106,7 +106,8 @@ pub fn call_far_memory<W: Word + GuestValue>(x: Exec, pointer: u32) -> Result<()
     call_far::<W>(x, offset, selector)
 }
 
-/// Reads the stack slot `number` slots above the top.
+/// Reads the stack slot `number` slots above the top. Far returns read CS first: silicon does, which shows when
+/// both slots fault.
 fn slot<W: Word + GuestValue>(x: Exec, number: u32) -> Result<W, Fault> {
     let address = x.reg::<u32>(ESP).wrapping_add(number * W::BYTES);
     x.load(x.base(Seg::Ss).wrapping_add(address))
@@ -119,8 +120,8 @@ pub fn retf<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 
 /// Far return that also takes `size_bytes` of arguments off the stack. SDM Vol. 2B, "RET".
 pub fn retf_release<W: Word + GuestValue>(x: Exec, size_bytes: u16) -> Result<(), Fault> {
-    let offset: W = slot(x, 0)?;
     let selector: W = slot(x, 1)?;
+    let offset: W = slot(x, 0)?;
     let code = x.cpu().descriptors.return_code(selector.u32() as u16)?;
     let top = x.reg::<u32>(ESP).wrapping_add(2 * W::BYTES).wrapping_add(u32::from(size_bytes));
     x.set_reg(ESP, top);
@@ -136,8 +137,8 @@ pub fn iret<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     if x.cpu().system_flags & eflags::NT != 0 {
         return Err(Fault::gp(0));
     }
-    let offset: W = slot(x, 0)?;
     let selector: W = slot(x, 1)?;
+    let offset: W = slot(x, 0)?;
     let image: W = slot(x, 2)?;
     let code = x.cpu().descriptors.return_code(selector.u32() as u16)?;
     x.set_reg(ESP, x.reg::<u32>(ESP).wrapping_add(3 * W::BYTES));

@@ -232,8 +232,9 @@ pub fn cmps<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
         let len = elements * walk.bytes;
         let left = x.bytes_within_page(walk.source(), len);
         let right = x.bytes_within_page(walk.destination(), len);
-        let skipped = first::<W>(elements, |at| (element::<W>(left, at) == element::<W>(right, at)) == stop_equal)
-            .min(elements - 1);
+        let skipped =
+            first::<W>(elements, |at| (element::<W>(left, at) == element::<W>(right, at)) == stop_equal)
+                .min(elements - 1);
         walk.advance(ESI, skipped);
         walk.advance(EDI, skipped);
         walk.done(skipped);
@@ -246,8 +247,9 @@ pub fn cmps<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 
 #[inline(always)]
 fn compare_element<W: Word + GuestValue>(walk: Walk) -> Result<(W, W), Fault> {
-    let left: W = walk.x.load(walk.source())?;
+    // Silicon reads the destination first, which shows when both fault.
     let right: W = walk.x.load(walk.destination())?;
+    let left: W = walk.x.load(walk.source())?;
     walk.advance(ESI, 1);
     walk.advance(EDI, 1);
     Ok((left, right))
@@ -281,7 +283,8 @@ pub fn scas<W: Word + GuestValue>(x: Exec, wanted: W) -> Result<(), Fault> {
             continue;
         }
         let bytes = x.bytes_within_page(walk.destination(), elements * walk.bytes);
-        let skipped = first::<W>(elements, |at| (element::<W>(bytes, at) == wanted) == stop_equal).min(elements - 1);
+        let skipped =
+            first::<W>(elements, |at| (element::<W>(bytes, at) == wanted) == stop_equal).min(elements - 1);
         walk.advance(EDI, skipped);
         walk.done(skipped);
     }
