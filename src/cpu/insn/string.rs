@@ -245,7 +245,7 @@ pub fn cmps<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 
 #[inline(always)]
 fn compare_element<W: Word + GuestValue>(walk: Walk) -> Result<(W, W), Fault> {
-    // In the order in which AMD's processors fault.
+    // Silicon reads the destination first, which shows when both fault.
     let right: W = walk.x.load(walk.destination())?;
     let left: W = walk.x.load(walk.source())?;
     walk.advance(ESI, 1);
