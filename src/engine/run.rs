@@ -155,7 +155,8 @@ impl Machine {
         let trapping = self.cpu.system_flags & eflags::TF != 0;
         let before = self.cpu.count;
         let entry = self.translations.step(&self.cpu, &self.memory, self.cpu.eip);
-        self.cpu.limit.store(u64::MAX, Ordering::SeqCst);
+        // Not on into the block that an indirect jump finds.
+        self.cpu.limit.store(before, Ordering::SeqCst);
         self.stepping = true;
         self.enter(entry);
         let stop = match self.cpu.exit {

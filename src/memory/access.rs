@@ -221,17 +221,20 @@ pub(crate) fn update_locked<T: GuestValue, R>(
     }
 }
 
-/// Remembers the op for a fault in code that has it in no register.
-fn at_work(x: Exec) {
+/// Does what accesses memory by code that has the op in no register; a fault finds it in the CPU meanwhile.
+#[inline(always)]
+fn at_work<R>(x: Exec, work: impl FnOnce() -> R) -> R {
     x.cpu().current_op = x.op;
+    let result = work();
+    x.cpu().current_op = std::ptr::null();
+    result
 }
 
 pub(crate) fn copy_within_pages(x: Exec, destination: u32, source: u32, len: u32) {
-    at_work(x);
     let distance = destination.wrapping_sub(source);
     // SAFETY: both ranges lie in one page each, which an access of the same instruction has found accessible; if another thread
     // has unmapped it since, the fault is recovered by `current_op`.
-    unsafe {
+    at_work(x, || unsafe {
         let (to, from) = (x.mem.add(destination as usize), x.mem.add(source as usize));
         if distance >= len {
             std::ptr::copy(from, to, len as usize);
@@ -241,22 +244,24 @@ pub(crate) fn copy_within_pages(x: Exec, destination: u32, source: u32, len: u32
                 to.add(at).write_volatile(from.add(at).read_volatile());
             }
         }
-    }
+    });
 }
 
 pub(crate) fn fill_within_page<T: GuestValue>(x: Exec, destination: u32, value: T, count: u32) {
-    at_work(x);
     // SAFETY: as in `copy_within_pages`.
-    unsafe {
+    at_work(x, || unsafe {
         let to = x.mem.add(destination as usize).cast::<T>();
         for at in 0..count as usize {
             to.add(at).write_unaligned(value);
         }
-    }
+    });
 }
 
-pub(crate) fn bytes_within_page<'a>(x: Exec, addr: u32, len: u32) -> &'a [u8] {
-    at_work(x);
-    // SAFETY: as in `copy_within_pages`; the slice is used up within the instruction.
-    unsafe { std::slice::from_raw_parts(x.mem.add(addr as usize), len as usize) }
+#[inline(always)]
+pub(crate) fn look_within_page<R>(x: Exec, addr: u32, len: u32, look: impl FnOnce(&[u8]) -> R) -> R {
+    at_work(x, || {
+        // SAFETY: as in `copy_within_pages`.
+        let bytes = unsafe { std::slice::from_raw_parts(x.mem.add(addr as usize), len as usize) };
+        look(bytes)
+    })
 }

@@ -52,6 +52,13 @@ pub fn idle_entries() -> Vec<&'static str> {
     UNVERIFIABLE.iter().map(|(mnemonic, _)| *mnemonic).filter(|mnemonic| !named(mnemonic)).chain(departs).collect()
 }
 
+/// Whether what this processor does with what the manual leaves undefined is what the tables say: they were measured on
+/// AMD's.
+pub fn undefined_is_known() -> bool {
+    let leaf = std::arch::x86_64::__cpuid(0);
+    [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
+}
+
 /// Whether a row has a body that could be compared.
 pub fn is_implemented(form: &Form) -> bool {
     form.status == Status::Implemented

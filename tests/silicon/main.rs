@@ -9,16 +9,35 @@ mod exempt;
 mod operands;
 #[path = "../oracle/mod.rs"]
 mod oracle;
+mod program;
 mod random;
+mod sequence;
 mod single;
 
 use bench::{Bench, machines};
 use oracle::with_oracle;
+use sequence::prove_programs;
 use single::{Report, Tally, prove_row, row};
 use table86::isa::FORMS;
 
 /// The seed of all tests here; a failure can be repeated with it.
 const SEED: u64 = 0x7461_626c_6538_3605;
+
+/// Programs.
+const PROGRAMS: u32 = if cfg!(debug_assertions) { 400 } else { 4000 };
+
+#[test]
+fn programs_end_as_on_the_processor_however_they_are_cut() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        let count = std::env::var("PROGRAMS").map_or(PROGRAMS, |text| text.parse().expect("a number"));
+        let outcome = prove_programs(&mut bench, count, SEED);
+        let sequence::Outcome { programs, instructions, faulted, mismatches } = outcome;
+        println!("seed {SEED:#x}, {programs} programs, {faulted} of them fault, {instructions} instructions");
+        assert!(mismatches.is_empty(), "{}", mismatches.join("\n"));
+    });
+}
 
 /// States a row.
 const VECTORS: u32 = if cfg!(debug_assertions) { 320 } else { 2000 };

@@ -98,7 +98,7 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
 fn choose_encoding(index: usize, at: u32, random: &mut Random) -> Encoding {
     let reach = [SLOT_ENTRY as i32, (SLOT - SLOT_ENTRY) as i32 - 16];
     let options =
-        Options { absolute: &ABSOLUTE, targets: &TARGETS, reach, exit: EXIT_LEN as i32, decorate: true };
+        Options { absolute: &ABSOLUTE, targets: &TARGETS, reach, exit: EXIT_LEN as i32, frame: None, decorate: true };
     for _ in 0..1000 {
         if let Some(encoding) = encode(index, at, &options, random) {
             return encoding;
@@ -182,7 +182,8 @@ pub fn row(form: &Form) -> String {
     format!("opcodes/{}.toml:{} {} {} {}", form.room, form.line, form.op, form.mnemonic, form.ops)
 }
 
-struct Before<'a>(&'a State);
+/// A state to be written in one line.
+pub struct Before<'a>(pub &'a State);
 
 impl std::fmt::Display for Before<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
