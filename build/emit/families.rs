@@ -245,7 +245,7 @@ fn shape(operand: &Operand, opsize16: bool) -> Shape {
     match (operand.code, operand.access) {
         (Code::S | Code::SegReg(_), Access::R) => Shape::Selector,
         (Code::S | Code::SegReg(_) | Code::C | Code::D | Code::StI | Code::St, _) => Shape::Number,
-        (_, Access::Address | Access::Linear) => Shape::Address,
+        (_, Access::Address | Access::Linear | Access::LinearW | Access::LinearRw) => Shape::Address,
         (Code::A, _) => Shape::Far,
         (Code::One, _) => Shape::One,
         (Code::I | Code::SignedI, _) => Shape::Imm { bits },

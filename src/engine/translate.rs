@@ -373,8 +373,13 @@ impl Translations {
             self.arena.push_op(plain(handlers::privileged));
             return false;
         }
-        if job.uses_null_segment(insn) {
-            // An access by a null selector: #GP(0), as for a privileged instruction.
+        if job.may_not_access(insn) {
+            // #GP(0), as for a privileged instruction; but nothing is accessed when nothing is left to repeat.
+            if form.rep != Rep::Ignored && insn.rep != 0 {
+                let op = plain(handlers::privileged_repeat);
+                self.arena.push_op(Op { d: if insn.addr16 { attribute::ADDR16 } else { 0 }, ..op });
+                return true;
+            }
             self.arena.push_op(plain(handlers::privileged));
             return false;
         }
@@ -690,7 +695,8 @@ impl Job<'_> {
         needed
     }
 
-    fn uses_null_segment(&self, insn: &Insn) -> bool {
+    /// Whether an access is by a null selector, or a write by CS.
+    fn may_not_access(&self, insn: &Insn) -> bool {
         if self.mode.null & 0b1111 == 0 && insn.mem.is_none_or(|mem| !matches!(mem.seg, Seg::Fs | Seg::Gs)) && insn.segment.is_none() {
             return false;
         }
@@ -701,7 +707,8 @@ impl Job<'_> {
             }
             match operand.code {
                 Code::E | Code::M | Code::O | Code::Q | Code::W => {
-                    operand.access != Access::Shown && insn.mem.is_some_and(|mem| null(mem.seg))
+                    let refused = |seg: Seg| null(seg) || (seg == Seg::Cs && operand.access.writes());
+                    operand.access != Access::Shown && insn.mem.is_some_and(|mem| refused(mem.seg))
                 }
                 Code::X => null(insn.segment.unwrap_or(Seg::Ds)),
                 Code::Y => null(Seg::Es),
