@@ -4,6 +4,7 @@
 use super::deliver::force;
 use super::{Info, Trap};
 use crate::cpu::{Fault, FaultKind, eflags};
+use crate::fpu::soft::flag;
 use crate::isa::decode::MAX_LEN;
 use crate::kernel::process::Process;
 
@@ -11,6 +12,11 @@ use crate::kernel::process::Process;
 mod code {
     pub const ILL_ILLOPN: i32 = 2;
     pub const FPE_INTDIV: i32 = 1;
+    pub const FPE_FLTDIV: i32 = 3;
+    pub const FPE_FLTOVF: i32 = 4;
+    pub const FPE_FLTUND: i32 = 5;
+    pub const FPE_FLTRES: i32 = 6;
+    pub const FPE_FLTINV: i32 = 7;
     pub const SEGV_MAPERR: i32 = 1;
     pub const SEGV_ACCERR: i32 = 2;
     pub const BUS_ADRALN: i32 = 1;
@@ -41,12 +47,32 @@ pub fn raise(p: &mut Process, fault: Fault) {
         }
         FaultKind::Np | FaultKind::Ss => Info::kernel(libc::SIGBUS),
         FaultKind::Pf => page_fault(p),
-        FaultKind::Mf | FaultKind::Xm => Info::fault(libc::SIGFPE, 0, eip),
+        FaultKind::Mf => {
+            let fpu = &p.machine.cpu.fpu;
+            Info::fault(libc::SIGFPE, float_code(fpu.status() & !fpu.control()), eip)
+        }
+        FaultKind::Xm => {
+            let mxcsr = p.machine.cpu.mxcsr;
+            // The masks stand seven bits above the flags.
+            Info::fault(libc::SIGFPE, float_code((mxcsr & !(mxcsr >> 7)) as u16), eip)
+        }
         FaultKind::Ac => Info::fault(libc::SIGBUS, code::BUS_ADRALN, 0),
         FaultKind::Int => return interrupt(p, fault),
     };
     set_trap(p, number, error);
     force(p, info);
+}
+
+/// The `si_code` of the first of the unmasked floating-point exceptions.
+fn float_code(raised: u16) -> i32 {
+    let codes = [
+        (flag::IE, code::FPE_FLTINV),
+        (flag::ZE, code::FPE_FLTDIV),
+        (flag::OE, code::FPE_FLTOVF),
+        (flag::UE | flag::DE, code::FPE_FLTUND),
+        (flag::PE, code::FPE_FLTRES),
+    ];
+    codes.iter().find(|(flags, _)| raised & flags != 0).map_or(0, |(_, code)| *code)
 }
 
 /// `int n`, EIP behind it: 3 and 4 are traps that user mode may call, the others' gates are closed to it.

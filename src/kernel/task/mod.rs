@@ -347,6 +347,8 @@ struct Registers {
     cr2: u32,
     descriptors: crate::cpu::Descriptors,
     fpu: crate::fpu::Fpu,
+    xmm: [u128; 8],
+    mxcsr: u32,
 }
 
 impl Registers {
@@ -361,6 +363,8 @@ impl Registers {
             cr2: cpu.cr2,
             descriptors: cpu.descriptors.clone(),
             fpu: cpu.fpu,
+            xmm: cpu.xmm,
+            mxcsr: cpu.mxcsr,
         }
     }
 
@@ -374,5 +378,7 @@ impl Registers {
         cpu.cr2 = self.cr2;
         cpu.descriptors = self.descriptors;
         cpu.fpu = self.fpu;
+        cpu.xmm = self.xmm;
+        cpu.mxcsr = self.mxcsr;
     }
 }
