@@ -50,7 +50,30 @@ fn print_best(weights: &HashMap<String, f64>, limit: usize, what: &str) {
     let total: f64 = weights.values().sum();
     let kept: f64 = order.iter().take(limit).map(|(_, weight)| **weight).sum();
     println!("# {} {what}: {:.1}% of the corpus by weight", order.len().min(limit), 100.0 * kept / total.max(1e-9));
-    for (text, _) in order.into_iter().take(limit) {
+    for (text, _) in order.iter().take(limit) {
         println!("{text}");
     }
+    // The rest is served by handlers of any register; those whose rest weighs most are made too.
+    let mut general: HashMap<String, f64> = HashMap::new();
+    for (text, weight) in order.into_iter().skip(limit).filter(|(text, _)| !text.contains(" + ")) {
+        let text = generalised(text);
+        *general.entry(text).or_insert(0.0) += *weight;
+    }
+    let mut order: Vec<(String, f64)> = general.into_iter().collect();
+    order.sort_by(|one, two| two.1.total_cmp(&one.1).then(one.0.cmp(&two.0)));
+    for (text, _) in order.into_iter().take(limit / 10) {
+        println!("{text}");
+    }
+}
+
+/// A handler's text with any register and any base in place of certain ones.
+fn generalised(text: &str) -> String {
+    let word = |word: &str| match word.as_bytes() {
+        [b'r', digit, ..] if digit.is_ascii_digit() => "r".to_owned(),
+        [b'b', digit, ..] if digit.is_ascii_digit() => "b".to_owned(),
+        [b'x', digit, ..] if digit.is_ascii_digit() => "sib".to_owned(),
+        _ => word.to_owned(),
+    };
+    let words: Vec<String> = text.split(' ').map(word).collect();
+    words.join(" ")
 }

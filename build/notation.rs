@@ -218,8 +218,12 @@ pub enum Access {
     Rw,
     /// Effective address only.
     Address,
-    /// Linear address; the body accesses it.
+    /// Linear address; the body reads there.
     Linear,
+    /// The same, and the body writes there.
+    LinearW,
+    /// The same, and the body reads what it then writes.
+    LinearRw,
     /// Shown, not passed.
     Shown,
 }
@@ -268,8 +272,10 @@ fn operand(text: &str) -> Result<Operand, String> {
         "rw" => Access::Rw,
         "a" => Access::Address,
         "m" => Access::Linear,
+        "mw" => Access::LinearW,
+        "mrw" => Access::LinearRw,
         "n" => Access::Shown,
-        other => return Err(format!("`{other}` is no access (r w rw a m n, with c before it: perhaps)")),
+        other => return Err(format!("`{other}` is no access (r w rw a m mw mrw n, with c before it: perhaps)")),
     };
     let (code, size) = code_and_size(name).ok_or_else(|| format!("`{name}` is no operand code"))?;
     Ok(Operand { code, size, access, implicit, conditional })

@@ -341,7 +341,7 @@ fn check(form: &Form, each: bool, report: &mut Report) {
     if form.lock != Lock::Never {
         let first = form.operands.first();
         let memory = first.is_some_and(|operand| matches!(operand.code, Code::E | Code::M));
-        let written = first.is_some_and(|operand| operand.writes() || operand.access == Access::Linear);
+        let written = first.is_some_and(|operand| operand.writes() || operand.access == Access::LinearRw);
         if !(memory && written) {
             report.error(place, "LOCK needs a first operand that is memory and written");
         }

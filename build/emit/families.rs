@@ -45,6 +45,8 @@ pub enum Spec {
     Fixed(u8),
     /// Base register at this byte offset, and displacement.
     FixedBase(u8),
+    /// A certain base, index and scale, and displacement; see `table86::engine::operand::MemIndexed`.
+    Indexed(u8),
 }
 
 impl Spec {
@@ -57,12 +59,13 @@ impl Spec {
             Spec::Sib => 4,
             Spec::Absolute => 5,
             Spec::Base => 6,
+            Spec::Indexed(_) => 7,
             Spec::Fixed(offset) => 0x20 + offset,
             Spec::FixedBase(offset) => 0x40 + offset,
         }
     }
     pub fn is_memory(self) -> bool {
-        matches!(self, Spec::Memory | Spec::Sib | Spec::Absolute | Spec::Base | Spec::FixedBase(_))
+        matches!(self, Spec::Memory | Spec::Sib | Spec::Absolute | Spec::Base | Spec::FixedBase(_) | Spec::Indexed(_))
     }
 }
 
@@ -80,8 +83,10 @@ pub struct Instance {
 impl Instance {
     pub fn key(&self) -> u64 {
         let specs = self.specs.iter().enumerate().map(|(at, spec)| u64::from(spec.byte()) << (16 + 8 * at));
+        let indexed = self.specs.iter().map(|spec| if let Spec::Indexed(which) = spec { u64::from(*which) } else { 0 });
         u64::from(self.family)
             | specs.sum::<u64>()
+            | indexed.sum::<u64>() << 48
             | u64::from(self.live) << 40
             | u64::from(self.locked) << 41
             | u64::from(self.condition) << 44
@@ -240,7 +245,7 @@ fn shape(operand: &Operand, opsize16: bool) -> Shape {
     match (operand.code, operand.access) {
         (Code::S | Code::SegReg(_), Access::R) => Shape::Selector,
         (Code::S | Code::SegReg(_) | Code::C | Code::D | Code::StI | Code::St, _) => Shape::Number,
-        (_, Access::Address | Access::Linear) => Shape::Address,
+        (_, Access::Address | Access::Linear | Access::LinearW | Access::LinearRw) => Shape::Address,
         (Code::A, _) => Shape::Far,
         (Code::One, _) => Shape::One,
         (Code::I | Code::SignedI, _) => Shape::Imm { bits },

@@ -220,6 +220,7 @@ fn type_of(families: &Families, instance: &Instance) -> Option<String> {
                         Spec::Absolute => "MemAbs".into(),
                         Spec::Base => "MemBase".into(),
                         Spec::FixedBase(offset) => format!("MemFixed<{offset}>"),
+                        Spec::Indexed(which) => format!("MemIndexed<{which}>"),
                         _ => return None,
                     };
                     if instance.locked { format!("Locked<{memory}>") } else { memory }

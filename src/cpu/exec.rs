@@ -241,6 +241,18 @@ impl Exec {
         }
     }
 
+    /// Where the part of a memory operand is that begins `bytes` behind its start at the linear address `addr`: with 16-bit
+    /// addresses, offsets wrap around at 64 KiB between the parts (not within one).
+    #[inline(always)]
+    pub fn behind(self, addr: u32, bytes: u32) -> u32 {
+        let end = addr.wrapping_add(bytes);
+        if !self.addr16() {
+            return end;
+        }
+        let base = self.string().source_base;
+        base.wrapping_add(end.wrapping_sub(base) & 0xffff)
+    }
+
     /// Copies `len` bytes from `source` to `destination` by ascending address, which have been probed by an
     /// access each and lie in one page each.
     pub fn copy_within_pages(self, destination: u32, source: u32, len: u32) {

@@ -370,6 +370,18 @@ pub(crate) unsafe extern "C" fn privileged(cpu: *mut Cpu, op: *const Op, mem: *m
     unsafe { raise(enter(cpu, op, mem), Fault::gp(0)) }
 }
 
+/// A repeated string instruction that may not access its operands: which it only does while ECX (CX) is not 0.
+pub(crate) unsafe extern "C" fn privileged_repeat(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let count = x.reg::<u32>(reg::ECX as u8);
+    if count == 0 || (x.addr16() && count as u16 == 0) {
+        // SAFETY: as for every handler.
+        return unsafe { dispatch(x, ahead(op, 1)) };
+    }
+    // SAFETY: as for every handler.
+    unsafe { raise(x, Fault::gp(0)) }
+}
+
 /// No instruction, or one that this CPU model lacks.
 pub(crate) unsafe extern "C" fn undefined(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
     // SAFETY: as for every handler.

@@ -373,8 +373,13 @@ impl Translations {
             self.arena.push_op(plain(handlers::privileged));
             return false;
         }
-        if job.uses_null_segment(insn) {
-            // An access by a null selector: #GP(0), as for a privileged instruction.
+        if job.may_not_access(insn) {
+            // #GP(0), as for a privileged instruction; but nothing is accessed when nothing is left to repeat.
+            if form.rep != Rep::Ignored && insn.rep != 0 {
+                let op = plain(handlers::privileged_repeat);
+                self.arena.push_op(Op { d: if insn.addr16 { attribute::ADDR16 } else { 0 }, ..op });
+                return true;
+            }
             self.arena.push_op(plain(handlers::privileged));
             return false;
         }
@@ -543,8 +548,10 @@ impl Item {
     }
 }
 
+/// Whether the handler has to keep flags. A body that takes the CPU keeps them itself.
 fn flag_is_live(item: &Item) -> bool {
-    item.facts.writes && item.facts_written() & item.after != 0
+    let by_handler = item.insn.is_ok_and(|insn| !insn.form().takes_cpu);
+    by_handler && item.facts.writes && item.facts_written() & item.after != 0
 }
 
 fn find_pair(first: &[u64], live: bool, second: &[u64]) -> Option<Handler> {
@@ -688,7 +695,8 @@ impl Job<'_> {
         needed
     }
 
-    fn uses_null_segment(&self, insn: &Insn) -> bool {
+    /// Whether an access is by a null selector, or a write by CS.
+    fn may_not_access(&self, insn: &Insn) -> bool {
         if self.mode.null & 0b1111 == 0 && insn.mem.is_none_or(|mem| !matches!(mem.seg, Seg::Fs | Seg::Gs)) && insn.segment.is_none() {
             return false;
         }
@@ -699,7 +707,8 @@ impl Job<'_> {
             }
             match operand.code {
                 Code::E | Code::M | Code::O | Code::Q | Code::W => {
-                    operand.access != Access::Shown && insn.mem.is_some_and(|mem| null(mem.seg))
+                    let refused = |seg: Seg| null(seg) || (seg == Seg::Cs && operand.access.writes());
+                    operand.access != Access::Shown && insn.mem.is_some_and(|mem| refused(mem.seg))
                 }
                 Code::X => null(insn.segment.unwrap_or(Seg::Ds)),
                 Code::Y => null(Seg::Es),
@@ -755,40 +764,40 @@ fn register(insn: &Insn, operand: &Operand) -> Option<u8> {
 /// The parts of keys that say where operands are, most special first. With `specialise` off only the generic one.
 fn operand_keys(job: &Job<'_>, insn: &Insn, specialise: bool) -> Vec<u64> {
     use keys::spec;
-    let near = matches!(insn.form().flow, Flow::Jump | Flow::Call | Flow::Ret);
     let mut result = vec![0];
     for (at, operand) in passed(insn).enumerate() {
-        let choices: Vec<u8> = match operand.code {
-            Code::I | Code::SignedI if near => vec![spec::IMMEDIATE],
-            Code::I | Code::SignedI => vec![spec::IMMEDIATE],
+        let part = |spec: u8| keys::operand(at, spec);
+        let choices: Vec<u64> = match operand.code {
+            Code::I | Code::SignedI => vec![part(spec::IMMEDIATE)],
             Code::A | Code::One | Code::S | Code::SegReg(_) | Code::C | Code::D | Code::St | Code::StI => vec![0],
-            Code::Reg(_) => vec![spec::FIXED + register(insn, operand).unwrap_or(0)],
+            Code::Reg(_) => vec![part(spec::FIXED + register(insn, operand).unwrap_or(0))],
             _ => match register(insn, operand) {
-                Some(offset) if specialise => vec![spec::FIXED + offset, spec::REGISTER],
-                Some(_) => vec![spec::REGISTER],
-                None => memory_specs(job, insn, specialise),
+                Some(offset) if specialise => vec![part(spec::FIXED + offset), part(spec::REGISTER)],
+                Some(_) => vec![part(spec::REGISTER)],
+                None => memory_keys(job, insn, at, specialise),
             },
         };
-        result = result
-            .iter()
-            .flat_map(|key| choices.iter().map(move |choice| key | keys::operand(at, *choice)))
-            .collect();
+        result = result.iter().flat_map(|key| choices.iter().map(move |choice| key | choice)).collect();
     }
     result
 }
 
-fn memory_specs(job: &Job<'_>, insn: &Insn, specialise: bool) -> Vec<u8> {
+/// The parts of keys for a memory operand.
+fn memory_keys(job: &Job<'_>, insn: &Insn, at: usize, specialise: bool) -> Vec<u64> {
     use keys::spec;
-    let Some(mem) = insn.mem else { return vec![spec::MEMORY] };
+    let part = |spec: u8| keys::operand(at, spec);
+    let any = part(spec::MEMORY);
+    let Some(mem) = insn.mem else { return vec![any] };
     let address_only = passed(insn).any(|operand| operand.access == Access::Address);
     let flat = address_only || job.segment(mem.seg) == Seg::None;
     if !specialise || !flat || insn.addr16 {
-        return vec![spec::MEMORY];
+        return vec![any];
     }
     match (mem.base, mem.index) {
-        (NO_REG, NO_REG) => vec![spec::ABSOLUTE, spec::SIB, spec::MEMORY],
-        (base, NO_REG) => vec![spec::FIXED_BASE + base * 4, spec::BASE, spec::SIB, spec::MEMORY],
-        _ => vec![spec::SIB, spec::MEMORY],
+        (NO_REG, NO_REG) => vec![part(spec::ABSOLUTE), part(spec::SIB), any],
+        (base, NO_REG) => vec![part(spec::FIXED_BASE + base * 4), part(spec::BASE), part(spec::SIB), any],
+        (NO_REG, index) => vec![keys::indexed(at, index | 4 << 3 | mem.scale << 6), part(spec::SIB), any],
+        (base, index) => vec![keys::indexed(at, base | index << 3 | mem.scale << 6), part(spec::SIB), any],
     }
 }
 

@@ -1,7 +1,7 @@
 //! The decoder: walks the generated tables. Knows the shape of an instruction (prefixes, ModRM, SIB,
 //! displacement, immediates), not what any opcode means.
 
-use super::{Code, FORMS, Form, Imm, Lock, Privilege, Size};
+use super::{Code, FORMS, Form, Imm, Lock, Size};
 use crate::cpu::Seg;
 
 mod tables {
@@ -223,7 +223,7 @@ pub fn decode(bytes: &[u8], eip: u32) -> Result<Insn, DecodeError> {
         let target = insn.next_eip().wrapping_add(insn.imm);
         insn.imm = if insn.opsize16 { target & 0xffff } else { target };
     }
-    if insn.lock && !(form.lock != Lock::Never && insn.mem.is_some()) && form.privilege == Privilege::User {
+    if insn.lock && !(form.lock != Lock::Never && insn.mem.is_some()) {
         return Err(DecodeError::Undefined);
     }
     Ok(insn)

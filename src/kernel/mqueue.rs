@@ -64,7 +64,7 @@ pub fn mq_open(
         0 => None,
         _ => attr.read_opt(&p.machine.memory)?.map(HostAttr::from_guest),
     };
-    let host_flags = files::flags_to_host(flags) & !libc::O_LARGEFILE;
+    let host_flags = files::flags_to_host(flags) & !files::HOST_LARGEFILE;
     host::pass(
         libc::SYS_mq_open,
         [Arg::text(&name), host_flags.into(), mode.into(), Arg::input_opt(attr.as_ref())],

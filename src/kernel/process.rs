@@ -19,6 +19,7 @@ use crate::cpu::{FaultKind, reg};
 use crate::{Machine, Stop};
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -263,7 +264,8 @@ impl Process {
     /// Says something on stderr the first time that `key` comes up.
     pub fn say_once(&mut self, key: &str, text: impl FnOnce() -> String) {
         if self.said.insert(key.to_owned()) {
-            eprintln!("table86: {}", text());
+            // Nobody may be listening, which is no reason to stop.
+            let _ = writeln!(std::io::stderr(), "table86: {}", text());
         }
     }
 

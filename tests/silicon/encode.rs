@@ -143,7 +143,9 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
     }
     let segments = in_memory || strings || form.imms.contains(&Imm::Mo);
     if random.percent(if segments { 25 } else { 3 }) && (segments || options.decorate) {
-        prefixes.push(random.pick(&[0x26, 0x2e, 0x36, 0x3e, 0x64, 0x64, 0x65, 0x65]));
+        let segment = random.pick(&[0x26, 0x2e, 0x36, 0x3e, 0x64, 0x64, 0x65, 0x65]);
+        // ARPL by CS: see opcodes/segment.toml.
+        prefixes.push(if form.mnemonic == "arpl" && segment == 0x2e { 0x3e } else { segment });
     }
     if options.decorate {
         if in_memory && form.lock != Lock::Never && random.percent(30) {

@@ -34,12 +34,13 @@ fn each_row_does_what_the_processor_does() {
         let mut report = Report::default();
         let mut unproven = Vec::new();
         let only = std::env::var("ROW").ok();
+        let vectors = std::env::var("VECTORS").map_or(VECTORS, |text| text.parse().expect("a number"));
         for (index, form) in FORMS.iter().enumerate() {
             let wanted = only.as_ref().is_none_or(|only| row(form).contains(only.as_str()));
             if !wanted || x87::is_here(form) || !exempt::is_implemented(form) || exempt::unverifiable(form).is_some() {
                 continue;
             }
-            let tally: Tally = prove_row(&mut bench, index, VECTORS, SEED, &mut report);
+            let tally: Tally = prove_row(&mut bench, index, vectors, SEED, &mut report);
             if !tally.is_verified(form) {
                 unproven.push(format!("{}: {tally:?}", row(form)));
             }

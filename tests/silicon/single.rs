@@ -2,8 +2,9 @@
 
 use crate::bench::{Bench, Difference, EXIT_LEN, Event, Left, Pace, SLOT, SLOT_ENTRY, write_registers};
 use crate::encode::{Encoding, Options, encode};
+use crate::exempt::{Departure, departure};
 use crate::operands::{ABSOLUTE, prepare};
-use crate::oracle::{CODE, PAGE, State, WINDOW};
+use crate::oracle::{self, CODE, PAGE, State, WINDOW};
 use crate::random::Random;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -136,9 +137,13 @@ fn is_same(insn: &Insn, left: &Left, silicon: &Left, undefined: u32) -> bool {
     let mut left = *left;
     let faulted = matches!(silicon.event, Event::Fault { .. });
     left.eflags ^= (left.eflags ^ silicon.eflags) & undefined;
-    if faulted && insn.form().body == "popa" {
-        // As the table says: AMD has written what it popped before the fault, Intel and this machine have not.
-        left.regs = silicon.regs;
+    match departure(insn.form()) {
+        Departure::RegistersAtFaults if faulted => left.regs = silicon.regs,
+        Departure::FlagsAtFaults if faulted => {
+            left.eflags ^= (left.eflags ^ silicon.eflags) & oracle::flag::ARITHMETIC;
+        }
+        Departure::Eip => left.eip = silicon.eip,
+        _ => {}
     }
     left == *silicon
 }

@@ -42,6 +42,12 @@ pub fn adox(a: u32, b: u32, f: &mut Pending) -> u32 {
     sum
 }
 
+/// Stores; caches are the host's. SDM Vol. 2B, "MOVNTI".
+#[inline(always)]
+pub fn movnti(source: u32) -> u32 {
+    source
+}
+
 /// A hint: nothing happens, whatever the address. SDM Vol. 2B, "PREFETCHh" and "PREFETCHW".
 #[inline(always)]
 pub fn prefetch(_addr: u32) {}

@@ -87,11 +87,11 @@ pub fn pusha<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Pops the eight general registers, skipping ESP's slot. SDM Vol. 2B, "POPA/POPAD".
+/// Pops the eight general registers; what is in ESP's slot is read and dropped. SDM Vol. 2B, "POPA/POPAD".
 pub fn popa<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     let esp: u32 = x.reg(ESP);
     let mut values = [W::default(); 8];
-    for number in (0..8).rev().filter(|number| *number != usize::from(ESP)) {
+    for number in (0..8).rev() {
         values[number] = x.load(slot(x, esp.wrapping_add((7 - number as u32) * W::BYTES)))?;
     }
     for number in (0..8).filter(|number| *number != ESP) {

@@ -8,6 +8,7 @@ use super::Process;
 use super::abi::{IpcPerm, MsgrcvKludge};
 use super::args::GuestPtr;
 use super::errno::Errno;
+use std::collections::HashMap;
 
 /// Set in a command when the program knows the structures of Linux 2.4 and later.
 const IPC_64: i32 = 0x100;
@@ -20,8 +21,8 @@ const IPC_INFO: i32 = 3;
 /// What a process knows about System V objects.
 #[derive(Default)]
 pub struct Ipc {
-    /// Attached segments: first address and length in bytes.
-    pub(super) attached: std::collections::HashMap<u32, u32>,
+    /// Attached segments by their first address.
+    attached: HashMap<u32, shm::Attachment>,
 }
 
 /// The host's `struct ipc64_perm`.

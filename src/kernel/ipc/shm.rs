@@ -18,8 +18,14 @@ const SHM_RDONLY: i32 = 0o10000;
 const SHM_RND: i32 = 0o20000;
 const SHM_REMAP: i32 = 0o40000;
 const SHM_EXEC: i32 = 0o100000;
-/// By this name detaching finds what is still mapped of a segment.
-const NAME: &str = "/SYSV00000000 (deleted)";
+/// An attached segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Attachment {
+    /// Length in bytes, rounded up to pages.
+    len: u32,
+    /// The number of the shared object that the map has for it.
+    object: u64,
+}
 
 /// The host's `struct shmid64_ds`.
 #[repr(C)]
@@ -71,7 +77,7 @@ pub fn shmat(p: &mut Process, id: i32, addr: u32, flags: i32) -> Result<u32, Err
         prot = prot | Prot::EXEC;
     }
     let memory = &p.machine.memory;
-    let request = MapRequest { shared: true, name: Some(NAME), ..MapRequest::anonymous(place, len, prot) };
+    let request = MapRequest { shared: true, ..MapRequest::anonymous(place, len, prot) };
     let at = memory.map(&request).map_err(|error| match Errno::from(error) {
         // What is in the way is a bad argument here.
         Errno::EEXIST => Errno::EINVAL,
@@ -81,18 +87,19 @@ pub fn shmat(p: &mut Process, id: i32, addr: u32, flags: i32) -> Result<u32, Err
         memory.unmap(at, len).map_err(Errno::from)?;
         return Err(error);
     }
-    p.ipc.attached.insert(at, len);
+    let object = memory.region_at(at).map_or(0, |region| region.ino);
+    p.ipc.attached.insert(at, Attachment { len: len.next_multiple_of(page::SIZE), object });
     Ok(at)
 }
 
 /// shmdt, see shmop(2): `EINVAL` if no segment was attached at that address.
 pub fn shmdt(p: &mut Process, addr: u32) -> Result<u32, Errno> {
-    let len = p.ipc.attached.remove(&addr).ok_or(Errno::EINVAL)?;
-    let end = addr.saturating_add(len.next_multiple_of(page::SIZE));
+    let Attachment { len, object } = p.ipc.attached.remove(&addr).ok_or(Errno::EINVAL)?;
+    let end = addr.saturating_add(len);
     let memory = &p.machine.memory;
     let mut found = false;
     for region in memory.regions() {
-        if region.name == Some(NAME) && region.start < end && region.end > addr {
+        if region.shared && region.ino == object && region.start < end && region.end > addr {
             let (start, end) = (region.start.max(addr), region.end.min(end));
             memory.unmap(start, end - start).map_err(Errno::from)?;
             found = true;
@@ -138,9 +145,9 @@ pub fn shmctl(p: &mut Process, id: i32, command: i32, buf: u32) -> Result<u32, E
         IPC_INFO => {
             let mut info = [0u64; 9];
             let result = host::pass(libc::SYS_shmctl, [id.into(), command.into(), Arg::output(&mut info)])?;
-            // A limit that does not fit is as large as a limit can be.
-            let [shmmax, shmmin, shmmni, shmseg, shmall] =
-                [0, 1, 2, 3, 4].map(|index| u32::try_from(info[index]).unwrap_or(i32::MAX as u32));
+            let [_, shmmin, shmmni, shmseg, shmall, ..] = info.map(|word| word as u32);
+            // Only this one is made to fit.
+            let shmmax = info[0].min(i32::MAX as u64) as u32;
             let value = Shminfo { shmmax, shmmin, shmmni, shmseg, shmall, unused: [0; 4] };
             GuestPtr::new(buf).write(memory, value)?;
             Ok(result)

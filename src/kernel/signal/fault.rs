@@ -4,7 +4,6 @@
 use super::deliver::force;
 use super::{Info, Trap};
 use crate::cpu::{Fault, FaultKind, eflags};
-use crate::fpu::soft::flag;
 use crate::isa::decode::MAX_LEN;
 use crate::kernel::process::Process;
 
@@ -41,8 +40,9 @@ pub fn raise(p: &mut Process, fault: Fault) {
         }
         FaultKind::Bp => Info::kernel(libc::SIGTRAP),
         FaultKind::Of | FaultKind::Br | FaultKind::Nm | FaultKind::Gp => Info::kernel(libc::SIGSEGV),
-        FaultKind::Ud | FaultKind::Todo => {
-            diagnose(p, eip, fault.kind == FaultKind::Todo);
+        FaultKind::Ud => Info::fault(libc::SIGILL, code::ILL_ILLOPN, eip),
+        FaultKind::Todo => {
+            diagnose(p, eip);
             Info::fault(libc::SIGILL, code::ILL_ILLOPN, eip)
         }
         FaultKind::Np | FaultKind::Ss => Info::kernel(libc::SIGBUS),
@@ -53,7 +53,6 @@ pub fn raise(p: &mut Process, fault: Fault) {
         }
         FaultKind::Xm => {
             let mxcsr = p.machine.cpu.mxcsr;
-            // The masks stand seven bits above the flags.
             Info::fault(libc::SIGFPE, float_code((mxcsr & !(mxcsr >> 7)) as u16), eip)
         }
         FaultKind::Ac => Info::fault(libc::SIGBUS, code::BUS_ADRALN, 0),
@@ -61,18 +60,6 @@ pub fn raise(p: &mut Process, fault: Fault) {
     };
     set_trap(p, number, error);
     force(p, info);
-}
-
-/// The `si_code` of the first of the unmasked floating-point exceptions.
-fn float_code(raised: u16) -> i32 {
-    let codes = [
-        (flag::IE, code::FPE_FLTINV),
-        (flag::ZE, code::FPE_FLTDIV),
-        (flag::OE, code::FPE_FLTOVF),
-        (flag::UE | flag::DE, code::FPE_FLTUND),
-        (flag::PE, code::FPE_FLTRES),
-    ];
-    codes.iter().find(|(flags, _)| raised & flags != 0).map_or(0, |(_, code)| *code)
 }
 
 /// `int n`, EIP behind it: 3 and 4 are traps that user mode may call, the others' gates are closed to it.
@@ -87,23 +74,16 @@ fn interrupt(p: &mut Process, fault: Fault) {
     }
 }
 
-/// Says which instruction is illegal, if that is news: it ends the program, or it is one that is missing here.
-fn diagnose(p: &mut Process, eip: u32, missing: bool) {
-    if !missing && p.signals.action(libc::SIGILL).has_handler() {
-        return;
+/// Says which instruction is missing here when a handler would hide it. Without one, it ends the program, and whoever
+/// runs that sees why.
+fn diagnose(p: &mut Process, eip: u32) {
+    if p.signals.action(libc::SIGILL).has_handler() {
+        let mut bytes = [0; MAX_LEN];
+        let fetched = p.machine.memory.fetch(eip, &mut bytes);
+        let bytes: String = bytes[..fetched].iter().map(|byte| format!(" {byte:02x}")).collect();
+        let text = || format!("SIGILL at {eip:#x}:{bytes}; this instruction is not implemented yet");
+        p.say_once(&format!("SIGILL {eip:#x}"), text);
     }
-    let mut bytes = [0; MAX_LEN];
-    let fetched = p.machine.memory.fetch(eip, &mut bytes);
-    let bytes: String = bytes[..fetched].iter().map(|byte| format!(" {byte:02x}")).collect();
-    let place = match p.machine.memory.region_at(eip) {
-        Some(region) => match region.path().and_then(|path| path.file_name()) {
-            Some(file) => format!(" ({}+{:#x})", file.display(), u64::from(eip - region.start) + region.offset),
-            None => String::new(),
-        },
-        None => String::new(),
-    };
-    let why = if missing { "; this instruction is not implemented yet" } else { "" };
-    p.say_once(&format!("SIGILL {eip:#x}"), || format!("SIGILL at {eip:#x}{place}:{bytes}{why}"));
 }
 
 fn set_trap(p: &mut Process, number: u32, error: u32) {
@@ -126,4 +106,36 @@ pub fn raise_bus(p: &mut Process, fault: Fault) {
     let addr = p.machine.cpu.cr2;
     p.signals.trap = Trap { number: fault.vector().into(), error: fault.code.into(), cr2: addr };
     force(p, Info::fault(libc::SIGBUS, code::BUS_ADRERR, addr));
+}
+
+/// `si_code` of floating-point exceptions, in the order in which Linux looks for them.
+fn float_code(exceptions: u16) -> i32 {
+    match exceptions {
+        e if e & 0x01 != 0 => code::FPE_FLTINV,
+        e if e & 0x04 != 0 => code::FPE_FLTDIV,
+        e if e & 0x08 != 0 => code::FPE_FLTOVF,
+        e if e & 0x12 != 0 => code::FPE_FLTUND,
+        e if e & 0x20 != 0 => code::FPE_FLTRES,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn float_exceptions_have_linuxs_precedence() {
+        for (bits, expected) in [
+            (0x3f, code::FPE_FLTINV),
+            (0x3e, code::FPE_FLTDIV),
+            (0x38, code::FPE_FLTOVF),
+            (0x30, code::FPE_FLTUND),
+            (0x02, code::FPE_FLTUND),
+            (0x20, code::FPE_FLTRES),
+            (0, 0),
+        ] {
+            assert_eq!(float_code(bits), expected, "{bits:#x}");
+        }
+    }
 }

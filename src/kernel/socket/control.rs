@@ -37,8 +37,12 @@ impl Message<'_> {
 /// The host's control messages for the guest's.
 ///
 /// # Errors
-/// `EINVAL` for a length that is none; `EBADF` for a descriptor of the emulator.
+/// `EINVAL` for a length that is none, and for a list that is too short for one message; `EBADF` for a descriptor of
+/// the emulator.
 pub fn to_host(guest: &[u8]) -> Result<Vec<u8>, Errno> {
+    if (1..GUEST_HEADER).contains(&guest.len()) {
+        return Err(Errno::EINVAL);
+    }
     let mut out = Vec::with_capacity(guest.len() * 2);
     let mut rest = guest;
     while rest.len() >= GUEST_HEADER {
@@ -165,6 +169,7 @@ mod tests {
     fn lengths_that_are_none_are_refused() {
         assert_eq!(to_host(&[11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), Err(Errno::EINVAL));
         assert_eq!(to_host(&[40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), Err(Errno::EINVAL));
-        assert_eq!(to_host(&[1, 2, 3]), Ok(Vec::new()));
+        assert_eq!(to_host(&[1, 2, 3]), Err(Errno::EINVAL));
+        assert_eq!(to_host(&[]), Ok(Vec::new()));
     }
 }

@@ -34,7 +34,8 @@ mod flag {
     /// `CLONE_INTO_CGROUP`, of clone3 only.
     pub const INTO_CGROUP: u64 = 0x2_0000_0000;
     /// What the emulator does itself: the host's call would use host addresses.
-    pub const OWN: u64 = VFORK | SETTLS | PARENT_SETTID | CHILD_CLEARTID | CHILD_SETTID | CLEAR_SIGHAND | PIDFD;
+    pub const OWN: u64 =
+        VFORK | SETTLS | PARENT_SETTID | CHILD_CLEARTID | CHILD_SETTID | CLEAR_SIGHAND | PIDFD;
 }
 
 /// Lowest address that may be mapped, unless the system says otherwise (`vm.mmap_min_addr`).

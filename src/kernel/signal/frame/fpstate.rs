@@ -30,7 +30,7 @@ pub(super) fn store(p: &Process, fp: u32) -> Result<(), NoRoom> {
     let cpu = &p.machine.cpu;
     let mut image = [0u8; FSAVE as usize + SIZE as usize];
     image[..SAVE_32].copy_from_slice(&cpu.fpu.save32());
-    // The magic number behind the second status word is 0: the FXSAVE image follows.
+    // The status word again, and a magic number: 0 says that the FXSAVE image follows.
     put(&mut image, SAVE_32, cpu.fpu.status().into());
     let fx = &mut image[FSAVE as usize..];
     fx[..FXSAVE_BYTES].copy_from_slice(&cpu.fxsave());
@@ -43,17 +43,22 @@ pub(super) fn store(p: &Process, fp: u32) -> Result<(), NoRoom> {
     Ok(p.machine.memory.write_bytes(fp, &image)?)
 }
 
-/// Loads the state from `fp`; 0 is the initial state. The x87 part comes from FSAVE's image, as Linux takes it.
+/// Loads the state from `fp`; 0 is the initial state. The x87 part comes from FSAVE's image, as Linux takes it, the
+/// rest from FXSAVE's.
 pub(super) fn load(p: &mut Process, fp: u32) -> Result<(), NoRoom> {
+    initialize(p);
     if fp == 0 {
-        initialize(p);
         return Ok(());
     }
-    let x87 = p.machine.memory.read::<[u8; SAVE_32]>(fp)?;
-    let fx = p.machine.memory.read::<[u8; FXSAVE_BYTES]>(fp.wrapping_add(FSAVE))?;
-    let cpu = &mut p.machine.cpu;
-    cpu.fxrstor(&fx);
-    cpu.fpu.restore32(&x87);
+    let image = p.machine.memory.read::<[u8; FSAVE as usize]>(fp)?;
+    // Another magic number: a program that knows FSAVE's image only.
+    if image[SAVE_32 + 2..] == [0, 0] {
+        let fx = p.machine.memory.read::<[u8; FXSAVE_BYTES]>(fp.wrapping_add(FSAVE))?;
+        p.machine.cpu.fxrstor(&fx);
+    }
+    if let Some(x87) = image.first_chunk() {
+        p.machine.cpu.fpu.restore32(x87);
+    }
     Ok(())
 }
 
