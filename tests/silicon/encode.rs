@@ -52,6 +52,8 @@ enum ModRm {
     Any,
     Digit(u8),
     Fixed(u8),
+    /// Its low three bits are free.
+    FixedButRm(u8),
 }
 
 /// A row's opcode string, taken apart.
@@ -86,6 +88,8 @@ fn parse(form: &Form) -> Opcode {
                 if escapes(&opcode.bytes) {
                     opcode.bytes.push(number);
                     opcode.register = suffix == "r";
+                } else if suffix == "i" {
+                    opcode.modrm = ModRm::FixedButRm(number);
                 } else {
                     opcode.modrm = ModRm::Fixed(number);
                 }
@@ -139,6 +143,7 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
     match opcode.modrm {
         ModRm::None => {}
         ModRm::Fixed(byte) => tail.push(byte),
+        ModRm::FixedButRm(byte) => tail.push(byte | random.below(8) as u8),
         ModRm::Any | ModRm::Digit(_) => {
             let reg = match opcode.modrm {
                 ModRm::Digit(digit) => digit,
@@ -168,7 +173,7 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
         // F2 and F3 mean nothing here, unless this processor has another instruction there.
         // LOOPE and LOOPNE: see opcodes/control.toml.
         let newer = opcode.bytes.first() == Some(&0x0f)
-            || matches!(opcode.modrm, ModRm::Fixed(_))
+            || matches!(opcode.modrm, ModRm::Fixed(_) | ModRm::FixedButRm(_))
             || matches!(opcode.bytes[..], [0xe0 | 0xe1]);
         if !opcode.bare && !newer && form.rep == Rep::Ignored && random.percent(4) {
             prefixes.push(random.pick(&[0xf2, 0xf3]));

@@ -192,7 +192,8 @@ impl std::fmt::Display for Before<'_> {
     }
 }
 
-fn describe(encoding: &Encoding, state: &State, differences: &[Difference]) -> String {
+/// Writes differences out.
+pub fn describe(encoding: &Encoding, state: &State, differences: &[Difference]) -> String {
     let mut text = format!("{}\n  bytes   ", row(encoding.insn.form()));
     for byte in &encoding.bytes {
         let _ = write!(text, "{byte:02x} ");
