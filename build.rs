@@ -20,7 +20,10 @@ fn main() {
         println!("cargo::rustc-cfg=tail_calls");
     }
     let target = |name: &str| std::env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();
-    if target("ARCH") == "x86_64" && target("OS") == "linux" && std::env::var_os("CARGO_FEATURE_PORTABLE").is_none() {
+    if target("ARCH") == "x86_64"
+        && target("OS") == "linux"
+        && std::env::var_os("CARGO_FEATURE_PORTABLE").is_none()
+    {
         println!("cargo::rustc-cfg=trap_memory");
     }
     let input = match build::Input::read(root) {

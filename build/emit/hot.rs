@@ -17,7 +17,8 @@ pub struct Hot {
 
 /// Every eighth line of the list, for builds that are not measured.
 pub fn sample(text: &str) -> String {
-    let line = |(at, line): (usize, &str)| (at % 8 == 0 || line.starts_with('#')).then(|| format!("{line}\n"));
+    let line =
+        |(at, line): (usize, &str)| (at % 8 == 0 || line.starts_with('#')).then(|| format!("{line}\n"));
     text.lines().enumerate().filter_map(line).collect()
 }
 

@@ -159,8 +159,7 @@ pub fn machines() -> [(&'static str, Machine); 2] {
         }
         Arc::new(memory)
     };
-    let machines =
-        [("new", Machine::new(memory())), ("generic", Machine::generic(memory()))];
+    let machines = [("new", Machine::new(memory())), ("generic", Machine::generic(memory()))];
     machines.map(|(name, machine)| (name, machine.expect("translations")))
 }
 

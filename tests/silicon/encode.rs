@@ -68,7 +68,8 @@ struct Opcode {
 }
 
 fn parse(form: &Form) -> Opcode {
-    let mut opcode = Opcode { mandatory: None, bare: false, bytes: Vec::new(), register: false, modrm: ModRm::None };
+    let mut opcode =
+        Opcode { mandatory: None, bare: false, bytes: Vec::new(), register: false, modrm: ModRm::None };
     let tokens: Vec<&str> = form.op.split_whitespace().collect();
     let hex = |text: &str| u8::from_str_radix(text, 16).expect("a byte in hex");
     let escapes = |bytes: &[u8]| matches!(bytes, [] | [0x0f] | [0x0f, 0x38 | 0x3a]);
@@ -189,7 +190,8 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
     bytes.extend(tail);
     immediates(&mut bytes, form, at, [opsize16, addr16], options, random)?;
     let insn = decode(&bytes, at).ok()?;
-    (usize::from(insn.index) == index && usize::from(insn.len) == bytes.len()).then_some(Encoding { bytes, insn })
+    (usize::from(insn.index) == index && usize::from(insn.len) == bytes.len())
+        .then_some(Encoding { bytes, insn })
 }
 
 /// ModRM, SIB and displacement of a memory operand.

@@ -56,7 +56,11 @@ fn each_row_does_what_the_processor_does() {
         let vectors = std::env::var("VECTORS").map_or(VECTORS, |text| text.parse().expect("a number"));
         for (index, form) in FORMS.iter().enumerate() {
             let wanted = only.as_ref().is_none_or(|only| row(form).contains(only.as_str()));
-            if !wanted || x87::is_here(form) || !exempt::is_implemented(form) || exempt::unverifiable(form).is_some() {
+            if !wanted
+                || x87::is_here(form)
+                || !exempt::is_implemented(form)
+                || exempt::unverifiable(form).is_some()
+            {
                 continue;
             }
             let tally: Tally = prove_row(&mut bench, index, vectors, SEED, &mut report);
