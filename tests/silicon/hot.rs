@@ -50,7 +50,10 @@ impl Lines {
                 }
             }
         }
-        let lines = text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(" + ").map(part).collect());
+        let lines = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.split(" + ").map(part).collect());
         let known = |line: &Vec<Part>| line.iter().all(|part| families.contains_key(&part.family));
         Lines { lines: lines.filter(known).collect(), families }
     }
@@ -199,7 +202,8 @@ impl Composer<'_> {
             4 => &[0x11, 0xd0],
             _ => &[0x41],
         };
-        let writes_stack_pointer = written_registers(first.insn.form(), &first.insn).any(|register| register == ESP)
+        let writes_stack_pointer = written_registers(first.insn.form(), &first.insn)
+            .any(|register| register == ESP)
             || matches!(&second, Some(Second::Plain(second)) if written_registers(second.insn.form(), &second.insn).any(|register| register == ESP));
         if writes_stack_pointer || self.random.percent(20) {
             self.set(ESP, TOP);
@@ -214,7 +218,8 @@ impl Composer<'_> {
         let written: Vec<u8> =
             before.map(|insn| written_registers(insn.form(), insn).collect()).unwrap_or_default();
         let Some(mem) = insn.mem else { return };
-        for (register, value) in [(mem.base, self.pointer()), (mem.index, self.random.below(MOST_INDEX + 1))] {
+        for (register, value) in [(mem.base, self.pointer()), (mem.index, self.random.below(MOST_INDEX + 1))]
+        {
             if register != NO_REG && register != ESP && !written.contains(&register) {
                 self.set(register, value);
             }
@@ -237,7 +242,9 @@ impl Composer<'_> {
         let index = second.mem.is_some_and(|mem| written.contains(&mem.index));
         match (insn.form().body, insn.mem) {
             ("lea", _) => !index,
-            ("add" | "sub", None) => insn.imm.wrapping_add(MOST_MOVED) < 2 * MOST_MOVED && written.contains(&ESP),
+            ("add" | "sub", None) => {
+                insn.imm.wrapping_add(MOST_MOVED) < 2 * MOST_MOVED && written.contains(&ESP)
+            }
             ("mov", None) if insn.form().imms.is_empty() && !insn.opsize16 => {
                 let source = if insn.form().operands[0].code == Code::G { insn.rm() } else { insn.reg() };
                 let value = if index { 5 } else { self.pointer() };

@@ -313,16 +313,18 @@ impl Author<'_> {
 
 /// Registers that operands name to be written.
 pub fn written_registers<'a>(form: &'a Form, insn: &'a Insn) -> impl Iterator<Item = u8> + 'a {
-    form.operands.iter().filter(|operand| matches!(operand.access, Access::W | Access::Rw)).filter_map(|operand| {
-        let number = match operand.code {
-            Code::E | Code::R if insn.mem.is_none() => insn.rm(),
-            Code::G => insn.reg(),
-            Code::Z => insn.low,
-            Code::Reg(number) => number,
-            _ => return None,
-        };
-        Some(if operand.size == Size::B { number & 3 } else { number })
-    })
+    form.operands.iter().filter(|operand| matches!(operand.access, Access::W | Access::Rw)).filter_map(
+        |operand| {
+            let number = match operand.code {
+                Code::E | Code::R if insn.mem.is_none() => insn.rm(),
+                Code::G => insn.reg(),
+                Code::Z => insn.low,
+                Code::Reg(number) => number,
+                _ => return None,
+            };
+            Some(if operand.size == Size::B { number & 3 } else { number })
+        },
+    )
 }
 
 impl Item {

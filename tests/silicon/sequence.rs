@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, Difference, Event, Left, Pace};
 use crate::hot::Lines;
-use crate::program::{Item, Program, Rows, write};
+use crate::program::{Program, Rows, write};
 use crate::random::Random;
 use crate::single::Before;
 use std::fmt::{self, Write};
