@@ -168,6 +168,9 @@ impl Translations {
             items = job.decode(eip);
         }
         let index = self.blocks.len() as u32;
+        if self.settings.specialise {
+            bring_together(&mut items);
+        }
         job.mark_live(&mut items);
         self.emit(&job, items, eip);
         for page in &job.pages {
@@ -287,7 +290,7 @@ impl Translations {
                 }
                 Ok(insn) => {
                     next_eip = if item.followed { insn.imm } else { insn.next_eip() };
-                    if !(item.followed && insn.form().flow == Flow::Jump) {
+                    if !(item.followed && insn.form().flow == Flow::Jump || has_no_effect(&insn)) {
                         item.slot = Some(slot);
                         open = self.emit_insn(job, item, &insn, done, &mut links);
                     }
@@ -516,6 +519,7 @@ impl Translations {
         let mut job =
             Job { cpu, memory, mode, max: MAX_INSNS, step: false, verified: false, pages: Vec::new() };
         let mut items = job.decode(eip);
+        bring_together(&mut items);
         job.mark_live(&mut items);
         let mut targets = Vec::new();
         for (index, item) in items.iter().enumerate() {
@@ -569,6 +573,24 @@ impl Item {
 }
 
 /// Whether the handler has to keep flags. A body that takes the CPU keeps them itself.
+/// Whether an instruction does nothing but take its place: NOP in its many forms.
+fn has_no_effect(insn: &Insn) -> bool {
+    let form = insn.form();
+    let plain = form.flow == Flow::Next && form.privilege == Privilege::User && form.status == Status::Implemented;
+    plain && !form.takes_cpu && !form.flags.writes && form.exceptions.is_empty() && passed(insn).next().is_none()
+}
+
+/// Moves a comparison behind the instruction that stands between it and its branch, so that the two can be joined.
+fn bring_together(items: &mut [Item]) {
+    for at in 0..items.len().saturating_sub(2) {
+        let [first, second, third] = &items[at..at + 3] else { continue };
+        let (Ok(one), Ok(two), Ok(branch)) = (&first.insn, &second.insn, &third.insn) else { continue };
+        if first.facts.writes && branch.form().condition.is_some() && liveness::may_swap(one, two) {
+            items.swap(at, at + 1);
+        }
+    }
+}
+
 fn flag_is_live(item: &Item) -> bool {
     let by_handler = item.insn.is_ok_and(|insn| !insn.form().takes_cpu);
     by_handler && item.facts.writes && item.facts_written() & item.after != 0

@@ -3,9 +3,11 @@
 use table86::isa::{FORMS, Form, Status};
 
 /// Rows that the processor cannot be asked about: mnemonic and reason.
-const UNVERIFIABLE: [(&str, &str); 7] = [
+const UNVERIFIABLE: [(&str, &str); 9] = [
     ("cpuid", "answers as the model that was chosen, not as the host"),
     ("rdtsc", "no two readings are alike"),
+    ("rdtscp", "no two readings are alike"),
+    ("rdpid", "the thread may move to another processor in between"),
     ("sgdt", "shows the host's own table where it has no UMIP"),
     ("sidt", "shows the host's own table where it has no UMIP"),
     ("sldt", "shows the host's own selector where it has no UMIP"),
