@@ -230,9 +230,12 @@ pub fn cmps<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
         }
         // The last element is left to the ordinary way, which knows its flags.
         let len = elements * walk.bytes;
-        let left = x.bytes_within_page(walk.source(), len);
-        let right = x.bytes_within_page(walk.destination(), len);
-        let skipped = before_pair::<W>(left, right, stop_equal).min(elements - 1);
+        let stop = x.look_within_page(walk.source(), len, |left| {
+            x.look_within_page(walk.destination(), len, |right| {
+                first::<W>(elements, |at| (element::<W>(left, at) == element::<W>(right, at)) == stop_equal)
+            })
+        });
+        let skipped = stop.min(elements - 1);
         walk.advance(ESI, skipped);
         walk.advance(EDI, skipped);
         walk.done(skipped);
@@ -245,7 +248,7 @@ pub fn cmps<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 
 #[inline(always)]
 fn compare_element<W: Word + GuestValue>(walk: Walk) -> Result<(W, W), Fault> {
-    // In the order in which AMD's processors fault.
+    // Silicon reads the destination first, which shows when both fault.
     let right: W = walk.x.load(walk.destination())?;
     let left: W = walk.x.load(walk.source())?;
     walk.advance(ESI, 1);
@@ -280,8 +283,10 @@ pub fn scas<W: Word + GuestValue>(x: Exec, wanted: W) -> Result<(), Fault> {
         if walk.down || elements < 2 {
             continue;
         }
-        let bytes = x.bytes_within_page(walk.destination(), elements * walk.bytes);
-        let skipped = before_match(bytes, wanted, stop_equal).min(elements - 1);
+        let stop = x.look_within_page(walk.destination(), elements * walk.bytes, |bytes| {
+            first::<W>(elements, |at| (element::<W>(bytes, at) == wanted) == stop_equal)
+        });
+        let skipped = stop.min(elements - 1);
         walk.advance(EDI, skipped);
         walk.done(skipped);
     }
