@@ -31,6 +31,7 @@ pub enum Lock {
 
 /// What F2 and F3 mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names)] // named as the manual names the prefixes
 pub enum Rep {
     Ignored,
     Rep,

@@ -50,7 +50,9 @@ fn emit_family(out: &mut String, family: &Family) {
     let slots = if family.flow == Flow::Branch || family.needs_eip {
         "2".to_owned()
     } else {
-        let ext: Vec<String> = parameters.iter().map(|letter| format!("{letter}::EXT")).collect();
+        let values = |at: &&usize| matches!(family.shapes[**at], Shape::Place { .. } | Shape::Imm { .. });
+        let ext: Vec<String> =
+            generic.iter().filter(values).map(|&at| format!("{}::EXT", LETTERS[at])).collect();
         if ext.is_empty() { "1".to_owned() } else { format!("1 + ({}) as usize", ext.join(" | ")) }
     };
     let _ = writeln!(

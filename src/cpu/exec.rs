@@ -18,6 +18,7 @@ pub struct Exec {
 
 /// How a string instruction repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names)] // named as the manual names the prefixes
 pub enum Rep {
     /// Once.
     None,

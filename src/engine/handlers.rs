@@ -237,9 +237,10 @@ pub(crate) unsafe extern "C" fn far<I: Run<Out = ()>>(
 ) -> *const Op {
     let x = enter(cpu, op, mem);
     let mut f = x.flags();
-    // SAFETY: as for every handler.
     match I::run(x, &mut f) {
+        // SAFETY: as for every handler.
         Ok(()) => unsafe { resync(x, x.cpu().eip) },
+        // SAFETY: as for every handler.
         Err(fault) => unsafe { raise(x, fault) },
     }
 }
@@ -252,9 +253,10 @@ pub(crate) unsafe extern "C" fn sync<I: Run<Out = ()>>(
 ) -> *const Op {
     let x = enter(cpu, op, mem);
     let mut f = x.flags();
-    // SAFETY: as for every handler.
     match I::run(x, &mut f) {
+        // SAFETY: as for every handler.
         Ok(()) => unsafe { resync(x, x.next_eip()) },
+        // SAFETY: as for every handler.
         Err(fault) => unsafe { raise(x, fault) },
     }
 }
@@ -280,9 +282,10 @@ pub(crate) unsafe extern "C" fn jump_to<W: Word, A: Source<W>>(
     mem: *mut u8,
 ) -> *const Op {
     let x = enter(cpu, op, mem);
-    // SAFETY: as for every handler.
     match A::get(x) {
+        // SAFETY: as for every handler.
         Ok(eip) => unsafe { go_to(x, eip.u32(), x.ext().aux) },
+        // SAFETY: as for every handler.
         Err(fault) => unsafe { raise(x, fault) },
     }
 }

@@ -286,7 +286,7 @@ mod tests {
     fn requests_are_in_order_and_sizes_agree_with_their_numbers() {
         assert!(REQUESTS.is_sorted_by(|a, b| a.0 < b.0));
         for &(request, name, kind) in REQUESTS {
-            let encoded = request / SIZE_UNIT & 0x3fff;
+            let encoded = (request / SIZE_UNIT) & 0x3fff;
             if let Bytes(len) = kind
                 && encoded != 0
             {

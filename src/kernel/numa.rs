@@ -47,7 +47,7 @@ pub fn mbind(
 ) -> Result<u32, Errno> {
     let mask = read_mask(p, mask, nodes)?;
     let memory = &p.machine.memory;
-    if addr % 4096 != 0 {
+    if !addr.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
     }
     // All of it has to be mapped, in a range that does not wrap around.

@@ -398,8 +398,9 @@ impl<'a> Bench<'a> {
                 }
             }
         }
+        let fx = Fx::of(&state.fx);
         let State { regs, eip, eflags, segs, .. } = state;
-        Some(Left { regs, eip, eflags: eflags & !RF, segs: segs.map(one_null), event: Event::Hang })
+        Some(Left { regs, eip, eflags: eflags & !RF, segs: segs.map(one_null), fx, event: Event::Hang })
     }
 
     /// Instructions that both machines executed.

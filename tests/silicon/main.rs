@@ -1,6 +1,8 @@
 //! Every implemented row of the tables against this processor.
 //!
 //! `cargo run --release --example sweep` does the same with more numbers. See `tests/README.md`.
+// A state is filled field by field; modules shared with other test binaries are not used whole here.
+#![allow(clippy::field_reassign_with_default, dead_code)]
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod bench;
@@ -8,6 +10,7 @@ mod bench;
 mod cases;
 mod encode;
 mod exempt;
+mod hot;
 mod operands;
 #[path = "../oracle/mod.rs"]
 mod oracle;
@@ -36,9 +39,22 @@ fn programs_end_as_on_the_processor_however_they_are_cut() {
         let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
         let count = std::env::var("PROGRAMS").map_or(PROGRAMS, |text| text.parse().expect("a number"));
         let outcome = prove_programs(&mut bench, count, SEED);
-        let sequence::Outcome { programs, instructions, faulted, mismatches } = outcome;
-        println!("seed {SEED:#x}, {programs} programs, {faulted} of them fault, {instructions} instructions");
-        assert!(mismatches.is_empty(), "{}", mismatches.join("\n"));
+        println!("{outcome}");
+        assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
+    });
+}
+
+/// Every so many lines of the list of specialised handlers.
+const EVERY: usize = 1;
+
+#[test]
+fn specialised_handlers_and_pairs_do_what_the_processor_does() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        let outcome = sequence::prove_hot_handlers(&mut bench, EVERY, SEED);
+        println!("{outcome}");
+        assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
     });
 }
 

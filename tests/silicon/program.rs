@@ -312,7 +312,7 @@ impl Author<'_> {
 }
 
 /// Registers that operands name to be written.
-fn written_registers<'a>(form: &'a Form, insn: &'a Insn) -> impl Iterator<Item = u8> + 'a {
+pub fn written_registers<'a>(form: &'a Form, insn: &'a Insn) -> impl Iterator<Item = u8> + 'a {
     form.operands.iter().filter(|operand| matches!(operand.access, Access::W | Access::Rw)).filter_map(
         |operand| {
             let number = match operand.code {

@@ -1,10 +1,11 @@
 //! Programs on the processor and on the machines: in one go, in pieces, and up to a limit.
 
 use crate::bench::{Bench, Difference, Event, Left, Pace};
-use crate::program::{Item, Program, Rows, write};
+use crate::hot::Lines;
+use crate::program::{Program, Rows, write};
 use crate::random::Random;
 use crate::single::Before;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use table86::isa::{CONDITIONS, decode};
 
 /// What running programs has found.
@@ -14,6 +15,8 @@ pub struct Outcome {
     pub programs: u32,
     /// Instructions that the machines executed.
     pub instructions: u64,
+    /// Lines of the list of specialised handlers that were used.
+    pub lines: usize,
     /// Programs that ended by a fault.
     pub faulted: u32,
     /// The first programs that differ, made as short as possible.
@@ -35,19 +38,58 @@ pub fn prove_programs(bench: &mut Bench<'_>, count: u32, seed: u64) -> Outcome {
         let most = if random.percent(30) { 280 } else { 60 };
         let len = 20 + random.below(most);
         let program = write(&rows, len, &mut random);
-        let seed = random.next();
-        let Some(found) = compare(bench, &program, seed) else { continue };
-        outcome.programs += 1;
-        outcome.instructions += found.instructions;
-        outcome.faulted += u32::from(found.faulted);
+        outcome.try_program(bench, program, random.next(), number);
+        if outcome.mismatches.len() == ENOUGH {
+            break;
+        }
+    }
+    outcome
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outcome { programs, instructions, faulted, lines, .. } = self;
+        write!(f, "{programs} programs, {faulted} of them fault, {instructions} instructions")?;
+        if *lines > 0 { write!(f, ", {lines} specialised handlers and pairs") } else { Ok(()) }
+    }
+}
+
+impl Outcome {
+    fn try_program(&mut self, bench: &mut Bench<'_>, program: Program, seed: u64, number: u32) {
+        let Some(found) = compare(bench, &program, seed) else { return };
+        self.programs += 1;
+        self.instructions += found.instructions;
+        self.faulted += u32::from(found.faulted);
         if !found.differences.is_empty() {
             let program = shorten(bench, program, seed);
             let mut text = describe(bench, &program, seed, number);
             let _ = writeln!(text, "before it was shortened:\n{}", found.differences.join("\n"));
-            outcome.mismatches.push(text);
-            if outcome.mismatches.len() == ENOUGH {
-                break;
-            }
+            self.mismatches.push(text);
+        }
+    }
+}
+
+/// Lines of the list of specialised handlers in one program.
+const LINES: usize = 12;
+
+/// Runs programs that use every `every`th line of the list of specialised handlers.
+pub fn prove_hot_handlers(bench: &mut Bench<'_>, every: usize, seed: u64) -> Outcome {
+    let lines = Lines::read(include_str!("../../opcodes/hot.txt"));
+    let mut outcome = Outcome::default();
+    let mut random = Random::new(seed, 7);
+    let mut order: Vec<usize> = (0..lines.len()).filter(|at| at % every == 0).collect();
+    for end in (1..order.len()).rev() {
+        order.swap(end, random.below(end as u32 + 1) as usize);
+    }
+    for (number, lines_of_one) in order.chunks(LINES).enumerate() {
+        if number % 16 == 0 {
+            bench.fill(&mut random);
+        }
+        let (program, used) = lines.program(lines_of_one.iter().copied(), &mut random);
+        outcome.lines += used;
+        outcome.try_program(bench, program, random.next(), number as u32);
+        if outcome.mismatches.len() == ENOUGH {
+            break;
         }
     }
     outcome
