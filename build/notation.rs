@@ -114,10 +114,10 @@ pub fn encoding(text: &str) -> Result<Encoding, String> {
                 Ok(digit @ 0..=7) => Some(ModRm::Digit(digit)),
                 _ => return Err(format!("`{token}` is neither /r nor /0 to /7")),
             }
-        } else if token.len() >= 2 && token.as_bytes()[0].is_ascii_hexdigit() && hex_byte(&token[..2]).is_ok()
+        } else if let Some((Ok(byte), rest)) =
+            token.split_at_checked(2).map(|(byte, rest)| (hex_byte(byte), rest))
         {
-            let byte = hex_byte(&token[..2])?;
-            let any_rm = match &token[2..] {
+            let any_rm = match rest {
                 "" => false,
                 "+i" => true,
                 other => return Err(format!("`{other}` behind a fixed ModRM byte; only +i is known")),

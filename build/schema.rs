@@ -154,7 +154,7 @@ pub fn read(source: Rc<Source>, room: &str, rules: &Rules, report: &mut Report) 
         for row in insn.tables("forms", report) {
             row.allow(&FORM_KEYS, report);
             if let Some(form) = form(&insn, &row, &name, &doc, room, rules, report) {
-                expand(form, each.is_some(), rules, report, &mut forms);
+                expand(form, each.as_deref() == Some("cc"), rules, report, &mut forms);
             }
         }
     }
@@ -311,7 +311,7 @@ fn form(
 /// Replaces `{cc}` and `+cc` by each condition, and checks what a form says of itself.
 fn expand(form: Form, each: bool, rules: &Rules, report: &mut Report, forms: &mut Vec<Form>) {
     check(&form, each, report);
-    if !each {
+    if !each || form.encoding.low != Low::Condition {
         forms.push(form);
         return;
     }
