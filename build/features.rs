@@ -31,8 +31,10 @@ struct Model {
 pub fn emit(source: Rc<Source>, forms: &[Form], report: &mut Report) -> String {
     let Some(top) = Table::parse(source, report) else { return String::new() };
     top.allow(&["feature", "model"], report);
-    let features: Vec<Feature> = top.tables("feature", report).iter().filter_map(|table| feature(table, report)).collect();
-    let known: BTreeMap<&str, &Feature> = features.iter().map(|feature| (feature.name.as_str(), feature)).collect();
+    let features: Vec<Feature> =
+        top.tables("feature", report).iter().filter_map(|table| feature(table, report)).collect();
+    let known: BTreeMap<&str, &Feature> =
+        features.iter().map(|feature| (feature.name.as_str(), feature)).collect();
     if known.len() != features.len() {
         report.error(&top.place, "two features have the same name");
     }
@@ -51,17 +53,31 @@ pub fn emit(source: Rc<Source>, forms: &[Form], report: &mut Report) -> String {
             models.push(model);
         }
     }
-    let shown = |feature: &Feature| feature.system || complete.get(feature.name.as_str()).copied().unwrap_or(false);
+    let shown =
+        |feature: &Feature| feature.system || complete.get(feature.name.as_str()).copied().unwrap_or(false);
     let mut out = String::new();
-    let _ = writeln!(out, "/// The features, as `opcodes/features.toml` lists them.\npub static FEATURES: [Feature; {}] = [", features.len());
+    let _ = writeln!(
+        out,
+        "/// The features, as `opcodes/features.toml` lists them.\npub static FEATURES: [Feature; {}] = [",
+        features.len()
+    );
     for feature in &features {
         let _ = writeln!(
             out,
             "    Feature {{ name: {:?}, doc: {:?}, leaf: {:#x}, register: {}, bit: {}, implemented: {} }},",
-            feature.name, feature.doc, feature.leaf, feature.register, feature.bit, shown(feature)
+            feature.name,
+            feature.doc,
+            feature.leaf,
+            feature.register,
+            feature.bit,
+            shown(feature)
         );
     }
-    let _ = writeln!(out, "];\n/// The models; the last is the default.\npub static MODELS: [Model; {}] = [", models.len());
+    let _ = writeln!(
+        out,
+        "];\n/// The models; the last is the default.\npub static MODELS: [Model; {}] = [",
+        models.len()
+    );
     for model in &models {
         let names: Vec<&String> = model.features.iter().collect();
         let _ = writeln!(
@@ -84,14 +100,24 @@ pub fn emit(source: Rc<Source>, forms: &[Form], report: &mut Report) -> String {
 }
 
 /// Numbers in a text, or an error at its place.
-fn numbers<const N: usize>(table: &Table, key: &str, separator: char, radix: u32, report: &mut Report) -> Option<[u32; N]> {
+fn numbers<const N: usize>(
+    table: &Table,
+    key: &str,
+    separator: char,
+    radix: u32,
+    report: &mut Report,
+) -> Option<[u32; N]> {
     let text = table.required_str(key, report)?;
-    let parsed: Vec<Option<u32>> = text.split(separator).map(|part| u32::from_str_radix(part, radix).ok()).collect();
+    let parsed: Vec<Option<u32>> =
+        text.split(separator).map(|part| u32::from_str_radix(part, radix).ok()).collect();
     let numbers: Option<Vec<u32>> = parsed.into_iter().collect();
     match numbers.and_then(|numbers| numbers.try_into().ok()) {
         Some(numbers) => Some(numbers),
         None => {
-            report.error(place(table, key), format!("`{key}` is {N} numbers to the base {radix}, separated by `{separator}`"));
+            report.error(
+                place(table, key),
+                format!("`{key}` is {N} numbers to the base {radix}, separated by `{separator}`"),
+            );
             None
         }
     }
@@ -117,14 +143,23 @@ fn feature(table: &Table, report: &mut Report) -> Option<Feature> {
         _ => (None, None, None),
     };
     let (Some(leaf), Some(register), Some(bit)) = parsed else {
-        report.error(place(table, "at"), "`at` is a hexadecimal leaf, a register and a bit, as in \"1 EDX 23\"");
+        report.error(
+            place(table, "at"),
+            "`at` is a hexadecimal leaf, a register and a bit, as in \"1 EDX 23\"",
+        );
         return None;
     };
     Some(Feature { name, doc, leaf, register, bit, system })
 }
 
-fn model(table: &Table, models: &[Model], known: &BTreeMap<&str, &Feature>, report: &mut Report) -> Option<Model> {
-    let keys = ["name", "doc", "signature", "max_leaf", "max_extended", "brand", "base", "features", "descriptors"];
+fn model(
+    table: &Table,
+    models: &[Model],
+    known: &BTreeMap<&str, &Feature>,
+    report: &mut Report,
+) -> Option<Model> {
+    let keys =
+        ["name", "doc", "signature", "max_leaf", "max_extended", "brand", "base", "features", "descriptors"];
     table.allow(&keys, report);
     let name = table.required_str("name", report)?;
     let doc = table.required_str("doc", report)?;
@@ -141,12 +176,19 @@ fn model(table: &Table, models: &[Model], known: &BTreeMap<&str, &Feature>, repo
         }
     }
     let mut optional = |key: &str| -> Option<u32> {
-        if table.node(key).is_none() { Some(0) } else { numbers::<1>(table, key, ' ', 16, report).map(|[number]| number) }
+        if table.node(key).is_none() {
+            Some(0)
+        } else {
+            numbers::<1>(table, key, ' ', 16, report).map(|[number]| number)
+        }
     };
     let max_extended = optional("max_extended")?;
     let [max_leaf] = numbers(table, "max_leaf", ' ', 16, report)?;
-    let descriptors =
-        if table.node("descriptors").is_none() { [0; 4] } else { numbers(table, "descriptors", ' ', 16, report)? };
+    let descriptors = if table.node("descriptors").is_none() {
+        [0; 4]
+    } else {
+        numbers(table, "descriptors", ' ', 16, report)?
+    };
     Some(Model {
         name,
         doc,

@@ -110,8 +110,26 @@ impl Form {
 }
 
 const FORM_KEYS: [&str; 20] = [
-    "flags", "reads", "body", "takes", "size", "exc", "flow", "lock", "rep", "cpl", "iopl", "cpuid", "after_pop",
-    "note", "status", "op", "ops", "fpu", "proof", "vendor",
+    "flags",
+    "reads",
+    "body",
+    "takes",
+    "size",
+    "exc",
+    "flow",
+    "lock",
+    "rep",
+    "cpl",
+    "iopl",
+    "cpuid",
+    "after_pop",
+    "note",
+    "status",
+    "op",
+    "ops",
+    "fpu",
+    "proof",
+    "vendor",
 ];
 
 /// Reads one table of instructions.
@@ -193,7 +211,10 @@ fn form(
     let encoding = notation::encoding(&op).map_err(|message| report.error(&op_place, message)).ok();
     let operands = notation::operands(&ops).map_err(|message| report.error(&ops_place, message)).ok();
     let flags = fields.str("flags", report).unwrap_or_else(|| {
-        report.error(&row.place, format!("`{name}` does not say what it does to the flags; \"keep\" if nothing"));
+        report.error(
+            &row.place,
+            format!("`{name}` does not say what it does to the flags; \"keep\" if nothing"),
+        );
         "keep".into()
     });
     if !rules.flags.contains_key(&flags) {
@@ -223,12 +244,8 @@ fn form(
         _ if fields.bool("lock", report) => Lock::Legal,
         _ => Lock::Never,
     };
-    let takes = fields.choice(
-        "takes",
-        &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip)],
-        Takes::Values,
-        report,
-    );
+    let takes =
+        fields.choice("takes", &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip)], Takes::Values, report);
     let flow = fields.choice(
         "flow",
         &[
@@ -246,7 +263,13 @@ fn form(
     let rep = fields.choice("rep", &[("rep", Rep::Rep), ("repe", Rep::Repe)], Rep::Ignored, report);
     let size = fields.choice(
         "size",
-        &[("b", Some(Size::B)), ("w", Some(Size::W)), ("d", Some(Size::D)), ("v", Some(Size::V))],
+        &[
+            ("b", Some(Size::B)),
+            ("w", Some(Size::W)),
+            ("d", Some(Size::D)),
+            ("q", Some(Size::Q)),
+            ("v", Some(Size::V)),
+        ],
         None,
         report,
     );
@@ -317,7 +340,19 @@ fn check(form: &Form, each: bool, report: &mut Report) {
     let uses = |codes: &[Code]| form.operands.iter().any(|operand| codes.contains(&operand.code));
     let modrm = encoding.modrm != notation::ModRm::Absent;
     const IN_MODRM: [Code; 13] = [
-        Code::E, Code::G, Code::M, Code::R, Code::S, Code::C, Code::D, Code::P, Code::Q, Code::N, Code::V, Code::W, Code::U,
+        Code::E,
+        Code::G,
+        Code::M,
+        Code::R,
+        Code::S,
+        Code::C,
+        Code::D,
+        Code::P,
+        Code::Q,
+        Code::N,
+        Code::V,
+        Code::W,
+        Code::U,
     ];
     if uses(&IN_MODRM) && !modrm {
         report.error(place, "an operand is in a ModRM byte, which the opcode string lacks");
@@ -330,7 +365,10 @@ fn check(form: &Form, each: bool, report: &mut Report) {
     let has: Vec<notation::Imm> = encoding.imms.iter().map(wildcard).collect();
     // An immediate that no operand shows (AAM's base is shown; a form may leave one out by purpose) is an error.
     if wanted.len() != has.len() || wanted.iter().zip(&has).any(|(wanted, has)| wildcard(wanted) != *has) {
-        report.error(place, format!("the operands `{}` want other immediates than `{}` has", form.ops, form.op));
+        report.error(
+            place,
+            format!("the operands `{}` want other immediates than `{}` has", form.ops, form.op),
+        );
     }
     if form.lock != Lock::Never {
         let first = form.operands.first();

@@ -29,6 +29,8 @@ struct Row {
     function: Option<Spanned<String>>,
     #[serde(default)]
     host: bool,
+    #[serde(default)]
+    quiet: bool,
     args: Option<Spanned<String>>,
     returns: Option<Spanned<String>>,
     restart: Option<Spanned<String>>,
@@ -255,9 +257,10 @@ fn emit_row(row: &Row, line: usize, report: &mut Notes<'_>) -> Option<(String, S
     let info = format!(
         "    SyscallInfo {{\n        nr: {},\n        name: {name:?},\n        args: &[{}],\n        \
          returns: Returns::{returns},\n        restart: Restart::{restart},\n        \
-         status: Status::{status},\n        note: {note:?},\n    }},\n",
+         status: Status::{status},\n        quiet: {},\n        note: {note:?},\n    }},\n",
         row.nr.get_ref(),
         list.join(", "),
+        row.quiet,
     );
     (report.count() == errors).then_some((arm, info))
 }

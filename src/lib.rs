@@ -9,11 +9,13 @@
 
 #[allow(unsafe_code)]
 pub mod cpu;
+pub mod disasm;
 #[allow(unsafe_code)]
 mod engine;
 pub mod fpu;
 pub mod isa;
 pub mod kernel;
+pub mod loader;
 #[allow(unsafe_code)]
 pub mod memory;
 

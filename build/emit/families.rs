@@ -45,6 +45,8 @@ pub enum Spec {
     Fixed(u8),
     /// Base register at this byte offset, and displacement.
     FixedBase(u8),
+    /// A certain base, index and scale, and displacement; see `table86::engine::operand::MemIndexed`.
+    Indexed(u8),
 }
 
 impl Spec {
@@ -57,12 +59,16 @@ impl Spec {
             Spec::Sib => 4,
             Spec::Absolute => 5,
             Spec::Base => 6,
+            Spec::Indexed(_) => 7,
             Spec::Fixed(offset) => 0x20 + offset,
             Spec::FixedBase(offset) => 0x40 + offset,
         }
     }
     pub fn is_memory(self) -> bool {
-        matches!(self, Spec::Memory | Spec::Sib | Spec::Absolute | Spec::Base | Spec::FixedBase(_))
+        matches!(
+            self,
+            Spec::Memory | Spec::Sib | Spec::Absolute | Spec::Base | Spec::FixedBase(_) | Spec::Indexed(_)
+        )
     }
 }
 
@@ -80,8 +86,11 @@ pub struct Instance {
 impl Instance {
     pub fn key(&self) -> u64 {
         let specs = self.specs.iter().enumerate().map(|(at, spec)| u64::from(spec.byte()) << (16 + 8 * at));
+        let indexed =
+            self.specs.iter().map(|spec| if let Spec::Indexed(which) = spec { u64::from(*which) } else { 0 });
         u64::from(self.family)
             | specs.sum::<u64>()
+            | indexed.sum::<u64>() << 48
             | u64::from(self.live) << 40
             | u64::from(self.locked) << 41
             | u64::from(self.condition) << 44
@@ -188,8 +197,8 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
     });
     let changes_flags = rules.flags.get(&form.flags).is_some_and(|rule| rule.writes());
     let writes_flags = form.takes == Takes::Values && changes_flags;
-    let passes_flags = form.takes == Takes::Values
-        && (writes_flags || (form.reads != 0 && form.condition.is_none()));
+    let passes_flags =
+        form.takes == Takes::Values && (writes_flags || (form.reads != 0 && form.condition.is_none()));
     let mut name = form.body.clone();
     if let Some(bits) = size_bits {
         name.push_str(&format!("_{bits}"));
@@ -259,7 +268,9 @@ fn add_instances(form: &Form, family: &Family, id: u16, out: &mut std::collectio
         let choices: Vec<Spec> = match (operand.code, shape) {
             (_, Shape::Imm { .. }) => vec![Spec::Immediate],
             (_, Shape::Far | Shape::One | Shape::Number | Shape::Selector) => vec![Spec::None],
-            (Code::Reg(number), Shape::Place { bits, .. }) => vec![Spec::Fixed(register_offset(number, *bits))],
+            (Code::Reg(number), Shape::Place { bits, .. }) => {
+                vec![Spec::Fixed(register_offset(number, *bits))]
+            }
             (Code::M | Code::O, _) => vec![Spec::Memory],
             (Code::E, _) => vec![Spec::Register, Spec::Memory],
             _ => vec![Spec::Register],

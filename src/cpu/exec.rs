@@ -129,7 +129,8 @@ impl Exec {
         access::store(self, addr, value)
     }
 
-    /// Leaves the instruction unless `len` bytes at `addr` can be written; nothing is changed.
+    /// Leaves the instruction unless `len` bytes at `addr`, a page's worth at most, can be written; nothing is
+    /// changed.
     #[inline(always)]
     pub fn probe_write(self, addr: u32, len: u32) -> Result<(), Fault> {
         access::probe_write(self, addr, len)
@@ -185,6 +186,30 @@ impl Exec {
     #[inline(always)]
     pub fn jump(self, eip: u32) {
         self.cpu().eip = eip;
+    }
+
+    /// The FPU's opcode of this instruction, 11 bits (SDM Vol. 1, 8.1.9; only for `takes = "cpu eip"` without
+    /// immediates).
+    #[inline(always)]
+    pub fn fop(self) -> u16 {
+        self.ext().imm2 as u16
+    }
+
+    /// The segment of the memory operand, overrides applied (as [`Exec::fop`]); its number is that of [`Seg`].
+    #[inline(always)]
+    pub fn memory_segment(self) -> usize {
+        (self.ext().imm2 >> 16) as usize & usize::from(attribute::SEG_MASK)
+    }
+
+    /// Runs most of a body as a function of its own: what it keeps on the host's stack must not be the handler's,
+    /// which is to end in a tail call.
+    #[inline(always)]
+    pub fn apart<R>(self, body: impl FnOnce(Exec) -> R) -> R {
+        #[inline(never)]
+        fn outlined<R>(cpu: *mut Cpu, op: *const Op, mem: *mut u8, body: impl FnOnce(Exec) -> R) -> R {
+            body(Exec { cpu, op, mem })
+        }
+        outlined(self.cpu, self.op, self.mem, body)
     }
 
     /// Tells whether the address size is 16 bits (67).

@@ -3,9 +3,11 @@
 pub mod exec;
 pub mod fault;
 pub mod flags;
+pub mod image;
 pub mod insn;
 pub mod segment;
 pub mod word;
+mod x87;
 
 pub use exec::Exec;
 pub use fault::{Fault, FaultKind};
@@ -96,6 +98,10 @@ pub struct Cpu {
     pub descriptors: Descriptors,
     /// x87 state.
     pub fpu: Fpu,
+    /// XMM0 to XMM7.
+    pub xmm: [u128; 8],
+    /// Control and status of SSE (SDM Vol. 1, 10.2.3); never with reserved bits.
+    pub mxcsr: u32,
     /// What CPUID answers.
     pub cpuid: crate::isa::CpuModel,
     pub(crate) shadow: Shadow,
@@ -122,18 +128,13 @@ impl Cpu {
             patch: std::ptr::null_mut(),
             current_op: std::ptr::null(),
             host_stack: 0,
-            selectors: [
-                segment::USER_DATA,
-                segment::USER_CODE,
-                segment::USER_DATA,
-                segment::USER_DATA,
-                0,
-                0,
-            ],
+            selectors: [segment::USER_DATA, segment::USER_CODE, segment::USER_DATA, segment::USER_DATA, 0, 0],
             cr2: 0,
             pages: std::ptr::null(),
             descriptors: Descriptors::default(),
             fpu: Fpu::default(),
+            xmm: [0; 8],
+            mxcsr: image::MXCSR_INIT,
             cpuid: crate::isa::CpuModel::default(),
             shadow: Shadow::default(),
             jumps: JumpCache::default(),

@@ -22,6 +22,9 @@ pub trait Word: Copy + Eq + Ord + Debug + Default + 'static {
     /// Sign-extends to 64 bits.
     fn sext(self) -> i64;
 
+    /// Rotates left by `count` modulo the width.
+    fn rotated_left(self, count: u32) -> Self;
+
     /// Zero-extends to 32 bits.
     #[inline(always)]
     fn u32(self) -> u32 {
@@ -58,6 +61,10 @@ macro_rules! word {
             #[inline(always)]
             fn sext(self) -> i64 {
                 i64::from(self as $signed)
+            }
+            #[inline(always)]
+            fn rotated_left(self, count: u32) -> Self {
+                self.rotate_left(count)
             }
         }
     };

@@ -12,6 +12,7 @@ pub(crate) mod spec {
     pub(crate) const SIB: u8 = 4;
     pub(crate) const ABSOLUTE: u8 = 5;
     pub(crate) const BASE: u8 = 6;
+    pub(crate) const INDEXED: u8 = 7;
     pub(crate) const FIXED: u8 = 0x20;
     pub(crate) const FIXED_BASE: u8 = 0x40;
 }
@@ -24,6 +25,11 @@ pub(crate) fn family(family: u16, live: bool, locked: bool, condition: u8) -> u6
 /// A key's part for operand `at`, 0 to 2.
 pub(crate) fn operand(at: usize, spec: u8) -> u64 {
     u64::from(spec) << (16 + 8 * at)
+}
+
+/// A key's part for operand `at` being memory with a certain base, index and scale.
+pub(crate) fn indexed(at: usize, which: u8) -> u64 {
+    operand(at, spec::INDEXED) | u64::from(which) << 48
 }
 
 /// The flag of a key that says that the flags it writes are needed.
@@ -85,6 +91,7 @@ pub(crate) fn describe(key: u64) -> String {
             spec::SIB => " sib".to_owned(),
             spec::ABSOLUTE => " abs".to_owned(),
             spec::BASE => " b".to_owned(),
+            spec::INDEXED => format!(" x{}", key >> 48 & 0xff),
             spec::FIXED_BASE.. => format!(" b{}", byte - spec::FIXED_BASE),
             _ => format!(" r{}", byte - spec::FIXED),
         });

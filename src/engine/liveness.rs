@@ -40,7 +40,12 @@ pub(crate) fn facts(insn: &Insn) -> Facts {
 
 /// The shift count, if the encoding says it.
 fn known_count(insn: &Insn) -> Option<u32> {
-    let count = insn.form().operands.iter().rev().find(|operand| operand.size == Size::B && operand.access == Access::R)?;
+    let count = insn
+        .form()
+        .operands
+        .iter()
+        .rev()
+        .find(|operand| operand.size == Size::B && operand.access == Access::R)?;
     match count.code {
         Code::I => Some(insn.imm & 31),
         Code::One => Some(1),

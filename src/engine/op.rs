@@ -28,7 +28,8 @@ pub(crate) struct Op {
 ///
 /// Branches: `link` is the op to go on with when taken, `imm2` its address, `aux` how many instructions of the
 /// block are done by then. Ops with `needs_eip`: `link` is their address and (upper half) the next one. `imm2` is the
-/// immediate beside a memory operand.
+/// immediate beside a memory operand; in ops with `needs_eip` and no immediate, the x87 opcode and (upper half) the
+/// number of the memory operand's segment.
 #[repr(C)]
 pub(crate) struct Ext {
     pub(crate) link: AtomicPtr<Op>,

@@ -141,6 +141,9 @@ pub(crate) struct MemAbs;
 pub(crate) struct MemBase;
 /// Flat: the base register at a constant byte offset, and displacement.
 pub(crate) struct MemFixed<const OFFSET: u8>;
+/// Flat: a certain base, index and scale, and displacement. From the low bits: base, index, scale; index 4 stands for no base,
+/// and then the base's bits are the index.
+pub(crate) struct MemIndexed<const WHICH: u8>;
 /// A memory operand that is updated atomically.
 pub(crate) struct Locked<M>(std::marker::PhantomData<M>);
 
@@ -189,6 +192,18 @@ impl<const OFFSET: u8> Address for MemFixed<OFFSET> {
     }
 }
 
+impl<const WHICH: u8> Address for MemIndexed<WHICH> {
+    #[inline(always)]
+    fn address(x: Exec) -> u32 {
+        let (low, middle, scale) = (WHICH & 7, WHICH >> 3 & 7, WHICH >> 6);
+        let register = |number: u8| read_register::<u32>(x, usize::from(number * 4));
+        if middle == 4 {
+            return (register(low) << scale).wrapping_add(x.op().imm);
+        }
+        register(low).wrapping_add(register(middle) << scale).wrapping_add(x.op().imm)
+    }
+}
+
 impl<M: Address> Address for Locked<M> {
     #[inline(always)]
     fn address(x: Exec) -> u32 {
@@ -234,6 +249,7 @@ memory!(MemSib);
 memory!(MemAbs);
 memory!(MemBase);
 memory!(MemFixed<OFFSET>, const OFFSET);
+memory!(MemIndexed<WHICH>, const WHICH);
 
 impl<T: GuestValue, M: Address> Source<T> for Locked<M> {
     const EXT: bool = false;

@@ -221,7 +221,8 @@ impl Machine {
             return fault;
         }
         // What is read to be written is a write from the start.
-        let updates = |operand: &Operand| matches!(operand.code, Code::E | Code::M) && operand.access.updates();
+        let updates =
+            |operand: &Operand| matches!(operand.code, Code::E | Code::M) && operand.access.updates();
         let write = insn.mem.is_some() && insn.form().operands.iter().any(updates);
         Fault { code: fault.code | if write { page_fault::WRITE } else { 0 }, ..fault }
     }
@@ -237,7 +238,9 @@ impl Machine {
         let accesses = operands.filter_map(|operand| {
             let string = insn.segment.unwrap_or(Seg::Ds);
             let (addr, seg) = match operand.code {
-                Code::E | Code::M | Code::O | Code::Q | Code::W => (self.effective(insn, &insn.mem?), insn.mem?.seg),
+                Code::E | Code::M | Code::O | Code::Q | Code::W => {
+                    (self.effective(insn, &insn.mem?), insn.mem?.seg)
+                }
                 Code::X => (self.cpu.regs[reg::ESI], string),
                 Code::Y => (self.cpu.regs[reg::EDI], Seg::Es),
                 _ => return None,

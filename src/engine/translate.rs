@@ -10,7 +10,9 @@ use super::{handlers, keys};
 use crate::cpu::exec::attribute;
 use crate::cpu::{Cpu, Seg, ZERO_REG};
 use crate::isa::decode::{MAX_LEN, NO_REG};
-use crate::isa::{Access, Code, DecodeError, Flow, Imm, Insn, Lock, Operand, Privilege, Rep, Size, Status, decode, flag};
+use crate::isa::{
+    Access, Code, DecodeError, Flow, Imm, Insn, Lock, Operand, Privilege, Rep, Size, Status, decode, flag,
+};
 use crate::memory::{CodePage, Memory};
 use std::collections::HashMap;
 use std::sync::atomic::AtomicPtr;
@@ -134,7 +136,9 @@ impl Translations {
 
     /// The entry of the block at `eip`, if it is translated.
     pub(crate) fn find(&self, mode: Mode, eip: u32) -> Option<*const Op> {
-        self.entries.get(&(mode, eip)).map(|block| self.arena.at(self.blocks[*block as usize].start).cast_const())
+        self.entries
+            .get(&(mode, eip))
+            .map(|block| self.arena.at(self.blocks[*block as usize].start).cast_const())
     }
 
     /// Whether the next block fits; if not, everything has to be flushed.
@@ -154,10 +158,12 @@ impl Translations {
     /// Translates the block at `eip` and keeps it.
     pub(crate) fn translate(&mut self, cpu: &Cpu, memory: &Memory, eip: u32) -> *const Op {
         let mode = Mode::of(cpu);
-        let mut job = Job { cpu, memory, mode, max: MAX_INSNS, step: false, verified: false, pages: Vec::new() };
+        let mut job =
+            Job { cpu, memory, mode, max: MAX_INSNS, step: false, verified: false, pages: Vec::new() };
         let mut items = job.decode(eip);
         // Decided only when the pages are known: verified code is translated again, straight.
-        job.verified = job.pages.clone().into_iter().any(|page| memory.protect_code(page) == CodePage::Verify);
+        job.verified =
+            job.pages.clone().into_iter().any(|page| memory.protect_code(page) == CodePage::Verify);
         if job.verified {
             items = job.decode(eip);
         }
@@ -459,9 +465,13 @@ impl Translations {
     fn push_where(&mut self, insn: &Insn, done: u32, with_eip: bool) {
         let place = if with_eip { u64::from(insn.next_eip()) << 32 | u64::from(insn.eip) } else { 0 };
         let link = AtomicPtr::new(place as usize as *mut Op);
-        // A far pointer's selector and ENTER's level are the second immediate.
-        let second = insn.form().imms.len() > 1 || insn.form().imms.contains(&Imm::Cp);
-        let imm2 = if second { insn.imm2 } else { insn.imm };
+        let imm2 = match insn.form().imms {
+            // What the FPU keeps of its last instruction.
+            [] => u32::from(insn.x87_opcode()) | insn.mem.map_or(0, |mem| (mem.seg as u32) << 16),
+            // A far pointer's selector and ENTER's level are the second immediate.
+            [Imm::Cp] | [_, _, ..] => insn.imm2,
+            [_] => insn.imm,
+        };
         self.arena.push_ext(Ext { link, imm2, aux: done });
     }
 
@@ -475,7 +485,11 @@ impl Translations {
                 let (Some(slot), Some(_)) = (first.slot, second.slot) else { continue };
                 let (Ok(insn), Ok(next)) = (first.insn, second.insn) else { continue };
                 let is_branch = next.form().flow == Flow::Branch;
-                if joined[index] || joined[index + 1] || is_branch != branches || insn.form().flow != Flow::Next {
+                if joined[index]
+                    || joined[index + 1]
+                    || is_branch != branches
+                    || insn.form().flow != Flow::Next
+                {
                     continue;
                 }
                 // Only what is needed behind the second instruction has to be written.
@@ -492,9 +506,15 @@ impl Translations {
 
     /// The keys that a block's ops would use, most special first, for training `opcodes/hot.txt`: `each` gets the address of an
     /// instruction and its key, and with two that could be joined the second one's. Gives the addresses that the block leads to.
-    pub(crate) fn survey(cpu: &Cpu, memory: &Memory, eip: u32, mut each: impl FnMut(u32, u64, Option<u64>)) -> Vec<u32> {
+    pub(crate) fn survey(
+        cpu: &Cpu,
+        memory: &Memory,
+        eip: u32,
+        mut each: impl FnMut(u32, u64, Option<u64>),
+    ) -> Vec<u32> {
         let mode = Mode::of(cpu);
-        let mut job = Job { cpu, memory, mode, max: MAX_INSNS, step: false, verified: false, pages: Vec::new() };
+        let mut job =
+            Job { cpu, memory, mode, max: MAX_INSNS, step: false, verified: false, pages: Vec::new() };
         let mut items = job.decode(eip);
         job.mark_live(&mut items);
         let mut targets = Vec::new();
@@ -523,9 +543,13 @@ fn best_key(job: &Job<'_>, item: &Item, live: bool) -> Option<u64> {
     let insn = item.insn.ok()?;
     let form = insn.form();
     let family = form.families[usize::from(insn.opsize16)];
-    let plain = form.status == Status::Implemented && form.privilege == Privilege::User && family != 0 && !insn.lock;
+    let plain =
+        form.status == Status::Implemented && form.privilege == Privilege::User && family != 0 && !insn.lock;
     let condition = form.condition.unwrap_or(0);
-    plain.then(|| operand_keys(job, &insn, true)[0] | keys::family(family, live, form.lock == Lock::Always && insn.mem.is_some(), condition))
+    plain.then(|| {
+        operand_keys(job, &insn, true)[0]
+            | keys::family(family, live, form.lock == Lock::Always && insn.mem.is_some(), condition)
+    })
 }
 
 impl Item {
@@ -544,8 +568,10 @@ impl Item {
     }
 }
 
+/// Whether the handler has to keep flags. A body that takes the CPU keeps them itself.
 fn flag_is_live(item: &Item) -> bool {
-    item.facts.writes && item.facts_written() & item.after != 0
+    let by_handler = item.insn.is_ok_and(|insn| !insn.form().takes_cpu);
+    by_handler && item.facts.writes && item.facts_written() & item.after != 0
 }
 
 fn find_pair(first: &[u64], live: bool, second: &[u64]) -> Option<Handler> {
@@ -597,8 +623,18 @@ impl Job<'_> {
                 Ok(insn) => insn,
                 Err(stop) => {
                     let facts = Facts { reads: 0, writes: false, kills: 0, barrier: true };
-                    items.push(Item { eip: at, insn: Err(stop), facts, after: flag::STATUS, slot: None, keys: Vec::new(), followed: false });
-                    if !self.pages.contains(&(at >> 12)) && !matches!(stop, Stop::Unfetchable(addr, _) if addr == at) {
+                    items.push(Item {
+                        eip: at,
+                        insn: Err(stop),
+                        facts,
+                        after: flag::STATUS,
+                        slot: None,
+                        keys: Vec::new(),
+                        followed: false,
+                    });
+                    if !self.pages.contains(&(at >> 12))
+                        && !matches!(stop, Stop::Unfetchable(addr, _) if addr == at)
+                    {
                         self.pages.push(at >> 12);
                     }
                     break;
@@ -608,7 +644,8 @@ impl Job<'_> {
             let form = insn.form();
             let facts = liveness::facts(&insn);
             let direct = form.operands.iter().any(|operand| operand.code == Code::J);
-            let known = |target: u32| items.iter().any(|item: &Item| item.insn.is_ok_and(|insn| insn.eip == target));
+            let known =
+                |target: u32| items.iter().any(|item: &Item| item.insn.is_ok_and(|insn| insn.eip == target));
             let follow = direct
                 && !self.step
                 && !self.verified
@@ -626,7 +663,15 @@ impl Job<'_> {
                 || matches!(form.status, Status::Todo(_))
                 || !(matches!(form.flow, Flow::Next | Flow::Branch) || follow);
             let writes_code = self.verified && facts.barrier;
-            items.push(Item { eip: at, insn: Ok(insn), facts, after: flag::STATUS, slot: None, keys: Vec::new(), followed: follow });
+            items.push(Item {
+                eip: at,
+                insn: Ok(insn),
+                facts,
+                after: flag::STATUS,
+                slot: None,
+                keys: Vec::new(),
+                followed: follow,
+            });
             if stops || writes_code {
                 break;
             }
@@ -643,7 +688,9 @@ impl Job<'_> {
         let mut live = match items.last().map(|item| item.insn) {
             Some(Ok(insn)) => match insn.form().flow {
                 Flow::Next | Flow::Branch => self.lookahead(insn.next_eip()),
-                Flow::Jump | Flow::Call if insn.form().operands.iter().any(|operand| operand.code == Code::J) => {
+                Flow::Jump | Flow::Call
+                    if insn.form().operands.iter().any(|operand| operand.code == Code::J) =>
+                {
                     self.lookahead(insn.imm)
                 }
                 _ => flag::STATUS,
@@ -677,7 +724,8 @@ impl Job<'_> {
         }
         let fresh = read.iter().any(|insn| {
             [insn.eip, insn.next_eip().wrapping_sub(1)].iter().any(|addr| {
-                self.memory.page_byte(*addr) & (crate::memory::page::VERIFY | crate::memory::page::SHARED) != 0
+                self.memory.page_byte(*addr) & (crate::memory::page::VERIFY | crate::memory::page::SHARED)
+                    != 0
             })
         });
         if fresh {
@@ -691,7 +739,10 @@ impl Job<'_> {
 
     /// Whether an access is by a null selector, or a write by CS.
     fn may_not_access(&self, insn: &Insn) -> bool {
-        if self.mode.null & 0b1111 == 0 && insn.mem.is_none_or(|mem| !matches!(mem.seg, Seg::Fs | Seg::Gs)) && insn.segment.is_none() {
+        if self.mode.null & 0b1111 == 0
+            && insn.mem.is_none_or(|mem| !matches!(mem.seg, Seg::Fs | Seg::Gs))
+            && insn.segment.is_none()
+        {
             return false;
         }
         let null = |seg: Seg| seg != Seg::None && self.mode.null & 1 << seg as u8 != 0;
@@ -730,10 +781,9 @@ fn register_offset(number: u8, bytes: u32) -> u8 {
 
 /// The operands that reach the body, as the generator counts them.
 fn passed(insn: &Insn) -> impl Iterator<Item = &'static Operand> {
-    insn.form()
-        .operands
-        .iter()
-        .filter(|operand| operand.access != Access::Shown && !matches!(operand.code, Code::J | Code::X | Code::Y))
+    insn.form().operands.iter().filter(|operand| {
+        operand.access != Access::Shown && !matches!(operand.code, Code::J | Code::X | Code::Y)
+    })
 }
 
 /// The register that an operand names in this encoding: its byte offset, or its number for those outside the file.
@@ -758,40 +808,42 @@ fn register(insn: &Insn, operand: &Operand) -> Option<u8> {
 /// The parts of keys that say where operands are, most special first. With `specialise` off only the generic one.
 fn operand_keys(job: &Job<'_>, insn: &Insn, specialise: bool) -> Vec<u64> {
     use keys::spec;
-    let near = matches!(insn.form().flow, Flow::Jump | Flow::Call | Flow::Ret);
     let mut result = vec![0];
     for (at, operand) in passed(insn).enumerate() {
-        let choices: Vec<u8> = match operand.code {
-            Code::I | Code::SignedI if near => vec![spec::IMMEDIATE],
-            Code::I | Code::SignedI => vec![spec::IMMEDIATE],
-            Code::A | Code::One | Code::S | Code::SegReg(_) | Code::C | Code::D | Code::St | Code::StI => vec![0],
-            Code::Reg(_) => vec![spec::FIXED + register(insn, operand).unwrap_or(0)],
+        let part = |spec: u8| keys::operand(at, spec);
+        let choices: Vec<u64> = match operand.code {
+            Code::I | Code::SignedI => vec![part(spec::IMMEDIATE)],
+            Code::A | Code::One | Code::S | Code::SegReg(_) | Code::C | Code::D | Code::St | Code::StI => {
+                vec![0]
+            }
+            Code::Reg(_) => vec![part(spec::FIXED + register(insn, operand).unwrap_or(0))],
             _ => match register(insn, operand) {
-                Some(offset) if specialise => vec![spec::FIXED + offset, spec::REGISTER],
-                Some(_) => vec![spec::REGISTER],
-                None => memory_specs(job, insn, specialise),
+                Some(offset) if specialise => vec![part(spec::FIXED + offset), part(spec::REGISTER)],
+                Some(_) => vec![part(spec::REGISTER)],
+                None => memory_keys(job, insn, at, specialise),
             },
         };
-        result = result
-            .iter()
-            .flat_map(|key| choices.iter().map(move |choice| key | keys::operand(at, *choice)))
-            .collect();
+        result = result.iter().flat_map(|key| choices.iter().map(move |choice| key | choice)).collect();
     }
     result
 }
 
-fn memory_specs(job: &Job<'_>, insn: &Insn, specialise: bool) -> Vec<u8> {
+/// The parts of keys for a memory operand.
+fn memory_keys(job: &Job<'_>, insn: &Insn, at: usize, specialise: bool) -> Vec<u64> {
     use keys::spec;
-    let Some(mem) = insn.mem else { return vec![spec::MEMORY] };
+    let part = |spec: u8| keys::operand(at, spec);
+    let any = part(spec::MEMORY);
+    let Some(mem) = insn.mem else { return vec![any] };
     let address_only = passed(insn).any(|operand| operand.access == Access::Address);
     let flat = address_only || job.segment(mem.seg) == Seg::None;
     if !specialise || !flat || insn.addr16 {
-        return vec![spec::MEMORY];
+        return vec![any];
     }
     match (mem.base, mem.index) {
-        (NO_REG, NO_REG) => vec![spec::ABSOLUTE, spec::SIB, spec::MEMORY],
-        (base, NO_REG) => vec![spec::FIXED_BASE + base * 4, spec::BASE, spec::SIB, spec::MEMORY],
-        _ => vec![spec::SIB, spec::MEMORY],
+        (NO_REG, NO_REG) => vec![part(spec::ABSOLUTE), part(spec::SIB), any],
+        (base, NO_REG) => vec![part(spec::FIXED_BASE + base * 4), part(spec::BASE), part(spec::SIB), any],
+        (NO_REG, index) => vec![keys::indexed(at, index | 4 << 3 | mem.scale << 6), part(spec::SIB), any],
+        (base, index) => vec![keys::indexed(at, base | index << 3 | mem.scale << 6), part(spec::SIB), any],
     }
 }
 

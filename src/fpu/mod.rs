@@ -1,5 +1,237 @@
-//! x87.
+//! The x87 FPU: its canonical state and its instructions on that state.
+//!
+//! [`Fpu`] is what FSAVE, FXSAVE, signal frames and the debugger see. Its methods are the instructions less their
+//! memory accesses: `insn` computes through [`soft`], `image` reads and writes the environment and state images.
+//!
+//! A waiting instruction first asks [`Fpu::pending`] and raises `#MF` if it says so; the non-waiting ones (FNINIT,
+//! FNCLEX, FNSTCW, FNSTSW, FNSTENV, FNSAVE) and FXSAVE do not. None of the methods checks by itself.
 
-/// State.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Fpu {}
+mod image;
+mod insn;
+pub mod soft;
+
+pub use image::{ENV_16, ENV_32, FXSAVE_X87, SAVE_16, SAVE_32, Width};
+pub use insn::{Operand, Store};
+
+use soft::{Class, F80, flag};
+
+/// The control word after FNINIT: everything masked, 64 bits, to nearest.
+pub const CONTROL_INIT: u16 = 0x037f;
+/// The bits of the control word that can be written; bit 6 always reads 1.
+const CONTROL_WRITABLE: u16 = 0x1f3f;
+/// Bit 6 of the control word, reserved.
+const CONTROL_FIXED: u16 = 0x0040;
+/// The bits of the status word kept as written; TOP, ES and B are not among them.
+const STATUS_STICKY: u16 = flag::EXCEPTIONS | flag::SF | flag::CODES;
+
+/// Where the last non-control instruction was and what it accessed (SDM Vol. 1, 8.1.8 and 8.1.9).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pointers {
+    /// Offset of the instruction, prefixes included.
+    pub fip: u32,
+    /// Offset of its memory operand.
+    pub fdp: u32,
+    /// Its code segment selector.
+    pub fcs: u16,
+    /// The segment selector of its memory operand.
+    pub fds: u16,
+    /// The low three bits of its first opcode byte and its second one: 11 bits.
+    pub fop: u16,
+}
+
+/// The canonical state of the x87 FPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fpu {
+    /// The physical registers R0–R7, whose significands the MMX registers alias.
+    regs: [F80; 8],
+    /// Never with reserved bits other than bit 6, which is set.
+    control: u16,
+    /// [`STATUS_STICKY`], and ES and B, which follow from the exceptions and their masks. TOP is kept apart.
+    status: u16,
+    /// 0 to 7.
+    top: u8,
+    /// The abridged tag word: bit n set when Rn is not empty.
+    tags: u8,
+    /// The last instruction's pointers, kept by whoever runs instructions.
+    pub pointers: Pointers,
+}
+
+impl Default for Fpu {
+    /// The state after FNINIT, with the registers 0.
+    fn default() -> Self {
+        Self {
+            regs: [F80::ZERO; 8],
+            control: CONTROL_INIT,
+            status: 0,
+            top: 0,
+            tags: 0,
+            pointers: Pointers::default(),
+        }
+    }
+}
+
+impl Fpu {
+    /// Initializes control, status, tags and pointers; the registers keep their bits. SDM Vol. 2A, "FINIT/FNINIT".
+    pub fn fninit(&mut self) {
+        *self = Self { regs: self.regs, ..Self::default() };
+    }
+
+    /// Clears the exceptions, SF, ES and B; the condition codes stay. SDM Vol. 2A, "FCLEX/FNCLEX".
+    pub const fn fnclex(&mut self) {
+        self.status &= flag::CODES;
+    }
+
+    /// Whether an unmasked exception waits, so that a waiting instruction raises `#MF`.
+    #[inline]
+    #[must_use]
+    pub const fn pending(&self) -> bool {
+        self.status & flag::ES != 0
+    }
+
+    /// The control word, as FNSTCW stores it.
+    #[inline]
+    #[must_use]
+    pub const fn control(&self) -> u16 {
+        self.control
+    }
+
+    /// Loads the control word. SDM Vol. 2A, "FLDCW". Reserved bits are dropped; an exception whose flag is set and
+    /// whose mask is cleared becomes pending.
+    #[inline]
+    pub const fn set_control(&mut self, control: u16) {
+        self.control = control & CONTROL_WRITABLE | CONTROL_FIXED;
+        self.summarize();
+    }
+
+    /// The status word, as FNSTSW stores it.
+    #[inline]
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status | (self.top as u16) << 11
+    }
+
+    /// Replaces the status word, TOP included; ES and B are recomputed from the exceptions and their masks.
+    #[inline]
+    pub const fn set_status(&mut self, status: u16) {
+        self.status = status & STATUS_STICKY;
+        self.top = (status >> 11 & 7) as u8;
+        self.summarize();
+    }
+
+    /// The physical register that ST(0) is, 0 to 7.
+    #[inline]
+    #[must_use]
+    pub const fn top(&self) -> u8 {
+        self.top
+    }
+
+    /// The abridged tag word: bit n set when Rn is not empty.
+    #[inline]
+    #[must_use]
+    pub const fn tags(&self) -> u8 {
+        self.tags
+    }
+
+    /// Replaces the abridged tag word.
+    #[inline]
+    pub const fn set_tags(&mut self, tags: u8) {
+        self.tags = tags;
+    }
+
+    /// The full tag word: two bits a physical register; 00 valid, 01 zero, 10 special, 11 empty
+    /// (SDM Vol. 1, 8.1.7).
+    #[must_use]
+    pub fn tag_word(&self) -> u16 {
+        (0..8u8).fold(0, |word, n| {
+            let tag = if self.tags >> n & 1 == 0 {
+                3
+            } else {
+                match self.physical(n).class() {
+                    Class::Normal => 0,
+                    Class::Zero => 1,
+                    _ => 2,
+                }
+            };
+            word | tag << (2 * n)
+        })
+    }
+
+    /// Replaces the tags from a full tag word, of which only "empty" or not is taken, as on silicon.
+    pub fn set_tag_word(&mut self, word: u16) {
+        self.tags = (0..8).fold(0, |tags, n| tags | u8::from(word >> (2 * n) & 3 != 3) << n);
+    }
+
+    /// The physical register Rn, whatever its tag says; `n` counts modulo 8.
+    #[inline]
+    #[must_use]
+    pub const fn physical(&self, n: u8) -> F80 {
+        self.regs[(n & 7) as usize]
+    }
+
+    /// Replaces the physical register Rn and leaves its tag; `n` counts modulo 8.
+    #[inline]
+    pub const fn set_physical(&mut self, n: u8, value: F80) {
+        self.regs[(n & 7) as usize] = value;
+    }
+
+    /// ST(`i`), whatever its tag says; `i` counts modulo 8.
+    #[inline]
+    #[must_use]
+    pub const fn st(&self, i: u8) -> F80 {
+        self.physical(self.top.wrapping_add(i))
+    }
+
+    /// Replaces ST(`i`) and marks it as not empty.
+    #[inline]
+    pub const fn set_st(&mut self, i: u8, value: F80) {
+        let n = self.top.wrapping_add(i) & 7;
+        self.regs[n as usize] = value;
+        self.tags |= 1 << n;
+    }
+
+    /// Whether ST(`i`) is empty.
+    #[inline]
+    #[must_use]
+    pub const fn is_empty(&self, i: u8) -> bool {
+        self.tags >> (self.top.wrapping_add(i) & 7) & 1 == 0
+    }
+
+    /// The MMX register `n`, the significand of Rn; `n` counts modulo 8.
+    #[inline]
+    #[must_use]
+    pub const fn mm(&self, n: u8) -> u64 {
+        self.regs[(n & 7) as usize].sig
+    }
+
+    /// Replaces the MMX register `n` and sets the sign and exponent of Rn to ones (SDM Vol. 1, 9.5.1).
+    #[inline]
+    pub const fn set_mm(&mut self, n: u8, value: u64) {
+        self.regs[(n & 7) as usize] = F80::new(0xffff, value);
+    }
+
+    /// Makes the state what every MMX instruction but EMMS leaves: TOP 0 and no register empty
+    /// (SDM Vol. 1, 9.5.1).
+    #[inline]
+    pub const fn enter_mmx(&mut self) {
+        self.top = 0;
+        self.tags = 0xff;
+    }
+
+    /// Marks all registers as empty and sets TOP to 0. SDM Vol. 2A, "EMMS".
+    #[inline]
+    pub const fn emms(&mut self) {
+        self.top = 0;
+        self.tags = 0;
+    }
+
+    /// Recomputes ES and B.
+    #[inline]
+    const fn summarize(&mut self) {
+        self.status &= STATUS_STICKY;
+        if self.status & !self.control & flag::EXCEPTIONS != 0 {
+            self.status |= flag::ES | flag::B;
+        }
+    }
+}

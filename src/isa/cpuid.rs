@@ -123,7 +123,8 @@ impl CpuModel {
                 let length = self.model.brand.len().min(47);
                 text[..length].copy_from_slice(&self.model.brand.as_bytes()[..length]);
                 let part = (leaf - 0x8000_0002) as usize * 16;
-                let word = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| text[part + at * 4 + byte]));
+                let word =
+                    |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| text[part + at * 4 + byte]));
                 [word(0), word(1), word(2), word(3)]
             }
             // L2: 256 KiB, 8 ways.
@@ -186,7 +187,12 @@ mod tests {
             let base_family = eax >> 8 & 15;
             let family = if base_family == 15 { 15 + (eax >> 20 & 255) } else { base_family };
             let number = (eax >> 4 & 15) | (eax >> 16 & 15) << 4;
-            assert_eq!((family, number, eax & 15), (model.family, model.model, model.stepping), "{}", model.name);
+            assert_eq!(
+                (family, number, eax & 15),
+                (model.family, model.model, model.stepping),
+                "{}",
+                model.name
+            );
         }
     }
 

@@ -1,7 +1,7 @@
 //! The decoder: walks the generated tables. Knows the shape of an instruction (prefixes, ModRM, SIB,
 //! displacement, immediates), not what any opcode means.
 
-use super::{Code, FORMS, Form, Imm, Lock, Privilege, Size};
+use super::{Code, FORMS, Form, Imm, Lock, Size};
 use crate::cpu::Seg;
 
 mod tables {
@@ -95,6 +95,12 @@ impl Insn {
         self.modrm & 7
     }
 
+    /// The low three bits of the opcode byte and the ModRM byte: what FOP is after an x87 instruction (SDM Vol. 1,
+    /// 8.1.9).
+    pub fn x87_opcode(&self) -> u16 {
+        u16::from(self.low) << 8 | u16::from(self.modrm)
+    }
+
     /// Operand size in bytes: 2 or 4.
     pub fn operand_bytes(&self) -> u32 {
         if self.opsize16 { 2 } else { 4 }
@@ -153,7 +159,9 @@ pub fn decode(bytes: &[u8], eip: u32) -> Result<Insn, DecodeError> {
             tables::LOCK => prefixes.lock = true,
             tables::REP => prefixes.rep = 0xf3,
             tables::REPNE => prefixes.rep = 0xf2,
-            segment => prefixes.segment = Some(tables::SEGMENTS[usize::from(segment - tables::FIRST_SEGMENT)]),
+            segment => {
+                prefixes.segment = Some(tables::SEGMENTS[usize::from(segment - tables::FIRST_SEGMENT)])
+            }
         }
     };
     let (map, opcode) = match first {
@@ -217,7 +225,7 @@ pub fn decode(bytes: &[u8], eip: u32) -> Result<Insn, DecodeError> {
         let target = insn.next_eip().wrapping_add(insn.imm);
         insn.imm = if insn.opsize16 { target & 0xffff } else { target };
     }
-    if insn.lock && !(form.lock != Lock::Never && insn.mem.is_some()) && form.privilege == Privilege::User {
+    if insn.lock && !(form.lock != Lock::Never && insn.mem.is_some()) {
         return Err(DecodeError::Undefined);
     }
     Ok(insn)

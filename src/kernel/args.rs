@@ -237,7 +237,9 @@ fn host_buf(memory: &Memory, addr: u32, len: u32, access: Access) -> HostBuf {
     {
         memory.code_written(addr, bad.0 - addr);
     }
-    HostBuf { start: memory.base().wrapping_add(addr as usize), len: len as usize }
+    // Nothing is ever mapped at 0, and many calls take a null pointer for "none".
+    let start = if addr == 0 { std::ptr::null_mut() } else { memory.base().wrapping_add(addr as usize) };
+    HostBuf { start, len: len as usize }
 }
 
 /// An array of `struct iovec` as i386 lays it out.

@@ -118,7 +118,11 @@ unsafe fn raw(flag: *const AtomicU8, nr: libc::c_long, args: [usize; 6]) -> isiz
     }
     // SAFETY: the caller vouches for the call's arguments.
     let result = unsafe { libc::syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]) };
-    if result < 0 { -(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) as isize) } else { result as isize }
+    if result < 0 {
+        -(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) as isize)
+    } else {
+        result as isize
+    }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -133,8 +137,9 @@ mod tests {
     #[test]
     fn calls_give_the_hosts_results() {
         // SAFETY: neither call takes a pointer.
-        let (pid, bad) =
-            unsafe { (syscall(libc::SYS_getpid, [0; 6]), syscall(libc::SYS_close, [usize::MAX, 0, 0, 0, 0, 0])) };
+        let (pid, bad) = unsafe {
+            (syscall(libc::SYS_getpid, [0; 6]), syscall(libc::SYS_close, [usize::MAX, 0, 0, 0, 0, 0]))
+        };
         assert_eq!(pid, Ok(std::process::id() as usize));
         assert_eq!(bad, Err(Errno(libc::EBADF)));
     }

@@ -113,15 +113,7 @@ fn set_lock<T: GuestFlock>(p: &Process, fd: Fd, cmd: i32, at: GuestPtr<T>) -> Re
     host::pass_blocking(libc::SYS_fcntl, [fd.into(), cmd.into(), Arg::input(&lock)])
 }
 
-/// fcntl(2) as older programs call it: without 64-bit locks.
-pub fn fcntl(p: &mut Process, fd: Fd, cmd: u32, arg: u32) -> Result<u32, Errno> {
-    match cmd {
-        F_GETLK64 | F_SETLK64 | F_SETLKW64 | F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW => Err(Errno::EINVAL),
-        _ => fcntl64(p, fd, cmd, arg),
-    }
-}
-
-/// fcntl64, see fcntl(2).
+/// fcntl(2), whose number under a 64-bit kernel does all that `fcntl64` does.
 pub fn fcntl64(p: &mut Process, fd: Fd, cmd: u32, arg: u32) -> Result<u32, Errno> {
     let plain = |arg: u32| host::pass(libc::SYS_fcntl, [fd.into(), cmd.into(), arg.into()]);
     match cmd {
@@ -132,7 +124,7 @@ pub fn fcntl64(p: &mut Process, fd: Fd, cmd: u32, arg: u32) -> Result<u32, Errno
         }
         F_GETFL => {
             let flags = files::flags_to_guest(plain(0)? as i32);
-            Ok(if p.files.is_small(fd) { flags } else { flags | O_LARGEFILE })
+            Ok(if p.files.is_small(fd) { flags & !O_LARGEFILE } else { flags })
         }
         F_SETFL => plain(files::flags_to_host(arg) as u32),
         F_GETLK => get_lock(p, fd, libc::F_GETLK, GuestPtr::<Flock>::new(arg)),

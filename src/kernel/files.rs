@@ -10,7 +10,7 @@ use super::errno::Errno;
 use super::host::{self, Arg};
 use super::paths::{self, Follow};
 use super::proc;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex};
 
@@ -29,13 +29,16 @@ use open_flags::{DIFFERENT, O_DIRECT, O_DIRECTORY, O_LARGEFILE, O_NOFOLLOW};
 /// Longest name of a memfd without its NUL (`MFD_NAME_MAX_LEN`).
 const MEMFD_NAME_MAX: usize = 249;
 
+/// Largest file of a program without large-file support.
+const MAX_NON_LFS: u64 = i32::MAX as u64;
+
 /// What is known about descriptors beyond what the host knows.
 #[derive(Clone, Default)]
 pub struct Files {
     /// Positions in directories, by descriptor; duplicates share them.
     dirs: HashMap<i32, Arc<Mutex<Cookies>>>,
-    /// Opened without `O_LARGEFILE`.
-    small: HashSet<i32>,
+    /// Opened without `O_LARGEFILE`; true for regular files.
+    small: HashMap<i32, bool>,
 }
 
 impl Files {
@@ -51,7 +54,12 @@ impl Files {
 
     /// Tells whether `fd` was opened by the guest without `O_LARGEFILE`.
     pub fn is_small(&self, fd: Fd) -> bool {
-        self.small.contains(&fd.0)
+        self.small.contains_key(&fd.0)
+    }
+
+    /// The size that a file behind `fd` cannot grow beyond, if its opener does not know large files.
+    pub fn size_limit(&self, fd: Fd) -> Option<u64> {
+        self.small.get(&fd.0).filter(|&&regular| regular).map(|_| MAX_NON_LFS)
     }
 
     fn forget(&mut self, fd: i32) {
@@ -69,10 +77,22 @@ impl Files {
         if let Some(cookies) = self.known_cookies(old) {
             self.dirs.insert(new, cookies);
         }
-        if self.is_small(old) {
-            self.small.insert(new);
+        if let Some(&regular) = self.small.get(&old.0) {
+            self.small.insert(new, regular);
         }
     }
+}
+
+/// How many descriptors the kernel's table for the guest's would have room for now: 64, or the power of two above the
+/// highest one, 256 at least.
+pub fn table_size() -> u32 {
+    let highest = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let highest = highest
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|&fd| !host::is_private(fd))
+        .max()
+        .unwrap_or(0) as u32;
+    if highest < 64 { 64 } else { (highest + 1).next_power_of_two().max(256) }
 }
 
 /// `open`'s flags as the host numbers them.
@@ -85,13 +105,16 @@ pub fn flags_to_host(flags: u32) -> i32 {
             host |= bit;
         }
     }
-    // Whether the host calls it so or implies it: every host descriptor can go beyond 2 GiB.
-    host | libc::O_LARGEFILE
+    // Every host descriptor can go beyond 2 GiB, whether 64-bit hosts imply that or not.
+    host | HOST_LARGEFILE
 }
 
-/// The host's file status flags as the guest numbers them; `O_LARGEFILE` is for the caller to say.
+/// `O_LARGEFILE` as the host's kernel numbers it; C libraries for 64 bits do not tell.
+pub const HOST_LARGEFILE: i32 = if cfg!(target_arch = "aarch64") { 0o400000 } else { 0o100000 };
+
+/// The host's file status flags as the guest numbers them.
 pub fn flags_to_guest(flags: i32) -> u32 {
-    let mut guest = flags as u32;
+    let mut guest = (flags & !HOST_LARGEFILE) as u32;
     for (to, bit) in
         [(O_DIRECT, libc::O_DIRECT), (O_DIRECTORY, libc::O_DIRECTORY), (O_NOFOLLOW, libc::O_NOFOLLOW)]
     {
@@ -100,7 +123,7 @@ pub fn flags_to_guest(flags: i32) -> u32 {
             guest |= to;
         }
     }
-    guest & !O_LARGEFILE
+    if flags & HOST_LARGEFILE != 0 { guest | O_LARGEFILE } else { guest }
 }
 
 /// open(2).
@@ -181,10 +204,11 @@ fn finish_open(p: &mut Process, fd: usize, flags: u32) -> Result<u32, Errno> {
     if flags & (O_LARGEFILE | libc::O_PATH as u32) == 0 {
         let mut stat: libc::stat = host::zeroed();
         host::call(libc::SYS_fstat, [number.into(), Arg::output(&mut stat)])?;
-        if stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_size > i64::from(i32::MAX) {
+        let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+        if regular && stat.st_size as u64 > MAX_NON_LFS {
             return Err(Errno::EOVERFLOW);
         }
-        p.files.small.insert(number);
+        p.files.small.insert(number, regular);
     }
     Ok(host::give(fd))
 }
@@ -219,7 +243,7 @@ pub fn close_range(p: &mut Process, first: u32, last: u32, flags: u32) -> Result
     if flags & libc::CLOSE_RANGE_CLOEXEC == 0 {
         let inside = |fd: &i32| (first..=last).contains(&(*fd as u32));
         p.files.dirs.retain(|fd, _| !inside(fd));
-        p.files.small.retain(|fd| !inside(fd));
+        p.files.small.retain(|fd, _| !inside(fd));
     }
     Ok(0)
 }
@@ -257,7 +281,7 @@ pub fn pipe(p: &mut Process, fds: GuestPtr<i32>) -> Result<u32, Errno> {
 /// pipe2(2).
 pub fn pipe2(p: &mut Process, fds: GuestPtr<i32>, flags: u32) -> Result<u32, Errno> {
     let mut pair = [0i32; 2];
-    let host_flags = flags_to_host(flags) & !libc::O_LARGEFILE;
+    let host_flags = flags_to_host(flags) & !HOST_LARGEFILE;
     host::call(libc::SYS_pipe2, [Arg::output(&mut pair), host_flags.into()])?;
     give_pair(p, fds, pair)
 }

@@ -78,7 +78,8 @@ fn any_width<T: GuestTimespec>(p: &mut Process, call: Call) -> Result<u32, Errno
             host::pass(libc::SYS_futex, args)
         }
         _ => {
-            let args = [first.into(), call.op.into(), call.val.into(), Arg::NULL, Arg::NULL, call.val3.into()];
+            let args =
+                [first.into(), call.op.into(), call.val.into(), Arg::NULL, Arg::NULL, call.val3.into()];
             host::pass(libc::SYS_futex, args)
         }
     }
@@ -131,12 +132,7 @@ pub fn futex_waitv(
         let addr = u32::try_from(waiter.uaddr).map_err(|_| Errno::EFAULT)?;
         waiter.uaddr = word(p, addr) as u64;
     }
-    let args = [
-        Arg::slice(&list),
-        count.into(),
-        flags.into(),
-        Arg::input_opt(timeout.as_ref()),
-        clock.into(),
-    ];
+    let args =
+        [Arg::slice(&list), count.into(), flags.into(), Arg::input_opt(timeout.as_ref()), clock.into()];
     host::pass_blocking(libc::SYS_futex_waitv, args)
 }

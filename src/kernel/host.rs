@@ -83,6 +83,11 @@ pub struct HostBuf {
 }
 
 impl HostBuf {
+    /// The address, for structures of the host.
+    pub fn address(self) -> u64 {
+        self.start as u64
+    }
+
     /// The pointer.
     pub fn arg(self) -> Arg<'static> {
         Arg(self.start as usize, PhantomData)
@@ -153,6 +158,13 @@ pub(super) fn clock(id: i32) -> Result<libc::timespec, Errno> {
     let mut now: libc::timespec = zeroed();
     // SAFETY: `now` is a timespec to be written.
     if unsafe { libc::clock_gettime(id, &raw mut now) } == 0 { Ok(now) } else { Err(Errno::last()) }
+}
+
+/// Covers guest memory from `addr` on, which is mapped and as long as the segment, with a System V segment.
+pub(super) fn attach(memory: &crate::memory::Memory, id: i32, addr: u32, flags: i32) -> Result<(), Errno> {
+    let at = memory.base().wrapping_add(addr as usize);
+    // The segment replaces a mapping of guest memory that its caller has just made, and nothing of the emulator's.
+    call(libc::SYS_shmat, [id.into(), Arg(at as usize, PhantomData), flags.into()]).map(|_| ())
 }
 
 /// Opens a host file for the emulator's own use, close-on-exec.

@@ -13,9 +13,27 @@ pub fn read(p: &mut Process, fd: Fd, buf: Out) -> Result<u32, Errno> {
     host::pass_blocking(libc::SYS_read, [fd.into(), buf.arg(), buf.len.into()])
 }
 
+/// Cuts a write at 2 GiB where the file's opener does not know large files; `EFBIG` when nothing is left of it.
+/// `offset` is that of the call, or `None` for the file's own position.
+fn clip(p: &Process, fd: Fd, len: u32, offset: Option<u64>) -> Result<u32, Errno> {
+    let Some(limit) = p.files.size_limit(fd) else { return Ok(len) };
+    let position = match offset {
+        Some(offset) => offset,
+        None => match host::call(libc::SYS_lseek, [fd.into(), 0.into(), libc::SEEK_CUR.into()]) {
+            Ok(position) => position as u64,
+            // The write itself will tell what is wrong.
+            Err(_) => return Ok(len),
+        },
+    };
+    if len > 0 && (limit..1 << 63).contains(&position) {
+        return Err(Errno::EFBIG);
+    }
+    Ok(u64::from(len).min(limit.saturating_sub(position)) as u32)
+}
+
 /// write(2).
 pub fn write(p: &mut Process, fd: Fd, buf: In) -> Result<u32, Errno> {
-    let buf = buf.host(&p.machine.memory);
+    let buf = In { len: clip(p, fd, buf.len, None)?, ..buf }.host(&p.machine.memory);
     host::pass_blocking(libc::SYS_write, [fd.into(), buf.arg(), buf.len.into()])
 }
 
@@ -27,7 +45,7 @@ pub fn pread64(p: &mut Process, fd: Fd, buf: Out, offset: u64) -> Result<u32, Er
 
 /// pwrite(2).
 pub fn pwrite64(p: &mut Process, fd: Fd, buf: In, offset: u64) -> Result<u32, Errno> {
-    let buf = buf.host(&p.machine.memory);
+    let buf = In { len: clip(p, fd, buf.len, Some(offset))?, ..buf }.host(&p.machine.memory);
     host::pass_blocking(libc::SYS_pwrite64, [fd.into(), buf.arg(), buf.len.into(), offset.into()])
 }
 
@@ -95,10 +113,9 @@ fn seek(p: &Process, fd: Fd, offset: i64, whence: i32) -> Result<i64, Errno> {
     }
 }
 
-/// lseek(2): `EOVERFLOW` when the position, which has changed nonetheless, is beyond 2 GiB.
+/// lseek(2). A position beyond 4 GiB loses its upper half, as 64-bit kernels have it.
 pub fn lseek(p: &mut Process, fd: Fd, offset: i32, whence: i32) -> Result<u32, Errno> {
-    let position = seek(p, fd, offset.into(), whence)?;
-    i32::try_from(position).map(|at| at as u32).map_err(|_| Errno::EOVERFLOW)
+    seek(p, fd, offset.into(), whence).map(|position| position as u32)
 }
 
 /// _llseek(2).
@@ -121,7 +138,10 @@ pub fn ftruncate(p: &mut Process, fd: Fd, length: i32) -> Result<u32, Errno> {
 }
 
 /// ftruncate64, see ftruncate(2).
-pub fn ftruncate64(_p: &mut Process, fd: Fd, length: u64) -> Result<u32, Errno> {
+pub fn ftruncate64(p: &mut Process, fd: Fd, length: u64) -> Result<u32, Errno> {
+    if p.files.size_limit(fd).is_some_and(|limit| length > limit) {
+        return Err(Errno::EINVAL);
+    }
     host::pass(libc::SYS_ftruncate, [fd.into(), length.into()])
 }
 

@@ -187,6 +187,7 @@ const REQUESTS: &[(u32, &str, Kind)] = &[
     (0xc004_5877, "FIFREEZE", Value),
     (0xc004_5878, "FITHAW", Value),
     (0xc018_5879, "FITRIM", Bytes(24)),
+    (0xc020_660b, "FS_IOC_FIEMAP", Bytes(32)),
 ];
 
 /// Bytes of i386's `struct ifreq`; the host's has eight more at its end.

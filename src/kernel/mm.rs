@@ -4,8 +4,9 @@ use super::abi::MmapArguments;
 use super::args::{Fd, GuestPtr};
 use super::errno::Errno;
 use super::host::{self, Arg};
-use super::process::Process;
+use super::paths;
 use super::prctl::READ_IMPLIES_EXEC;
+use super::process::Process;
 use crate::memory::{Access, Backing, MapError, MapRequest, Place, Prot, page};
 
 /// Flags of mmap, as i386 numbers them.
@@ -171,7 +172,7 @@ fn map(p: &mut Process, request: Request) -> Result<u32, Errno> {
         if fd.0 < 0 {
             return Err(Errno::EBADF);
         }
-        Backing::File { fd: fd.0, offset, path: host::path_of_fd(fd.0) }
+        Backing::File { fd: fd.0, offset, path: host::path_of_fd(fd.0).map(|path| paths::to_guest(p, path)) }
     };
     let prot = protection(p, prot);
     let memory = &p.machine.memory;
@@ -189,7 +190,11 @@ fn map(p: &mut Process, request: Request) -> Result<u32, Errno> {
         // Best effort, as on Linux: what cannot be locked or filled is mapped all the same.
         let _ = lock(p, start, len, 0);
     } else if flags & (map::POPULATE | map::NONBLOCK) == map::POPULATE {
-        let advice = if prot.contains(Prot::WRITE) && !shared { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
+        let advice = if prot.contains(Prot::WRITE) && !shared {
+            libc::MADV_POPULATE_WRITE
+        } else {
+            libc::MADV_POPULATE_READ
+        };
         let _ = p.machine.memory.advise(start, len, advice);
     }
     Ok(start)

@@ -1,6 +1,7 @@
 //! The Linux personality: system calls, signals, processes. Knows no opcodes.
 
 pub mod abi;
+pub mod aio;
 pub mod args;
 pub mod blocking;
 pub mod dir;
@@ -16,8 +17,12 @@ pub mod host;
 pub mod identity;
 pub mod io;
 pub mod ioctl;
+pub mod ipc;
+pub mod keys;
 pub mod limits;
 pub mod mm;
+pub mod mqueue;
+pub mod numa;
 pub mod paths;
 pub mod poll;
 pub mod prctl;
@@ -26,6 +31,7 @@ pub mod process;
 pub mod sched;
 pub mod segments;
 pub mod signal;
+pub mod socket;
 pub mod stat;
 pub mod system;
 pub mod table;

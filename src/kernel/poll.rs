@@ -4,6 +4,7 @@ use super::Process;
 use super::abi::{GuestTimespec, OldSelect, PollFd, SigsetArg, Timespec, Timespec64, Timeval};
 use super::args::GuestPtr;
 use super::errno::Errno;
+use super::files;
 use super::host::{self, Arg};
 use super::signal::SigSet;
 use super::signal::mask::{read_set, with_temporary};
@@ -203,6 +204,8 @@ impl FdSet {
 /// The three sets of select(2).
 type Sets = [GuestPtr<u32>; 3];
 
+/// select(2). Linux looks no further than its table of descriptors goes; the host's is larger than the guest's would
+/// be, so bits for descriptors that nobody has are looked at again.
 fn select_with(
     p: &mut Process,
     nfds: i32,
@@ -211,6 +214,20 @@ fn select_with(
     mask: Option<SigSet>,
 ) -> Result<u32, Errno> {
     let fds = u32::try_from(nfds).map_err(|_| Errno::EINVAL)?.min(MAX_FDS);
+    match select_first(p, fds, sets, wait, mask) {
+        Err(Errno::EBADF) => select_first(p, fds.min(files::table_size()), sets, wait, mask),
+        result => result,
+    }
+}
+
+/// select(2) on descriptors below `fds`.
+fn select_first(
+    p: &mut Process,
+    fds: u32,
+    sets: Sets,
+    wait: Wait,
+    mask: Option<SigSet>,
+) -> Result<u32, Errno> {
     let [read, write, except] = sets;
     let mut read = FdSet::read(p, read, fds)?;
     let mut write = FdSet::read(p, write, fds)?;

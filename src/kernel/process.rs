@@ -3,10 +3,12 @@
 //! The loop runs instructions until something stops them, turns exceptions into signals and `int 0x80` into system
 //! calls, and delivers signals between instructions. Each part of the state is a struct of the module that knows it.
 
+use super::aio::Aio;
 use super::blocking;
 use super::errno::Errno;
 use super::exec::Launch;
 use super::files::Files;
+use super::ipc::Ipc;
 use super::limits::Limits;
 use super::mm::AddressSpace;
 use super::proc::Arguments;
@@ -17,6 +19,7 @@ use crate::cpu::{FaultKind, reg};
 use crate::{Machine, Stop};
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -102,6 +105,10 @@ pub struct Process {
     pub files: Files,
     /// Resource limits that the host is not told.
     pub limits: Limits,
+    /// Attached System V segments.
+    pub ipc: Ipc,
+    /// Contexts of asynchronous I/O.
+    pub aio: Aio,
     /// Where arguments and environment lie.
     pub arguments: Arguments,
     /// The break and the map's flags.
@@ -136,6 +143,8 @@ impl Process {
             task: Task::new(image.exec_stack),
             files: Files::default(),
             limits: Limits::default(),
+            ipc: Ipc::default(),
+            aio: Aio::default(),
             arguments: Arguments::locate(&machine.memory, image.start_stack),
             machine,
             options,
@@ -255,7 +264,8 @@ impl Process {
     /// Says something on stderr the first time that `key` comes up.
     pub fn say_once(&mut self, key: &str, text: impl FnOnce() -> String) {
         if self.said.insert(key.to_owned()) {
-            eprintln!("table86: {}", text());
+            // Nobody may be listening, which is no reason to stop.
+            let _ = writeln!(std::io::stderr(), "table86: {}", text());
         }
     }
 

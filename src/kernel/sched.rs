@@ -133,3 +133,8 @@ pub fn getcpu(p: &mut Process, cpu: u32, node: u32, _cache: u32) -> Result<u32, 
     GuestPtr::new(node).write_opt(memory, node_now)?;
     Ok(0)
 }
+
+/// rseq(2). `ENOSYS`: programs then ask `getcpu`.
+pub fn rseq(_p: &mut Process, _rseq: u32, _len: u32, _flags: i32, _signature: u32) -> Result<u32, Errno> {
+    Err(Errno::ENOSYS)
+}

@@ -64,7 +64,7 @@ fn description(entry_number: u32, descriptor: u64) -> UserDesc {
     let limit = (descriptor & 0xffff | descriptor >> 32 & 0xf_0000) as u32;
     let bit = |at: u32, mask: u32| if descriptor >> at & 1 != 0 { mask } else { 0 };
     let flags = bit(54, flag::SEG_32BIT)
-        | (descriptor >> 42 & 3) as u32 * 2
+        | ((descriptor >> 42 & 3) as u32 * 2)
         | (flag::READ_EXEC_ONLY - bit(41, flag::READ_EXEC_ONLY))
         | bit(55, flag::LIMIT_IN_PAGES)
         | (flag::NOT_PRESENT - bit(47, flag::NOT_PRESENT))
@@ -92,9 +92,8 @@ fn refresh(cpu: &mut Cpu, selector: u16) {
 pub(super) fn set_tls(cpu: &mut Cpu, desc: &UserDesc, allocate: bool) -> Result<u32, Errno> {
     let empty = is_empty(desc) || is_zero(desc);
     // No 16-bit stacks, no code, nothing absent: what else could be loaded would be a way around checks.
-    let sound = desc.flags & flag::SEG_32BIT != 0
-        && contents(desc.flags) <= 1
-        && desc.flags & flag::NOT_PRESENT == 0;
+    let sound =
+        desc.flags & flag::SEG_32BIT != 0 && contents(desc.flags) <= 1 && desc.flags & flag::NOT_PRESENT == 0;
     if !empty && !sound {
         return Err(Errno::EINVAL);
     }

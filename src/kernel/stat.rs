@@ -7,7 +7,7 @@ use super::errno::Errno;
 use super::host::{self, Arg};
 use super::identity::narrow_id;
 use super::paths::{self, Follow};
-use crate::memory::Plain;
+use crate::memory::{Plain, bytes_of};
 
 /// Largest size or position of a program without large-file support.
 const MAX_SMALL: u64 = i32::MAX as u64;
@@ -88,8 +88,8 @@ impl Stat {
 }
 
 impl Stat64 {
-    fn from_host(stat: &libc::stat) -> Result<Stat64, Errno> {
-        Ok(Stat64 {
+    fn from_host(stat: &libc::stat) -> Stat64 {
+        Stat64 {
             dev: stat.st_dev,
             pad0: 0,
             short_ino: stat.st_ino as u32,
@@ -109,8 +109,18 @@ impl Stat64 {
             ctime: stat.st_ctime as u32,
             ctime_nsec: stat.st_ctime_nsec as u32,
             ino: stat.st_ino,
-        })
+        }
     }
+}
+
+/// Puts a `stat64` where the guest wants it; the kernel leaves its padding as it is.
+fn put64(p: &Process, to: GuestPtr<Stat64>, stat: &libc::stat) -> Result<u32, Errno> {
+    let value = Stat64::from_host(stat);
+    let bytes = bytes_of(&value);
+    for part in [0..8, 12..40, 44..96] {
+        p.machine.memory.write_bytes(to.addr.wrapping_add(part.start as u32), &bytes[part])?;
+    }
+    Ok(0)
 }
 
 /// Puts a result where the guest wants it.
@@ -165,7 +175,7 @@ pub fn lstat64(p: &mut Process, path: Path, buf: GuestPtr<Stat64>) -> Result<u32
 
 /// fstat64, see stat(2).
 pub fn fstat64(p: &mut Process, fd: Fd, buf: GuestPtr<Stat64>) -> Result<u32, Errno> {
-    put(p, buf, Stat64::from_host(&stat_fd(fd)?))
+    put64(p, buf, &stat_fd(fd)?)
 }
 
 /// fstatat64, see stat(2).
@@ -177,7 +187,7 @@ pub fn fstatat64(
     flags: u32,
 ) -> Result<u32, Errno> {
     let stat = stat_at(p, dirfd, path, flags)?;
-    put(p, buf, Stat64::from_host(&stat))
+    put64(p, buf, &stat)
 }
 
 /// statx(2). The structure is the same everywhere.
@@ -281,9 +291,9 @@ pub fn fstatfs(p: &mut Process, fd: Fd, buf: GuestPtr<Statfs>) -> Result<u32, Er
     put(p, buf, Statfs::from_host(&statfs_fd(fd)?))
 }
 
-/// The size of `struct statfs64`; some C libraries count its padding at the end, which is accepted too.
+/// The size that the program has for `struct statfs64`: `EINVAL` unless it is right.
 fn check_statfs64_size(size: u32) -> Result<(), Errno> {
-    if size == size_of::<Statfs64>() as u32 || size == 88 { Ok(()) } else { Err(Errno::EINVAL) }
+    if size == size_of::<Statfs64>() as u32 { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
 /// statfs64, see statfs(2).

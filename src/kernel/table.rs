@@ -19,6 +19,8 @@ pub struct SyscallInfo {
     pub restart: Restart,
     /// How much of it is there.
     pub status: Status,
+    /// A missing call that programs try as a matter of course: nothing is said.
+    pub quiet: bool,
     /// What a partial call lacks, or why a call is missing.
     pub note: &'static str,
 }
@@ -151,7 +153,9 @@ pub fn info(nr: u32) -> Option<&'static SyscallInfo> {
 
 /// Answers a call that is not there; says so once for each number on stderr.
 fn missing(p: &mut Process, nr: u32) -> Result<u32, Errno> {
-    if let Some(row) = info(nr) {
+    if let Some(row) = info(nr)
+        && !row.quiet
+    {
         p.say_once(row.name, || format!("system call {} ({nr}) is not implemented; -ENOSYS", row.name));
     }
     Err(Errno::ENOSYS)

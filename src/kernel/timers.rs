@@ -6,7 +6,6 @@ use super::errno::Errno;
 use super::host::{self, Arg};
 use super::process::Process;
 
-
 /// setitimer(2). As in Linux, no new value stops the timer.
 pub fn setitimer(p: &mut Process, which: i32, value: u32, old: u32) -> Result<u32, Errno> {
     let memory = &p.machine.memory;

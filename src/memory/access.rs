@@ -73,13 +73,41 @@ macro_rules! guest_value {
 }
 
 #[cfg(trap_memory)]
-guest_value!(u8, u32, reg_byte, "movzx {v:e}, byte ptr [{m} + {a}]", "mov byte ptr [{m} + {a}], {v}", "lock cmpxchg byte ptr [{m} + {a}], {v}");
+guest_value!(
+    u8,
+    u32,
+    reg_byte,
+    "movzx {v:e}, byte ptr [{m} + {a}]",
+    "mov byte ptr [{m} + {a}], {v}",
+    "lock cmpxchg byte ptr [{m} + {a}], {v}"
+);
 #[cfg(trap_memory)]
-guest_value!(u16, u32, reg, "movzx {v:e}, word ptr [{m} + {a}]", "mov word ptr [{m} + {a}], {v:x}", "lock cmpxchg word ptr [{m} + {a}], {v:x}");
+guest_value!(
+    u16,
+    u32,
+    reg,
+    "movzx {v:e}, word ptr [{m} + {a}]",
+    "mov word ptr [{m} + {a}], {v:x}",
+    "lock cmpxchg word ptr [{m} + {a}], {v:x}"
+);
 #[cfg(trap_memory)]
-guest_value!(u32, u32, reg, "mov {v:e}, dword ptr [{m} + {a}]", "mov dword ptr [{m} + {a}], {v:e}", "lock cmpxchg dword ptr [{m} + {a}], {v:e}");
+guest_value!(
+    u32,
+    u32,
+    reg,
+    "mov {v:e}, dword ptr [{m} + {a}]",
+    "mov dword ptr [{m} + {a}], {v:e}",
+    "lock cmpxchg dword ptr [{m} + {a}], {v:e}"
+);
 #[cfg(trap_memory)]
-guest_value!(u64, u64, reg, "mov {v:r}, qword ptr [{m} + {a}]", "mov qword ptr [{m} + {a}], {v:r}", "lock cmpxchg qword ptr [{m} + {a}], {v:r}");
+guest_value!(
+    u64,
+    u64,
+    reg,
+    "mov {v:r}, qword ptr [{m} + {a}]",
+    "mov qword ptr [{m} + {a}], {v:r}",
+    "lock cmpxchg qword ptr [{m} + {a}], {v:r}"
+);
 
 #[cfg(not(trap_memory))]
 macro_rules! guest_value {

@@ -6,6 +6,7 @@ use crate::oracle::{self, Access, CODE, DATA, Oracle, PAGE, STACK, Segment, Stat
 use crate::random::Random;
 use std::fmt;
 use std::sync::Arc;
+use table86::cpu::image::FXSAVE_BYTES;
 use table86::memory::{MapRequest, Place, Prot};
 use table86::{Fault, FaultKind, Machine, Memory, Stop};
 
@@ -65,8 +66,24 @@ pub struct Left {
     pub eflags: u32,
     /// Selectors; 0 for all four null ones, since a null selector becomes 0 when the kernel returns to user mode.
     pub segs: [u16; 6],
+    /// FPU, MXCSR and XMM registers.
+    pub fx: Fx,
     /// Why it ended.
     pub event: Event,
+}
+
+/// An FXSAVE image without what processors fill in differently: pointers and MXCSR's mask. Runs whose oracle leaves the
+/// FPU alone begin and end with the same one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fx(pub [u8; FXSAVE_BYTES]);
+
+impl Fx {
+    fn of(image: &[u8]) -> Fx {
+        let mut fx = Fx(*image.first_chunk().expect("an FXSAVE image"));
+        fx.0[6..24].fill(0);
+        fx.0[28..32].fill(0);
+        fx
+    }
 }
 
 impl fmt::Debug for Left {
@@ -142,8 +159,7 @@ pub fn machines() -> [(&'static str, Machine); 2] {
         }
         Arc::new(memory)
     };
-    let machines =
-        [("new", Machine::new(memory())), ("generic", Machine::generic(memory()))];
+    let machines = [("new", Machine::new(memory())), ("generic", Machine::generic(memory()))];
     machines.map(|(name, machine)| (name, machine.expect("translations")))
 }
 
@@ -314,7 +330,7 @@ impl<'a> Bench<'a> {
             }
             oracle::Stop::Jump | oracle::Stop::Step | oracle::Stop::Timeout => Event::Hang,
         };
-        Left { regs, eip, eflags: eflags & !RF, segs: segs.map(one_null), event }
+        Left { regs, eip, eflags: eflags & !RF, segs, fx: Fx::of(&outcome.state.fx), event }
     }
 
     /// Runs the same on both machines and compares; `same` says whether what a machine left is what it should be,
@@ -463,11 +479,13 @@ fn set(machine: &mut Machine, at: u32, state: &State) {
         let descriptor = cpu.descriptors.get(selector);
         cpu.segment_bases[index] = descriptor.map_or(0, table86::cpu::Descriptors::base);
     }
+    cpu.fxrstor(state.fx.first_chunk().expect("it is longer"));
 }
 
 fn left(machine: &Machine, event: Event) -> Left {
     let cpu = &machine.cpu;
-    Left { regs: cpu.regs, eip: cpu.eip, eflags: cpu.eflags() & !RF, segs: cpu.selectors.map(one_null), event }
+    let fx = Fx::of(&cpu.fxsave());
+    Left { regs: cpu.regs, eip: cpu.eip, eflags: cpu.eflags() & !RF, segs: cpu.selectors, fx, event }
 }
 
 fn event(machine: &Machine, stop: Stop) -> Event {

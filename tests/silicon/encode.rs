@@ -52,6 +52,8 @@ enum ModRm {
     Any,
     Digit(u8),
     Fixed(u8),
+    /// Its low three bits are free.
+    FixedButRm(u8),
 }
 
 /// A row's opcode string, taken apart.
@@ -66,7 +68,8 @@ struct Opcode {
 }
 
 fn parse(form: &Form) -> Opcode {
-    let mut opcode = Opcode { mandatory: None, bare: false, bytes: Vec::new(), register: false, modrm: ModRm::None };
+    let mut opcode =
+        Opcode { mandatory: None, bare: false, bytes: Vec::new(), register: false, modrm: ModRm::None };
     let tokens: Vec<&str> = form.op.split_whitespace().collect();
     let hex = |text: &str| u8::from_str_radix(text, 16).expect("a byte in hex");
     let escapes = |bytes: &[u8]| matches!(bytes, [] | [0x0f] | [0x0f, 0x38 | 0x3a]);
@@ -86,6 +89,8 @@ fn parse(form: &Form) -> Opcode {
                 if escapes(&opcode.bytes) {
                     opcode.bytes.push(number);
                     opcode.register = suffix == "r";
+                } else if suffix == "i" {
+                    opcode.modrm = ModRm::FixedButRm(number);
                 } else {
                     opcode.modrm = ModRm::Fixed(number);
                 }
@@ -139,6 +144,7 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
     match opcode.modrm {
         ModRm::None => {}
         ModRm::Fixed(byte) => tail.push(byte),
+        ModRm::FixedButRm(byte) => tail.push(byte | random.below(8) as u8),
         ModRm::Any | ModRm::Digit(_) => {
             let reg = match opcode.modrm {
                 ModRm::Digit(digit) => digit,
@@ -168,7 +174,7 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
         // F2 and F3 mean nothing here, unless this processor has another instruction there.
         // LOOPE and LOOPNE: see opcodes/control.toml.
         let newer = opcode.bytes.first() == Some(&0x0f)
-            || matches!(opcode.modrm, ModRm::Fixed(_))
+            || matches!(opcode.modrm, ModRm::Fixed(_) | ModRm::FixedButRm(_))
             || matches!(opcode.bytes[..], [0xe0 | 0xe1]);
         if !opcode.bare && !newer && form.rep == Rep::Ignored && random.percent(4) {
             prefixes.push(random.pick(&[0xf2, 0xf3]));
@@ -184,7 +190,8 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
     bytes.extend(tail);
     immediates(&mut bytes, form, at, [opsize16, addr16], options, random)?;
     let insn = decode(&bytes, at).ok()?;
-    (usize::from(insn.index) == index && usize::from(insn.len) == bytes.len()).then_some(Encoding { bytes, insn })
+    (usize::from(insn.index) == index && usize::from(insn.len) == bytes.len())
+        .then_some(Encoding { bytes, insn })
 }
 
 /// ModRM, SIB and displacement of a memory operand.

@@ -16,8 +16,16 @@ const UNVERIFIABLE: [(&str, &str); 7] = [
 /// What is not promised of a row that is compared otherwise: body, what of it, and why.
 const DEPARTURES: [(&str, Departure, &str); 4] = [
     ("popa", Departure::RegistersAtFaults, "AMD has written the registers that it popped before the fault"),
-    ("cmps", Departure::FlagsAtFaults, "AMD leaves the flags of the last comparison, the SDM those from before"),
-    ("scas", Departure::FlagsAtFaults, "AMD leaves the flags of the last comparison, the SDM those from before"),
+    (
+        "cmps",
+        Departure::FlagsAtFaults,
+        "AMD leaves the flags of the last comparison, the SDM those from before",
+    ),
+    (
+        "scas",
+        Departure::FlagsAtFaults,
+        "AMD leaves the flags of the last comparison, the SDM those from before",
+    ),
     ("int1", Departure::Eip, "reported behind it by processors, at it by KVM on AMD"),
 ];
 
@@ -48,8 +56,14 @@ pub fn unverifiable(form: &Form) -> Option<&'static str> {
 /// Entries of the table that name no row.
 pub fn idle_entries() -> Vec<&'static str> {
     let named = |mnemonic: &str| FORMS.iter().any(|form| form.mnemonic == mnemonic);
-    let departs = DEPARTURES.iter().map(|(body, ..)| *body).filter(|body| FORMS.iter().all(|form| form.body != *body));
-    UNVERIFIABLE.iter().map(|(mnemonic, _)| *mnemonic).filter(|mnemonic| !named(mnemonic)).chain(departs).collect()
+    let departs =
+        DEPARTURES.iter().map(|(body, ..)| *body).filter(|body| FORMS.iter().all(|form| form.body != *body));
+    UNVERIFIABLE
+        .iter()
+        .map(|(mnemonic, _)| *mnemonic)
+        .filter(|mnemonic| !named(mnemonic))
+        .chain(departs)
+        .collect()
 }
 
 /// Whether what this processor does with what the manual leaves undefined is what the tables say: they were measured on

@@ -4,6 +4,8 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod bench;
+#[path = "../fpu/cases.rs"]
+mod cases;
 mod encode;
 mod exempt;
 mod hot;
@@ -14,6 +16,7 @@ mod program;
 mod random;
 mod sequence;
 mod single;
+mod x87;
 
 use bench::{Bench, machines};
 use oracle::with_oracle;
@@ -67,7 +70,11 @@ fn each_row_does_what_the_processor_does() {
         let vectors = std::env::var("VECTORS").map_or(VECTORS, |text| text.parse().expect("a number"));
         for (index, form) in FORMS.iter().enumerate() {
             let wanted = only.as_ref().is_none_or(|only| row(form).contains(only.as_str()));
-            if !wanted || !exempt::is_implemented(form) || exempt::unverifiable(form).is_some() {
+            if !wanted
+                || x87::is_here(form)
+                || !exempt::is_implemented(form)
+                || exempt::unverifiable(form).is_some()
+            {
                 continue;
             }
             let tally: Tally = prove_row(&mut bench, index, vectors, SEED, &mut report);
@@ -85,4 +92,37 @@ fn each_row_does_what_the_processor_does() {
         assert!(unproven.is_empty(), "{} rows are not proven:\n{}", unproven.len(), unproven.join("\n"));
     });
     assert!(exempt::idle_entries().is_empty(), "{:?} name no row", exempt::idle_entries());
+}
+
+#[test]
+fn each_row_of_the_fpu_does_what_the_processor_does() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        bench.oracle.fpu = true;
+        let mut report = String::new();
+        let mut unproven = Vec::new();
+        let only = std::env::var("ROW").ok();
+        for (index, form) in FORMS.iter().enumerate().filter(|(_, form)| x87::is_here(form)) {
+            if only.as_ref().is_none_or(|only| row(form).contains(only.as_str())) {
+                let tally = x87::prove_row(&mut bench, index, VECTORS, SEED, &mut report);
+                if !tally.is_verified(form) {
+                    unproven.push(format!("{}: {tally:?}", row(form)));
+                }
+            }
+        }
+        println!("seed {SEED:#x}\n{report}");
+        assert!(unproven.is_empty(), "{} rows are not proven:\n{}", unproven.len(), unproven.join("\n"));
+    });
+}
+
+#[test]
+fn fpu_encodings_without_a_row_are_undefined_on_the_processor() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        bench.oracle.fpu = true;
+        let wrong = x87::prove_gaps(&mut bench);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
 }

@@ -300,25 +300,31 @@ impl Author<'_> {
     /// Whether it writes none of the registers that have to stay, and uses no segment but the flat ones.
     fn is_harmless(&self, insn: &Insn) -> bool {
         let form = insn.form();
-        let flat = insn.segment.is_none_or(|seg| !matches!(seg, table86::cpu::Seg::Fs | table86::cpu::Seg::Gs));
+        let flat =
+            insn.segment.is_none_or(|seg| !matches!(seg, table86::cpu::Seg::Fs | table86::cpu::Seg::Gs));
         let code = insn.segment == Some(table86::cpu::Seg::Cs);
         let implicit = form.body == "cmpxchg8b" && [0, 2].iter().any(|register| self.is_kept(*register));
-        flat && !code && !implicit && !insn.addr16 && written_registers(form, insn).all(|register| !self.is_kept(register))
+        flat && !code
+            && !implicit
+            && !insn.addr16
+            && written_registers(form, insn).all(|register| !self.is_kept(register))
     }
 }
 
 /// Registers that operands name to be written.
 pub fn written_registers<'a>(form: &'a Form, insn: &'a Insn) -> impl Iterator<Item = u8> + 'a {
-    form.operands.iter().filter(|operand| matches!(operand.access, Access::W | Access::Rw)).filter_map(|operand| {
-        let number = match operand.code {
-            Code::E | Code::R if insn.mem.is_none() => insn.rm(),
-            Code::G => insn.reg(),
-            Code::Z => insn.low,
-            Code::Reg(number) => number,
-            _ => return None,
-        };
-        Some(if operand.size == Size::B { number & 3 } else { number })
-    })
+    form.operands.iter().filter(|operand| matches!(operand.access, Access::W | Access::Rw)).filter_map(
+        |operand| {
+            let number = match operand.code {
+                Code::E | Code::R if insn.mem.is_none() => insn.rm(),
+                Code::G => insn.reg(),
+                Code::Z => insn.low,
+                Code::Reg(number) => number,
+                _ => return None,
+            };
+            Some(if operand.size == Size::B { number & 3 } else { number })
+        },
+    )
 }
 
 impl Item {

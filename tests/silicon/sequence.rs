@@ -125,8 +125,10 @@ fn compare(bench: &mut Bench<'_>, program: &Program, seed: u64) -> Option<Found>
         found.instructions += instructions;
         found.endless |= differences.iter().any(|difference| difference.left.event == Event::Hang);
         found.differences.extend(differences.iter().map(|difference| {
-            format!("{} ({pace:?})\n  silicon {:?}\n  machine {:?}\n  memory (address, silicon, machine) {:x?}",
-                difference.machine, difference.silicon, difference.left, difference.memory)
+            format!(
+                "{} ({pace:?})\n  silicon {:?}\n  machine {:?}\n  memory (address, silicon, machine) {:x?}",
+                difference.machine, difference.silicon, difference.left, difference.memory
+            )
         }));
     }
     // The machines among themselves, wherever a limit stops them.
@@ -204,7 +206,14 @@ fn describe(bench: &mut Bench<'_>, program: &Program, seed: u64, number: u32) ->
                 code[at..at + usize::from(insn.len)].iter().map(|byte| format!("{byte:02x}")).collect();
             let form = insn.form();
             let condition = form.condition.map_or("", |number| CONDITIONS[usize::from(number)].name);
-            let _ = writeln!(text, "  {:04x} {:<36} {} {} {condition}", insn.eip, bytes.join(" "), form.mnemonic, form.ops);
+            let _ = writeln!(
+                text,
+                "  {:04x} {:<36} {} {} {condition}",
+                insn.eip,
+                bytes.join(" "),
+                form.mnemonic,
+                form.ops
+            );
             at += usize::from(insn.len);
         }
     }

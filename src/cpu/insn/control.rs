@@ -106,7 +106,8 @@ pub fn call_far_memory<W: Word + GuestValue>(x: Exec, pointer: u32) -> Result<()
     call_far::<W>(x, offset, selector)
 }
 
-/// Reads the stack slot `number` slots above the top.
+/// Reads the stack slot `number` slots above the top. Far returns read CS first: silicon does, which shows when
+/// both slots fault.
 fn slot<W: Word + GuestValue>(x: Exec, number: u32) -> Result<W, Fault> {
     let address = x.reg::<u32>(ESP).wrapping_add(number * W::BYTES);
     x.load(x.base(Seg::Ss).wrapping_add(address))

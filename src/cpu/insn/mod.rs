@@ -3,13 +3,19 @@
 pub mod bcd;
 pub mod bit;
 pub mod control;
+pub mod ext;
 pub mod flag;
+pub mod fxsave;
 pub mod integer;
 pub mod segment;
 pub mod shift;
 pub mod stack;
 pub mod string;
 pub mod system;
+pub mod x87_arith;
+pub mod x87_compare;
+pub mod x87_control;
+pub mod x87_transfer;
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod silicon;

@@ -85,8 +85,7 @@ pub fn ror<W: Word>(a: W, count: u8, f: &mut Pending) -> W {
 /// `a` rotated left by up to 32 bits.
 #[inline(always)]
 fn rotated_left<W: Word>(a: W, count: u32) -> W {
-    let count = count % W::BITS;
-    W::low(a.zext() << count | a.zext() >> (W::BITS - count))
+    a.rotated_left(count)
 }
 
 /// Rotates left through carry. SDM Vol. 2B, "RCL/RCR/ROL/ROR".

@@ -248,7 +248,7 @@ pub fn cmps<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 
 #[inline(always)]
 fn compare_element<W: Word + GuestValue>(walk: Walk) -> Result<(W, W), Fault> {
-    // In the order in which AMD's processors fault.
+    // Silicon reads the destination first, which shows when both fault.
     let right: W = walk.x.load(walk.destination())?;
     let left: W = walk.x.load(walk.source())?;
     walk.advance(ESI, 1);
@@ -303,27 +303,38 @@ fn commit_compare<W: Word>(x: Exec, left: W, right: W) {
     x.set_flags(flags);
 }
 
-/// Element `at` of a run of little-endian elements.
+/// One little-endian element.
 #[inline(always)]
-fn element<W: Word>(bytes: &[u8], at: usize) -> W {
-    let width = W::BYTES as usize;
+fn element<W: Word>(bytes: &[u8]) -> W {
     let mut value = [0; 8];
-    if let Some(bytes) = bytes.get(at * width..(at + 1) * width) {
-        value[..width].copy_from_slice(bytes);
-    }
+    value[..bytes.len()].copy_from_slice(bytes);
     W::low(u64::from_le_bytes(value))
 }
 
-/// The first of `elements` elements for which `stops` holds, or `elements`.
-///
-/// Looks at blocks without leaving them early, which lets the compiler use vectors.
+/// Elements in a block that is looked at without leaving it early, which lets the compiler use vectors.
+const BLOCK: usize = 32;
+
+/// How many elements come before the first that equals `wanted`, or differs from it.
 #[inline(always)]
-fn first<W: Word>(elements: u32, stops: impl Fn(usize) -> bool) -> u32 {
-    const BLOCK: usize = 32;
-    let elements = elements as usize;
+fn before_match<W: Word>(bytes: &[u8], wanted: W, stop_equal: bool) -> u32 {
+    let width = W::BYTES as usize;
+    let stops = |bytes: &[u8]| (element::<W>(bytes) == wanted) == stop_equal;
+    let blocks = bytes.chunks_exact(BLOCK * width);
+    let clear = |block: &&[u8]| !block.chunks_exact(width).fold(false, |any, bytes| any | stops(bytes));
+    let start = blocks.take_while(clear).count() * BLOCK;
+    let rest = bytes[start * width..].chunks_exact(width);
+    (start + rest.take_while(|bytes| !stops(bytes)).count()) as u32
+}
+
+/// How many pairs of elements come before the first that are equal, or differ.
+#[inline(always)]
+fn before_pair<W: Word>(left: &[u8], right: &[u8], stop_equal: bool) -> u32 {
+    let width = W::BYTES as usize;
     let mut start = 0;
-    while start + BLOCK <= elements && !(start..start + BLOCK).fold(false, |any, at| any | stops(at)) {
-        start += BLOCK;
+    if !stop_equal {
+        let blocks = left.chunks_exact(BLOCK * width).zip(right.chunks_exact(BLOCK * width));
+        start = blocks.take_while(|(left, right)| left == right).count() * BLOCK;
     }
-    (start..elements).find(|at| stops(*at)).unwrap_or(elements) as u32
+    let rest = left[start * width..].chunks_exact(width).zip(right[start * width..].chunks_exact(width));
+    (start + rest.take_while(|(left, right)| (left == right) != stop_equal).count()) as u32
 }

@@ -6,11 +6,15 @@
 #![allow(missing_docs)]
 
 pub mod file;
+pub mod ipc;
+pub mod socket;
 pub mod system;
 pub mod task;
 pub mod time;
 
 pub use file::*;
+pub use ipc::*;
+pub use socket::*;
 pub use system::*;
 pub use task::*;
 pub use time::*;

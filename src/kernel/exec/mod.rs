@@ -17,9 +17,9 @@ use super::errno::Errno;
 use super::host::{self, Arg, PrivateFd};
 use super::process::Process;
 use super::signal;
-use program::{Kind, Program};
+use program::{Kind, Program, Target};
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
 /// Longest argument or environment string, in bytes with its NUL (`MAX_ARG_STRLEN`).
@@ -159,7 +159,7 @@ fn run(
         descriptor::set_close_on_exec(fd, false)?;
     }
     // Everything stays blocked until the new image can take signals.
-    let error = replace(p, itself, argv, envp, signal::SigSet::ALL);
+    let error = replace(p, &Target::open(itself), argv, envp, signal::host::BLOCKED);
     for fd in kept_open {
         descriptor::set_close_on_exec(fd, true)?;
     }
@@ -167,18 +167,19 @@ fn run(
 }
 
 /// Leaves a program that is not the emulator's business to the host.
-fn run_on_host(
-    p: &mut Process,
-    program: &Program,
-    argv: &[CString],
-    envp: &[CString],
-) -> Result<u32, Errno> {
+fn run_on_host(p: &mut Process, program: &Program, argv: &[CString], envp: &[CString]) -> Result<u32, Errno> {
     let mask = p.signals.mask;
-    Err(replace(p, program.file.as_raw_fd(), argv, envp, mask))
+    Err(replace(p, &program.target, argv, envp, mask))
 }
 
-/// The host's `execveat` of an open file. Gives the error if it comes back.
-fn replace(p: &mut Process, file: RawFd, argv: &[CString], envp: &[CString], mask: signal::SigSet) -> Errno {
+/// The host's `execveat`. Gives the error if it comes back.
+fn replace(
+    p: &mut Process,
+    target: &Target,
+    argv: &[CString],
+    envp: &[CString],
+    mask: signal::SigSet,
+) -> Errno {
     let pointers = |list: &[CString]| -> Vec<usize> {
         list.iter().map(|text| text.as_ptr().expose_provenance()).chain([0]).collect()
     };
@@ -186,11 +187,11 @@ fn replace(p: &mut Process, file: RawFd, argv: &[CString], envp: &[CString], mas
     super::task::before_exec(p);
     let saved = signal::host::before_exec(&mut p.signals, mask);
     let args = [
-        file.into(),
-        Arg::text(c""),
+        target.dirfd.into(),
+        Arg::text(&target.path),
         Arg::slice(&argv),
         Arg::slice(&envp),
-        libc::AT_EMPTY_PATH.into(),
+        target.flags.into(),
     ];
     let result = host::call(libc::SYS_execveat, args);
     signal::host::exec_failed(&p.signals, &saved);

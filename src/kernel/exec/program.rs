@@ -7,9 +7,10 @@ use crate::kernel::errno::Errno;
 use crate::kernel::host::{self, Arg};
 use crate::kernel::paths::{self, Follow};
 use crate::kernel::process::Process;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::ffi::CString;
 use std::fs::File;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
 
 /// Bytes of a file that decide what it is (`BINPRM_BUF_SIZE`).
 pub(super) const HEAD: usize = 256;
@@ -17,9 +18,24 @@ pub(super) const HEAD: usize = 256;
 /// Permission to execute, for `faccessat`.
 const X_OK: i32 = 1;
 
+/// How the host finds a file to execute: the arguments of `execveat`.
+pub(super) struct Target {
+    pub(super) dirfd: RawFd,
+    pub(super) path: CString,
+    pub(super) flags: i32,
+}
+
+impl Target {
+    /// A file that is open already.
+    pub(super) fn open(fd: RawFd) -> Target {
+        Target { dirfd: fd, path: CString::default(), flags: libc::AT_EMPTY_PATH }
+    }
+}
+
 /// An open file that may be executed.
 pub(super) struct Program {
     pub(super) file: File,
+    pub(super) target: Target,
 }
 
 /// Who runs a program.
@@ -60,10 +76,7 @@ impl Program {
             _ => return Err(Errno::EACCES),
         }
         let access_flags = libc::AT_EACCESS | at_flags;
-        host::call(
-            libc::SYS_faccessat2,
-            [dirfd.into(), Arg::text(&path), X_OK.into(), access_flags.into()],
-        )?;
+        host::call(libc::SYS_faccessat2, [dirfd.into(), Arg::text(&path), X_OK.into(), access_flags.into()])?;
         let file = if name.is_empty() {
             // A descriptor may be open in any way; what its name in /proc leads to can be opened for reading.
             let name = paths::c_string(format!("/proc/self/fd/{}", dirfd.0).as_bytes());
@@ -72,7 +85,8 @@ impl Program {
             let flags = libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK;
             open_at(dirfd, &path, flags)?
         };
-        Ok(Program { file: file.into() })
+        let target = Target { dirfd: dirfd.0, path, flags: at_flags };
+        Ok(Program { file: file.into(), target })
     }
 
     /// Looks at the file's beginning. `ENOENT`, `ELIBBAD` and others if it is a guest's program whose dynamic linker

@@ -95,7 +95,8 @@ mod tests {
             (&long, None),
             (&long_argument, Some(("/bin/sh", Some(&cut)))),
         ] {
-            let expected = expected.map(|(path, arg): (&str, Option<&str>)| (path.into(), arg.map(String::from)));
+            let expected =
+                expected.map(|(path, arg): (&str, Option<&str>)| (path.into(), arg.map(String::from)));
             assert_eq!(parse(text), expected, "{text:?}");
         }
     }

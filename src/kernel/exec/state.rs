@@ -142,7 +142,8 @@ impl State {
 /// Writes the state for a program that is open as `program`.
 pub(super) fn write(p: &Process, program: RawFd, exec_name: &CStr) -> Result<OwnedFd, Errno> {
     let mut options = p.options.clone();
-    options.max_instructions = options.max_instructions.map(|max| max.saturating_sub(p.machine.cpu.instructions()));
+    options.max_instructions =
+        options.max_instructions.map(|max| max.saturating_sub(p.machine.cpu.instructions()));
     options.timeout = p.deadline.map(|at| at.saturating_duration_since(Instant::now()));
     let state = State {
         pid: std::process::id(),
@@ -153,7 +154,8 @@ pub(super) fn write(p: &Process, program: RawFd, exec_name: &CStr) -> Result<Own
         options,
     };
     let flags = libc::MFD_CLOEXEC;
-    let fd = host::call(libc::SYS_memfd_create, [Arg::text(c"table86-exec"), flags.into()]).map(host::owned)?;
+    let fd =
+        host::call(libc::SYS_memfd_create, [Arg::text(c"table86-exec"), flags.into()]).map(host::owned)?;
     let mut file = File::from(fd);
     file.write_all(&state.encode())?;
     Ok(file.into())
@@ -169,10 +171,8 @@ pub fn resumed() -> Option<Resumed> {
         (state.pid == std::process::id() && state.itself == itself).then_some((fd, state))
     })?;
     drop(host::owned(fd as usize));
-    let launch = Launch {
-        program: PrivateFd::new(host::owned(itself as usize)).ok(),
-        mask: Some(state.mask),
-    };
+    let launch =
+        Launch { program: PrivateFd::new(host::owned(itself as usize)).ok(), mask: Some(state.mask) };
     Some(Resumed {
         options: state.options,
         program: host::owned(state.program as usize),

@@ -21,8 +21,7 @@ const SIGRETURN_CODE: [u8; 8] = [0x58, 0xb8, 0x77, 0, 0, 0, 0xcd, 0x80];
 const RT_SIGRETURN_CODE: [u8; 8] = [0xb8, 0xad, 0, 0, 0, 0xcd, 0x80, 0];
 
 /// Flags that a frame restores; the others stay as they are.
-const RESTORED_FLAGS: u32 =
-    eflags::STATUS | eflags::AC | eflags::DF | eflags::TF | eflags::RF;
+const RESTORED_FLAGS: u32 = eflags::STATUS | eflags::AC | eflags::DF | eflags::TF | eflags::RF;
 /// `uc_flags`: the FXSAVE image is followed by XSAVE's.
 const UC_FP_XSTATE: u32 = 1;
 
@@ -212,9 +211,8 @@ fn restore(p: &mut Process, context: &Sigcontext, mask: SigSet) -> Result<(), No
     p.signals.set_mask(mask);
     let fpstate = context.fpstate;
     let cpu = &mut p.machine.cpu;
-    cpu.regs = [
-        context.ax, context.cx, context.dx, context.bx, context.sp, context.bp, context.si, context.di,
-    ];
+    cpu.regs =
+        [context.ax, context.cx, context.dx, context.bx, context.sp, context.bp, context.si, context.di];
     cpu.eip = context.ip;
     let flags = cpu.eflags() & !RESTORED_FLAGS | context.flags & RESTORED_FLAGS;
     cpu.set_eflags(flags);

@@ -173,7 +173,7 @@ unsafe fn record(signal: i32, info: *const libc::siginfo_t, context: *mut libc::
 }
 
 /// All that can be blocked without losing guest faults.
-const BLOCKED: SigSet = SigSet::ALL.minus(SigSet::FAULTS);
+pub const BLOCKED: SigSet = SigSet::ALL.minus(SigSet::FAULTS);
 
 unsafe extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the host calls this as a handler with `SA_SIGINFO`.
@@ -233,14 +233,18 @@ pub fn install(signal: i32, action: &Action) {
 pub fn mask() -> SigSet {
     let mut mask = 0u64;
     // SAFETY: the set has 8 bytes.
-    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, null::<u64>(), &raw mut mask, 8usize) };
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, null::<u64>(), &raw mut mask, 8usize)
+    };
     SigSet(mask)
 }
 
 fn set_host_mask(mask: SigSet) {
     let mask = mask.0;
     // SAFETY: the set has 8 bytes.
-    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, null_mut::<u64>(), 8usize) };
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, null_mut::<u64>(), 8usize)
+    };
 }
 
 /// Puts the guest's mask in force on the host, or blocks everything while recorded signals wait. For a vfork child the
@@ -303,7 +307,8 @@ extern "C" fn note_start() {
     }
     IGNORED_AT_START.store(ignored.0, Ordering::Relaxed);
     // SAFETY: F_GETFD takes no pointer.
-    let closed = (0..3).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0).fold(0, |set, fd| set | 1 << fd);
+    let closed =
+        (0..3).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0).fold(0, |set, fd| set | 1 << fd);
     CLOSED_AT_START.store(closed, Ordering::Relaxed);
 }
 

@@ -280,7 +280,12 @@ mod tests {
             code: libc::CLD_EXITED,
             fields: Fields::Child { pid: 9, uid: 0, status: 3, utime: 11, stime: 12 },
         },
-        Info { signal: libc::SIGSEGV, errno: 0, code: 2, fields: Fields::Fault { addr: 0xffff_f000, lsb: 0 } },
+        Info {
+            signal: libc::SIGSEGV,
+            errno: 0,
+            code: 2,
+            fields: Fields::Fault { addr: 0xffff_f000, lsb: 0 },
+        },
         Info { signal: libc::SIGIO, errno: 0, code: 1, fields: Fields::Poll { band: 0x41, fd: 5 } },
         Info {
             signal: libc::SIGSYS,

@@ -27,7 +27,13 @@ pub fn rt_tgsigqueueinfo(p: &mut Process, tgid: i32, tid: i32, signal: i32, info
 }
 
 /// pidfd_send_signal(2).
-pub fn pidfd_send_signal(p: &mut Process, pidfd: Fd, signal: i32, info: u32, flags: u32) -> Result<u32, Errno> {
+pub fn pidfd_send_signal(
+    p: &mut Process,
+    pidfd: Fd,
+    signal: i32,
+    info: u32,
+    flags: u32,
+) -> Result<u32, Errno> {
     let info = if info == 0 { None } else { Some(Info::from_guest(&p.machine.memory.read(info)?)) };
     if info.is_some_and(|info| info.signal != signal) {
         return Err(Errno::EINVAL);

@@ -34,7 +34,8 @@ mod flag {
     /// `CLONE_INTO_CGROUP`, of clone3 only.
     pub const INTO_CGROUP: u64 = 0x2_0000_0000;
     /// What the emulator does itself: the host's call would use host addresses.
-    pub const OWN: u64 = VFORK | SETTLS | PARENT_SETTID | CHILD_CLEARTID | CHILD_SETTID | CLEAR_SIGHAND | PIDFD;
+    pub const OWN: u64 =
+        VFORK | SETTLS | PARENT_SETTID | CHILD_CLEARTID | CHILD_SETTID | CLEAR_SIGHAND | PIDFD;
 }
 
 /// Lowest address that may be mapped, unless the system says otherwise (`vm.mmap_min_addr`).
@@ -347,6 +348,8 @@ struct Registers {
     cr2: u32,
     descriptors: crate::cpu::Descriptors,
     fpu: crate::fpu::Fpu,
+    xmm: [u128; 8],
+    mxcsr: u32,
 }
 
 impl Registers {
@@ -361,6 +364,8 @@ impl Registers {
             cr2: cpu.cr2,
             descriptors: cpu.descriptors.clone(),
             fpu: cpu.fpu,
+            xmm: cpu.xmm,
+            mxcsr: cpu.mxcsr,
         }
     }
 
@@ -374,5 +379,7 @@ impl Registers {
         cpu.cr2 = self.cr2;
         cpu.descriptors = self.descriptors;
         cpu.fpu = self.fpu;
+        cpu.xmm = self.xmm;
+        cpu.mxcsr = self.mxcsr;
     }
 }

@@ -1,0 +1,128 @@
+//! The command line: a file a subcommand. A thin layer over the library.
+//!
+//! Exit statuses: the guest's own, or 124 when a limit was reached, 125 for our own errors, 126 for what cannot be run, 127 for
+//! what is not found.
+
+mod audit;
+mod dis;
+mod isa;
+mod like_qemu;
+mod run;
+mod values;
+
+use clap::{Parser, Subcommand};
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::ExitCode;
+use table86::kernel::exec::state;
+
+/// Exit status of our own errors.
+const OWN_ERROR: u8 = 125;
+/// Exit status for what cannot be run.
+const NOT_RUNNABLE: u8 = 126;
+/// Exit status for what is not found.
+const NOT_FOUND: u8 = 127;
+
+/// Runs 32-bit x86 Linux programs in user space.
+#[derive(Parser)]
+#[command(
+    name = "table86",
+    version,
+    max_term_width = 110,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  table86 run ./hello            run an i386 program\n  \
+                  table86 run -L /srv/i386 bash  with its libraries from a sysroot\n  \
+                  table86 dis ./hello            disassemble it\n  \
+                  table86 isa shld               look up an instruction\n\n\
+                  Exit status: the program's own; 124 a limit was reached, 125 an error of Table86, 126 the file cannot be \
+                  run, 127 it is not found. A program killed by a signal ends Table86 by the same signal."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Run),
+    Dis(dis::Dis),
+    Isa(isa::Isa),
+    Audit(audit::Audit),
+}
+
+/// An error to be shown, and the exit status that goes with it.
+#[derive(Debug)]
+struct Failure {
+    status: u8,
+    message: String,
+}
+
+impl Failure {
+    fn new(status: u8, message: impl Into<String>) -> Failure {
+        Failure { status, message: message.into() }
+    }
+
+    fn own(message: impl Into<String>) -> Failure {
+        Failure::new(OWN_ERROR, message)
+    }
+}
+
+/// Output of the subcommands failed; a closed pipe is no error.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::new(0, ""),
+            _ => Failure::own(format!("cannot write: {error}")),
+        }
+    }
+}
+
+/// Runs what the arguments ask for.
+pub fn main() -> ExitCode {
+    // The guest's execve comes first: then the arguments are the guest's, not ours.
+    let result = match state::resumed() {
+        Some(resumed) => run::resume(resumed),
+        None => command(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                // Nobody is left to be told if this fails.
+                let _ = writeln!(io::stderr(), "table86: {}", failure.message);
+            }
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn command() -> Result<(), Failure> {
+    let mut arguments = std::env::args_os();
+    let called_as = arguments.next().unwrap_or_default();
+    if is_like_qemu(&called_as) {
+        return like_qemu::run(&called_as, arguments);
+    }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let status = if error.use_stderr() { OWN_ERROR } else { 0 };
+            // A closed pipe is the reader's wish.
+            let _ = error.print();
+            return Err(Failure::new(status, ""));
+        }
+    };
+    match arguments.command {
+        Command::Run(run) => run.execute(),
+        Command::Dis(dis) => dis.execute(),
+        Command::Isa(isa) => isa.execute(),
+        Command::Audit(audit) => audit.execute(),
+    }
+}
+
+/// Tells whether the name we are called by asks for qemu-i386's command line.
+fn is_like_qemu(called_as: &OsStr) -> bool {
+    let name = Path::new(called_as).file_name().unwrap_or_default().as_bytes();
+    name.windows(4).any(|part| part == b"i386")
+}

@@ -1,0 +1,330 @@
+//! `table86 run`: runs a program.
+
+use super::values;
+use super::{Failure, NOT_FOUND, NOT_RUNNABLE};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use table86::isa::{CpuModel, MODELS, decode};
+use table86::kernel::exec::{Launch, Resumed};
+use table86::kernel::{self, ExitReason, Process};
+use table86::loader::{self, Format, LoadError, Loaded, Program};
+use table86::{Machine, Memory};
+
+/// Runs a program: an ELF file, a script, a hex listing or a flat image.
+///
+/// The program's exit status becomes ours. A PROG without a slash that is not in the working directory is looked for in
+/// PATH; with -L, under DIR first. Programs that it executes run under Table86 too.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  table86 run ./prog arg1 arg2\n  \
+                        table86 run -L /usr/i686-linux-gnu ./dynamic   libraries from a sysroot\n  \
+                        table86 run -E LANG=C -U DISPLAY ./prog        with another environment\n  \
+                        table86 run --timeout 10 --memory 256M ./prog  with limits\n  \
+                        table86 run --as flat --org 0x1000 image.bin   bytes without headers\n  \
+                        table86 run prog.hex                           bytes written as text")]
+pub(super) struct Run {
+    /// What PROG is; found out if not said
+    #[arg(long = "as", value_name = "FORMAT")]
+    format: Option<FormatName>,
+    /// Where a flat image or listing goes [default: 0]
+    #[arg(long, value_name = "ADDR", value_parser = values::address)]
+    org: Option<u32>,
+    /// Address of a flat image's or listing's first instruction [default: its first byte]
+    #[arg(long, value_name = "ADDR", value_parser = values::address)]
+    entry: Option<u32>,
+    /// Look up absolute paths under DIR first
+    #[arg(short = 'L', value_name = "DIR")]
+    sysroot: Option<PathBuf>,
+    /// Set an environment variable for the program
+    #[arg(short = 'E', value_name = "NAME=VALUE", value_parser = OsStringValueParser::new().try_map(values::assignment))]
+    set: Vec<(OsString, OsString)>,
+    /// Leave an environment variable away
+    #[arg(short = 'U', value_name = "NAME")]
+    unset: Vec<OsString>,
+    /// The program's argv[0]
+    #[arg(short = '0', value_name = "ARGV0")]
+    argv0: Option<OsString>,
+    /// The processor that CPUID describes
+    #[arg(long, value_name = "MODEL")]
+    cpu: Option<String>,
+    /// Stop after N instructions
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    max_insns: Option<u64>,
+    /// Stop after S seconds
+    #[arg(long, value_name = "S", value_parser = values::seconds)]
+    timeout: Option<Duration>,
+    /// Most memory that the program may map, such as 64M or 1G
+    #[arg(long, value_name = "SIZE", value_parser = values::memory_size)]
+    memory: Option<u64>,
+    /// The program and its arguments
+    #[arg(value_name = "PROG", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    program: Vec<OsString>,
+}
+
+/// Names for `--as`.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum FormatName {
+    /// An ELF file
+    Elf,
+    /// A script with #!
+    Script,
+    /// A hex listing: [OFFSET:] BYTES… [; comment]
+    Hex,
+    /// Bytes without headers
+    Flat,
+}
+
+impl From<FormatName> for Format {
+    fn from(name: FormatName) -> Format {
+        match name {
+            FormatName::Elf => Format::Elf,
+            FormatName::Script => Format::Script,
+            FormatName::Hex => Format::Hex,
+            FormatName::Flat => Format::Flat,
+        }
+    }
+}
+
+/// What is to be run, however it was said.
+#[derive(Default)]
+pub(super) struct Request {
+    /// As given: a path, or a name to be looked for in PATH.
+    pub program: OsString,
+    /// The program is a path on the host, whatever the sysroot.
+    pub host_path: bool,
+    /// With `argv[0]`.
+    pub argv: Vec<OsString>,
+    pub set: Vec<(OsString, OsString)>,
+    pub unset: Vec<OsString>,
+    pub loader: loader::Options,
+    pub kernel: kernel::Options,
+}
+
+impl Run {
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        let mut argv = self.program;
+        let program = argv[0].clone();
+        if let Some(argv0) = self.argv0 {
+            argv[0] = argv0;
+        }
+        let request = Request {
+            program,
+            host_path: false,
+            argv,
+            set: self.set,
+            unset: self.unset,
+            loader: loader::Options {
+                format: self.format.map(Format::from),
+                org: self.org,
+                entry: self.entry,
+                ..loader::Options::default()
+            },
+            kernel: kernel::Options {
+                sysroot: self.sysroot,
+                cpu: self.cpu,
+                max_instructions: self.max_insns,
+                timeout: self.timeout,
+                memory_bytes: self.memory,
+                ..kernel::Options::default()
+            },
+        };
+        request.execute()
+    }
+}
+
+impl Request {
+    /// Runs the program; comes back only if it could not be started.
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        let mut kernel = self.kernel;
+        kernel.sysroot = kernel.sysroot.map(|root| sysroot(&root)).transpose()?;
+        let environment = changed(environment(), &self.set, &self.unset);
+        let path = if self.host_path {
+            PathBuf::from(&self.program)
+        } else {
+            let directories = std::env::var_os("PATH");
+            loader::search_path(&self.program, directories.as_deref(), kernel.sysroot.as_deref())
+        };
+        let searched = !self.host_path && !self.program.as_bytes().contains(&b'/');
+        let program = Program::open(&path, self.argv, environment).map_err(|error| match error {
+            LoadError::NotFound if searched => {
+                let text = format!("{}: not found, neither here nor in PATH", self.program.display());
+                Failure::new(NOT_FOUND, text)
+            }
+            error => failure(self.program.as_ref(), &error),
+        })?;
+        start(program, self.loader, kernel, Launch::new())
+    }
+}
+
+/// Goes on with what an `execve` of the guest left.
+pub(super) fn resume(resumed: Resumed) -> Result<(), Failure> {
+    let file = std::fs::File::from(resumed.program);
+    let program = Program::from_file(file, resumed.exec_name, std::env::args_os().collect(), environment())
+        .map_err(|error| Failure::new(NOT_RUNNABLE, error.to_string()))?;
+    start(program, loader::Options::default(), resumed.options, resumed.launch)
+}
+
+/// Loads and runs a program. Does not come back if that works: the host process ends as the guest did.
+fn start(
+    program: Program,
+    mut options: loader::Options,
+    kernel: kernel::Options,
+    launch: Launch,
+) -> Result<(), Failure> {
+    options.sysroot.clone_from(&kernel.sysroot);
+    options.memory_bytes = kernel.memory_bytes;
+    let cpuid = cpu_model(kernel.cpu.as_deref())?;
+    options.hwcap = cpuid.answer(1, 0)[3];
+    let name = PathBuf::from(&program.exec_name);
+    let memory = Memory::new()
+        .map_err(|error| Failure::own(format!("no 4 GiB of addresses for the guest: {error}")))?;
+    let memory = Arc::new(memory);
+    let mut machine = Machine::new(Arc::clone(&memory))
+        .map_err(|error| Failure::own(format!("no addresses for translated code: {error}")))?;
+    machine.cpu.cpuid = cpuid;
+    let loaded =
+        loader::load(&memory, &mut machine.cpu, program, &options).map_err(|error| failure(&name, &error))?;
+    let mut process = Process::new(machine, image(&loaded), kernel, launch);
+    let reason = process.run();
+    explain(&process, reason);
+    drop(process);
+    reason.finish()
+}
+
+/// The processor of this name.
+fn cpu_model(name: Option<&str>) -> Result<CpuModel, Failure> {
+    let Some(name) = name else { return Ok(CpuModel::default()) };
+    CpuModel::named(name).ok_or_else(|| {
+        let names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
+        Failure::own(format!("--cpu {name}: no such model; there are {}", names.join(", ")))
+    })
+}
+
+/// What the kernel has to know of a program.
+fn image(loaded: &Loaded) -> kernel::Image {
+    kernel::Image {
+        exe_path: loaded.exe_path.clone(),
+        exec_name: loaded.exec_name.clone(),
+        argv: loaded.argv.clone(),
+        brk_start: loaded.brk_start,
+        auxv: loaded.auxv.clone(),
+        start_stack: loaded.stack,
+        exec_stack: loaded.read_implies_exec,
+        sigreturn: loaded.vdso.sigreturn,
+        rt_sigreturn: loaded.vdso.rt_sigreturn,
+    }
+}
+
+/// Says on stderr what the exit status cannot: which limit was reached, which instruction was none.
+fn explain(process: &Process, reason: ExitReason) {
+    let options = &process.options;
+    let cpu = &process.machine.cpu;
+    let text = match reason {
+        ExitReason::Exited(_) => return,
+        ExitReason::LimitReached => match options.max_instructions {
+            Some(max) if cpu.instructions() >= max => {
+                format!("stopped after {} instructions (--max-insns)", cpu.instructions())
+            }
+            _ => {
+                let seconds = options.timeout.unwrap_or_default().as_secs_f64();
+                format!("stopped after {seconds} seconds (--timeout)")
+            }
+        },
+        ExitReason::Killed(libc::SIGILL) => {
+            let mut bytes = [0; decode::MAX_LEN];
+            let len = process.machine.memory.fetch(cpu.eip, &mut bytes);
+            let (len, what) = match decode(&bytes[..len], cpu.eip) {
+                Ok(insn) => (usize::from(insn.len), table86::disasm::text(&insn)),
+                Err(error) => (len.min(8), format!("({error})")),
+            };
+            let hex: Vec<String> = bytes[..len].iter().map(|byte| format!("{byte:02x}")).collect();
+            let place = place(process, cpu.eip);
+            format!("SIGILL at {:#x}{place}: {} {what}", cpu.eip, hex.join(" "))
+        }
+        ExitReason::Killed(_) => return,
+    };
+    let _ = writeln!(io::stderr(), "table86: {text}");
+}
+
+/// The file that `addr` belongs to and the offset from its first mapping: ` (app+0x286bf)`.
+fn place(process: &Process, addr: u32) -> String {
+    let memory = &process.machine.memory;
+    let Some(region) = memory.region_at(addr) else { return String::new() };
+    let Some(path) = region.path() else { return String::new() };
+    let start =
+        memory.regions().iter().find(|other| other.path() == Some(path)).map_or(0, |first| first.start);
+    let name = path.file_name().unwrap_or(path.as_os_str()).display();
+    format!(" ({name}+{:#x})", addr.wrapping_sub(start))
+}
+
+/// The error for a program that cannot be loaded.
+fn failure(program: &Path, error: &LoadError) -> Failure {
+    let status = if error.is_not_found() { NOT_FOUND } else { NOT_RUNNABLE };
+    Failure::new(status, format!("{}: {error}", program.display()))
+}
+
+/// The sysroot with links resolved, so that paths under it are known as such.
+fn sysroot(root: &Path) -> Result<PathBuf, Failure> {
+    let bad = |why: &dyn std::fmt::Display| Failure::own(format!("sysroot {}: {why}", root.display()));
+    let found = std::fs::canonicalize(root).map_err(|error| bad(&error))?;
+    if found.is_dir() { Ok(found) } else { Err(bad(&"not a directory")) }
+}
+
+/// This process's environment as it is, entries without `=` included.
+fn environment() -> Vec<OsString> {
+    match std::fs::read("/proc/self/environ") {
+        Ok(bytes) => {
+            let mut entries: Vec<&[u8]> = bytes.split(|&byte| byte == 0).collect();
+            // The last entry ends in a NUL, too.
+            entries.pop();
+            entries.into_iter().map(|entry| OsString::from_vec(entry.to_vec())).collect()
+        }
+        Err(_) => std::env::vars_os().map(|(name, value)| assigned(&name, &value)).collect(),
+    }
+}
+
+fn assigned(name: &OsStr, value: &OsStr) -> OsString {
+    let mut entry = name.to_owned();
+    entry.push("=");
+    entry.push(value);
+    entry
+}
+
+/// An environment with variables left away and set, in this order.
+fn changed(
+    mut environment: Vec<OsString>,
+    set: &[(OsString, OsString)],
+    unset: &[OsString],
+) -> Vec<OsString> {
+    let is = |entry: &OsString, name: &OsStr| {
+        entry.as_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='))
+    };
+    environment.retain(|entry| !unset.iter().any(|name| is(entry, name)));
+    for (name, value) in set {
+        let entry = assigned(name, value);
+        match environment.iter_mut().find(|old| is(old, name)) {
+            Some(old) => *old = entry,
+            None => environment.push(entry),
+        }
+    }
+    environment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_is_changed_by_name() {
+        let strings = |list: &[&str]| list.iter().map(OsString::from).collect::<Vec<_>>();
+        let before = strings(&["A=1", "AB=2", "odd", "C=3"]);
+        let set = [("A".into(), "x".into()), ("D".into(), "=".into())];
+        let after = changed(before, &set, &strings(&["C", "odd", "Z"]));
+        assert_eq!(after, strings(&["A=x", "AB=2", "odd", "D=="]));
+    }
+}

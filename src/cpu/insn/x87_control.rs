@@ -1,0 +1,150 @@
+//! x87 control and state images. Rows: `opcodes/x87_control.toml`; formats and effects: [`crate::fpu`].
+
+use crate::cpu::x87::{on_registers, read_image, wait, write_image};
+use crate::cpu::{Exec, Fault, Word};
+use crate::fpu::Fpu;
+
+/// Nothing but what every instruction of the FPU does. SDM Vol. 2A, "FNOP".
+#[inline(always)]
+pub fn fnop(x: Exec) -> Result<(), Fault> {
+    on_registers(x, |_| ())
+}
+
+/// Increments TOP. SDM Vol. 2A, "FINCSTP".
+#[inline(always)]
+pub fn fincstp(x: Exec) -> Result<(), Fault> {
+    on_registers(x, Fpu::fincstp)
+}
+
+/// Decrements TOP. SDM Vol. 2A, "FDECSTP".
+#[inline(always)]
+pub fn fdecstp(x: Exec) -> Result<(), Fault> {
+    on_registers(x, Fpu::fdecstp)
+}
+
+/// Marks ST(`i`) as empty. SDM Vol. 2A, "FFREE".
+#[inline(always)]
+pub fn ffree(x: Exec, i: u8) -> Result<(), Fault> {
+    on_registers(x, move |fpu| fpu.ffree(i))
+}
+
+/// Marks ST(`i`) as empty and pops: an undocumented instruction.
+#[inline(always)]
+pub fn ffreep(x: Exec, i: u8) -> Result<(), Fault> {
+    on_registers(x, move |fpu| fpu.ffreep(i))
+}
+
+/// Raises #MF if an exception is pending. SDM Vol. 2B, "WAIT/FWAIT".
+#[inline(always)]
+pub fn fwait(x: Exec) -> Result<(), Fault> {
+    wait(x)
+}
+
+/// Initializes. SDM Vol. 2A, "FINIT/FNINIT".
+#[inline(always)]
+pub fn fninit(x: Exec) -> Result<(), Fault> {
+    x.cpu().fpu.fninit();
+    Ok(())
+}
+
+/// Clears the exceptions. SDM Vol. 2A, "FCLEX/FNCLEX".
+#[inline(always)]
+pub fn fnclex(x: Exec) -> Result<(), Fault> {
+    x.cpu().fpu.fnclex();
+    Ok(())
+}
+
+/// What FNENI, FNDISI and FNSETPM do since the 387. SDM Vol. 3B, 23.18.7 (architecture compatibility).
+#[inline(always)]
+pub fn nothing(_: Exec) -> Result<(), Fault> {
+    Ok(())
+}
+
+/// Loads the control word. SDM Vol. 2A, "FLDCW".
+#[inline(always)]
+pub fn fldcw(x: Exec, addr: u32) -> Result<(), Fault> {
+    wait(x)?;
+    let control = x.load(addr)?;
+    x.cpu().fpu.set_control(control);
+    Ok(())
+}
+
+/// The control word. SDM Vol. 2A, "FSTCW/FNSTCW".
+#[inline(always)]
+pub fn fnstcw(x: Exec) -> Result<u16, Fault> {
+    Ok(x.cpu().fpu.control())
+}
+
+/// The status word. SDM Vol. 2A, "FSTSW/FNSTSW".
+#[inline(always)]
+pub fn fnstsw(x: Exec) -> Result<u16, Fault> {
+    Ok(x.cpu().fpu.status())
+}
+
+/// Loads the environment. SDM Vol. 2A, "FLDENV".
+#[inline(always)]
+pub fn fldenv<W: Word>(x: Exec, addr: u32) -> Result<(), Fault> {
+    x.apart(move |x| {
+        wait(x)?;
+        if W::BITS == 16 {
+            let image = read_image(x, addr)?;
+            x.cpu().fpu.load_env16(&image);
+        } else {
+            let image = read_image(x, addr)?;
+            x.cpu().fpu.load_env32(&image);
+        }
+        Ok(())
+    })
+}
+
+/// Stores an image and then does to the FPU what goes with it.
+#[inline(always)]
+fn save<const N: usize>(
+    x: Exec,
+    addr: u32,
+    image: fn(&Fpu) -> [u8; N],
+    then: fn(&mut Fpu),
+) -> Result<(), Fault> {
+    x.apart(move |x| {
+        let image = image(&x.cpu().fpu);
+        write_image(x, addr, &image)?;
+        then(&mut x.cpu().fpu);
+        Ok(())
+    })
+}
+
+/// Stores the environment and masks all exceptions. SDM Vol. 2A, "FSTENV/FNSTENV".
+#[inline(always)]
+pub fn fnstenv<W: Word>(x: Exec, addr: u32) -> Result<(), Fault> {
+    if W::BITS == 16 {
+        save(x, addr, Fpu::env16, Fpu::mask_all)
+    } else {
+        save(x, addr, Fpu::env32, Fpu::mask_all)
+    }
+}
+
+/// Stores everything and initializes. SDM Vol. 2A, "FSAVE/FNSAVE".
+#[inline(always)]
+pub fn fnsave<W: Word>(x: Exec, addr: u32) -> Result<(), Fault> {
+    if W::BITS == 16 {
+        save(x, addr, Fpu::save16, Fpu::fninit)
+    } else {
+        save(x, addr, Fpu::save32, Fpu::fninit)
+    }
+}
+
+/// Loads everything. SDM Vol. 2A, "FRSTOR".
+#[inline(always)]
+pub fn frstor<W: Word>(x: Exec, addr: u32) -> Result<(), Fault> {
+    x.apart(move |x| {
+        wait(x)?;
+        if W::BITS == 16 {
+            let image = read_image(x, addr)?;
+            x.cpu().fpu.restore16(&image);
+        } else {
+            let image = read_image(x, addr)?;
+            x.cpu().fpu.restore32(&image);
+        }
+        Ok(())
+    })
+}

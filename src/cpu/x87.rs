@@ -1,0 +1,226 @@
+//! What the bodies of x87 instructions have in common: #MF first, memory formats, the last instruction's pointers.
+
+use super::{Exec, Fault, Seg};
+use crate::fpu::soft::F80;
+use crate::fpu::{Fpu, Operand, Store};
+use crate::memory::access::GuestValue;
+
+/// A floating-point format in memory, by its bits.
+pub trait Real: GuestValue {
+    /// The bits as an operand.
+    fn operand(self) -> Operand;
+    /// ST(0) rounded to the format.
+    fn rounded(fpu: &Fpu) -> Store<Self>;
+}
+
+impl Real for u32 {
+    #[inline(always)]
+    fn operand(self) -> Operand {
+        Operand::F32(self)
+    }
+    #[inline(always)]
+    fn rounded(fpu: &Fpu) -> Store<Self> {
+        fpu.fst_f32()
+    }
+}
+
+impl Real for u64 {
+    #[inline(always)]
+    fn operand(self) -> Operand {
+        Operand::F64(self)
+    }
+    #[inline(always)]
+    fn rounded(fpu: &Fpu) -> Store<Self> {
+        fpu.fst_f64()
+    }
+}
+
+/// A signed integer in memory, by its bits.
+pub trait Integer: GuestValue {
+    /// The integer.
+    type Signed: Copy;
+    /// The bits as an operand.
+    fn operand(self) -> Operand;
+    /// ST(0) rounded by the rounding control.
+    fn rounded(fpu: &Fpu) -> Store<Self::Signed>;
+    /// ST(0) truncated.
+    fn truncated(fpu: &Fpu) -> Store<Self::Signed>;
+    /// The bits of an integer.
+    fn bits(value: Self::Signed) -> Self;
+}
+
+macro_rules! integer {
+    ($bits:ty, $signed:ty, $operand:ident, $rounded:ident, $truncated:ident) => {
+        impl Integer for $bits {
+            type Signed = $signed;
+            #[inline(always)]
+            fn operand(self) -> Operand {
+                Operand::$operand(self.cast_signed())
+            }
+            #[inline(always)]
+            fn rounded(fpu: &Fpu) -> Store<$signed> {
+                fpu.$rounded()
+            }
+            #[inline(always)]
+            fn truncated(fpu: &Fpu) -> Store<$signed> {
+                fpu.$truncated()
+            }
+            #[inline(always)]
+            fn bits(value: $signed) -> $bits {
+                value.cast_unsigned()
+            }
+        }
+    };
+}
+
+integer!(u16, i16, I16, fist_i16, fisttp_i16);
+integer!(u32, i32, I32, fist_i32, fisttp_i32);
+integer!(u64, i64, I64, fist_i64, fisttp_i64);
+
+/// Raises #MF if an exception is pending: what each waiting instruction does first (SDM Vol. 1, 8.7).
+#[inline(always)]
+pub(super) fn wait(x: Exec) -> Result<(), Fault> {
+    if x.cpu().fpu.pending() { Err(Fault::MF) } else { Ok(()) }
+}
+
+/// Keeps the address and opcode of a non-control instruction (SDM Vol. 1, 8.1.8 and 8.1.9).
+#[inline(always)]
+fn note(x: Exec) {
+    let cpu = x.cpu();
+    let pointers = &mut cpu.fpu.pointers;
+    pointers.fip = x.eip();
+    pointers.fcs = cpu.selectors[Seg::Cs as usize];
+    pointers.fop = x.fop();
+}
+
+/// As [`note`], with the offset of a memory operand in its segment.
+#[inline(always)]
+fn note_memory(x: Exec, addr: u32) {
+    note(x);
+    let cpu = x.cpu();
+    let segment = x.memory_segment();
+    let pointers = &mut cpu.fpu.pointers;
+    pointers.fdp = addr.wrapping_sub(cpu.segment_bases[segment]);
+    pointers.fds = cpu.selectors.get(segment).copied().unwrap_or_default();
+}
+
+/// An instruction on registers; gives what `change` does.
+#[inline(always)]
+pub(super) fn on_registers<R>(x: Exec, change: impl FnOnce(&mut Fpu) -> R) -> Result<R, Fault> {
+    x.apart(|x| {
+        wait(x)?;
+        note(x);
+        Ok(change(&mut x.cpu().fpu))
+    })
+}
+
+/// An instruction that reads a memory operand.
+#[inline(always)]
+pub(super) fn with_memory<T: GuestValue>(
+    x: Exec,
+    addr: u32,
+    change: impl FnOnce(&mut Fpu, T),
+) -> Result<(), Fault> {
+    x.apart(move |x| {
+        wait(x)?;
+        let value = x.load(addr)?;
+        note_memory(x, addr);
+        change(&mut x.cpu().fpu, value);
+        Ok(())
+    })
+}
+
+/// An instruction that reads a memory operand of 80 bits: its low 64 and its high 16.
+#[inline(always)]
+pub(super) fn with_memory_80(
+    x: Exec,
+    addr: u32,
+    change: impl FnOnce(&mut Fpu, u64, u16),
+) -> Result<(), Fault> {
+    x.apart(move |x| {
+        wait(x)?;
+        let low = x.load(addr)?;
+        let high = x.load(addr.wrapping_add(8))?;
+        note_memory(x, addr);
+        change(&mut x.cpu().fpu, low, high);
+        Ok(())
+    })
+}
+
+/// An instruction that stores what `convert` makes of ST(0), as `bits`, and pops `pops` times.
+#[inline(always)]
+pub(super) fn store<T: Copy, V: GuestValue>(
+    x: Exec,
+    addr: u32,
+    pops: u8,
+    convert: impl FnOnce(&Fpu) -> Store<T>,
+    bits: impl FnOnce(T) -> V,
+) -> Result<(), Fault> {
+    x.apart(move |x| {
+        wait(x)?;
+        let store = convert(&x.cpu().fpu);
+        if let Some(value) = store.value() {
+            x.store(addr, bits(value))?;
+        }
+        note_memory(x, addr);
+        x.cpu().fpu.commit(&store, pops);
+        Ok(())
+    })
+}
+
+/// As [`store`], of 80 bits.
+#[inline(always)]
+pub(super) fn store_80<T: Copy>(
+    x: Exec,
+    addr: u32,
+    pops: u8,
+    convert: impl FnOnce(&Fpu) -> Store<T>,
+    bytes: impl FnOnce(T) -> [u8; 10],
+) -> Result<(), Fault> {
+    x.apart(move |x| {
+        wait(x)?;
+        let store = convert(&x.cpu().fpu);
+        if let Some(value) = store.value() {
+            let F80 { sig, se } = F80::from_bytes(bytes(value));
+            let high = addr.wrapping_add(8);
+            // Two stores: the second must not fault behind the first.
+            if addr >> 12 != high.wrapping_add(1) >> 12 {
+                x.probe_write(addr, 10)?;
+            }
+            x.store(addr, sig)?;
+            x.store(high, se)?;
+        }
+        note_memory(x, addr);
+        x.cpu().fpu.commit(&store, pops);
+        Ok(())
+    })
+}
+
+/// Reads `N` bytes, an even number.
+#[inline(always)]
+pub(super) fn read_image<const N: usize>(x: Exec, addr: u32) -> Result<[u8; N], Fault> {
+    let mut image = [0; N];
+    for (at, part) in (0u32..).step_by(4).zip(image.chunks_mut(4)) {
+        let from = addr.wrapping_add(at);
+        match part.len() {
+            4 => part.copy_from_slice(&x.load::<u32>(from)?.to_le_bytes()),
+            _ => part.copy_from_slice(&x.load::<u16>(from)?.to_le_bytes()),
+        }
+    }
+    Ok(image)
+}
+
+/// Writes an even number of bytes, a page's worth at most: all or, if that faults, none.
+#[inline(always)]
+pub(super) fn write_image(x: Exec, addr: u32, image: &[u8]) -> Result<(), Fault> {
+    x.probe_write(addr, image.len() as u32)?;
+    for (at, part) in (0u32..).step_by(4).zip(image.chunks(4)) {
+        let to = addr.wrapping_add(at);
+        match *part {
+            [a, b, c, d] => x.store(to, u32::from_le_bytes([a, b, c, d]))?,
+            [a, b] => x.store(to, u16::from_le_bytes([a, b]))?,
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! FCOM, FUCOM, FICOM, FTST, FCOMI, FUCOMI and FXAM.
+
+use super::Fpu;
+use super::Operand;
+use super::soft::compare::{self, Comparison};
+use super::soft::{Env, F80, flag};
+
+impl Fpu {
+    /// Compares ST(0) with the source; an unmasked exception only prevents the pops.
+    #[inline(always)]
+    fn comparison(
+        &mut self,
+        source: Operand,
+        pops: u8,
+        op: impl FnOnce(F80, F80, &mut Env) -> Comparison,
+    ) -> (Comparison, Env) {
+        let mut env = self.env();
+        let outcome = match source.read(self, &mut env) {
+            Some(b) if !self.is_empty(0) => op(self.st(0), b, &mut env),
+            _ => {
+                env = self.env();
+                env.stack_underflow();
+                None
+            }
+        };
+        if !env.stops() {
+            self.pop(pops);
+        }
+        (outcome, env)
+    }
+
+    #[inline]
+    fn compare_to_codes(&mut self, (outcome, env): (Comparison, Env)) {
+        self.settle(&env);
+        self.set_codes(flag::C0 | flag::C2 | flag::C3, compare::codes(outcome));
+    }
+
+    #[inline]
+    fn compare_to_flags(&mut self, (outcome, env): (Comparison, Env)) -> Comparison {
+        self.settle_keeping_c1(&env);
+        outcome
+    }
+
+    /// Compares ST(0) with the source into C3, C2 and C0, then pops `pops` times.
+    /// SDM Vol. 2A, "FCOM/FCOMP/FCOMPP" and "FICOM/FICOMP".
+    #[inline]
+    pub fn fcom(&mut self, source: Operand, pops: u8) {
+        let outcome = self.comparison(source, pops, compare::compare);
+        self.compare_to_codes(outcome);
+    }
+
+    /// Compares as [`Fpu::fcom`], with `#IA` for signaling NaNs only. SDM Vol. 2A, "FUCOM/FUCOMP/FUCOMPP".
+    #[inline]
+    pub fn fucom(&mut self, source: Operand, pops: u8) {
+        let outcome = self.comparison(source, pops, compare::compare_quiet);
+        self.compare_to_codes(outcome);
+    }
+
+    /// Compares ST(0) with +0 into C3, C2 and C0. SDM Vol. 2A, "FTST".
+    #[inline]
+    pub fn ftst(&mut self) {
+        self.fcom(Operand::F80(F80::ZERO), 0);
+    }
+
+    /// Compares ST(0) with ST(`i`) for EFLAGS, then pops `pops` times.
+    /// SDM Vol. 2A, "FCOMI/FCOMIP/FUCOMI/FUCOMIP".
+    ///
+    /// `None`, unordered, sets ZF, PF and CF; else ZF means equal and CF less; OF, SF and AF are cleared.
+    #[inline]
+    pub fn fcomi(&mut self, i: u8, pops: u8) -> Comparison {
+        let outcome = self.comparison(Operand::St(i), pops, compare::compare);
+        self.compare_to_flags(outcome)
+    }
+
+    /// Compares as [`Fpu::fcomi`], with `#IA` for signaling NaNs only.
+    #[inline]
+    pub fn fucomi(&mut self, i: u8, pops: u8) -> Comparison {
+        let outcome = self.comparison(Operand::St(i), pops, compare::compare_quiet);
+        self.compare_to_flags(outcome)
+    }
+
+    /// Examines ST(0) into C0–C3. SDM Vol. 2A, "FXAM".
+    #[inline]
+    pub const fn fxam(&mut self) {
+        self.set_codes(flag::CODES, compare::examine(self.st(0), self.is_empty(0)));
+    }
+}

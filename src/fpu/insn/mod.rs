@@ -1,0 +1,87 @@
+//! The instructions on the canonical state, less their memory accesses.
+//!
+//! Each follows SDM Vol. 1, 8.4 and 8.5, in what it leaves undone: an unmasked `#IS`, `#IA`, `#D` or `#Z` leaves the
+//! destination and the stack as they were; an unmasked `#O` or `#U` does so too when the destination is memory, and
+//! else delivers a wrapped exponent. The exception's flag, ES and B are set, and the next waiting instruction raises
+//! `#MF`.
+//!
+//! Where the manual says nothing, or something else than AMD processors do, the processors are followed:
+//!
+//! - A load of an `m32fp` or `m64fp` completes in spite of an unmasked `#D`.
+//! - FCOM and FUCOM write C3, C2 and C0, and FCOMI and FUCOMI EFLAGS, even if an unmasked exception stops the pop.
+//! - FCOMI, FUCOMI and FCMOVcc leave C1 alone but at a stack fault; FFREE clears it.
+//! - FPREM and FPREM1 of an invalid operand or a NaN clear C1 and C2 and keep C0 and C3; else the four are written.
+//! - An unmasked `#O` or `#U` of a store to memory reports neither `#P` nor C1.
+//! - FLD ST(i) of an empty register onto a full stack is an underflow.
+//! - FSCALE beyond what an unmasked `#O` or `#U` can wrap gives an infinity or zero with `#P`.
+//! - FXTRACT, FSINCOS and FPTAN of an empty register onto a full stack are underflows.
+
+mod arith;
+mod compare;
+mod load;
+mod stack;
+mod store;
+mod trans;
+
+pub use load::Operand;
+pub use store::Store;
+
+use super::Fpu;
+use super::soft::{self, Env, F80, flag};
+
+impl Fpu {
+    /// Starts an operation under the current control word.
+    #[inline]
+    const fn env(&self) -> Env {
+        Env::new(self.control)
+    }
+
+    /// Enters what an operation raised into the status word; C1 is cleared if it was not raised.
+    #[inline]
+    const fn settle(&mut self, env: &Env) {
+        self.status = self.status & !flag::C1 | env.flags();
+        if env.unmasked() != 0 {
+            self.status |= flag::ES | flag::B;
+        }
+    }
+
+    /// Enters what an operation raised as [`Fpu::settle`] does, but touches C1 on a stack fault only.
+    #[inline]
+    const fn settle_keeping_c1(&mut self, env: &Env) {
+        let c1 = self.status & flag::C1;
+        self.settle(env);
+        if env.flags() & flag::SF == 0 {
+            self.status |= c1;
+        }
+    }
+
+    /// Replaces the condition codes in `mask` by those in `codes`.
+    #[inline]
+    const fn set_codes(&mut self, mask: u16, codes: u16) {
+        self.status = self.status & !mask | codes;
+    }
+
+    /// Empties ST(0) and increments TOP, `count` times.
+    #[inline]
+    const fn pop(&mut self, count: u8) {
+        let mut left = count;
+        while left != 0 {
+            self.tags &= !(1 << self.top);
+            self.top = (self.top + 1) & 7;
+            left -= 1;
+        }
+    }
+
+    /// Decrements TOP and sets the new ST(0).
+    #[inline]
+    const fn push(&mut self, value: F80) {
+        self.top = self.top.wrapping_sub(1) & 7;
+        self.set_st(0, value);
+    }
+
+    /// Whether a push would overflow the stack.
+    #[inline]
+    const fn is_full(&self) -> bool {
+        !self.is_empty(7)
+    }
+}

@@ -1,0 +1,136 @@
+//! System V IPC (sysvipc(7)) and its old multiplexed call. The host's objects are the guest's.
+
+pub mod msg;
+pub mod sem;
+pub mod shm;
+
+use super::Process;
+use super::abi::{IpcPerm, MsgrcvKludge};
+use super::args::GuestPtr;
+use super::errno::Errno;
+use std::collections::HashMap;
+
+/// Set in a command when the program knows the structures of Linux 2.4 and later.
+const IPC_64: i32 = 0x100;
+/// Commands that all three kinds of objects have.
+const IPC_RMID: i32 = 0;
+const IPC_SET: i32 = 1;
+const IPC_STAT: i32 = 2;
+const IPC_INFO: i32 = 3;
+
+/// What a process knows about System V objects.
+#[derive(Default)]
+pub struct Ipc {
+    /// Attached segments by their first address.
+    attached: HashMap<u32, shm::Attachment>,
+}
+
+/// The host's `struct ipc64_perm`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct HostPerm {
+    key: i32,
+    uid: u32,
+    gid: u32,
+    cuid: u32,
+    cgid: u32,
+    mode: u32,
+    seq: u16,
+    pad: u16,
+    unused: [u64; 2],
+}
+
+const _: () = assert!(size_of::<HostPerm>() == 48);
+
+impl HostPerm {
+    fn to_guest(self) -> IpcPerm {
+        IpcPerm {
+            key: self.key,
+            uid: self.uid,
+            gid: self.gid,
+            cuid: self.cuid,
+            cgid: self.cgid,
+            mode: self.mode as u16,
+            seq: self.seq,
+            ..IpcPerm::ZERO
+        }
+    }
+
+    /// What IPC_SET changes.
+    fn to_be_set(perm: IpcPerm) -> HostPerm {
+        HostPerm { uid: perm.uid, gid: perm.gid, mode: perm.mode.into(), ..HostPerm::default() }
+    }
+}
+
+/// The halves of a 64-bit time.
+fn halves(time: i64) -> (u32, u32) {
+    (time as u32, (time >> 32) as u32)
+}
+
+/// The calls that `ipc` stands for.
+mod call {
+    pub const SEMOP: u32 = 1;
+    pub const SEMGET: u32 = 2;
+    pub const SEMCTL: u32 = 3;
+    pub const SEMTIMEDOP: u32 = 4;
+    pub const MSGSND: u32 = 11;
+    pub const MSGRCV: u32 = 12;
+    pub const MSGGET: u32 = 13;
+    pub const MSGCTL: u32 = 14;
+    pub const SHMAT: u32 = 21;
+    pub const SHMDT: u32 = 22;
+    pub const SHMGET: u32 = 23;
+    pub const SHMCTL: u32 = 24;
+}
+
+/// ipc(2). The version is in the upper half of `call`.
+pub fn ipc(
+    p: &mut Process,
+    call: u32,
+    first: i32,
+    second: i32,
+    third: u32,
+    ptr: u32,
+    fifth: i32,
+) -> Result<u32, Errno> {
+    let version = call >> 16;
+    // Structures of the time before IPC_64 are not known; no C library of this century asks for them.
+    let command =
+        |command: i32| if command & IPC_64 != 0 { Ok(command & !IPC_64) } else { Err(Errno::EINVAL) };
+    match call & 0xffff {
+        call::SEMOP => sem::semop(p, first, GuestPtr::new(ptr), second as u32),
+        call::SEMTIMEDOP => {
+            sem::semtimedop(p, first, GuestPtr::new(ptr), second as u32, GuestPtr::new(fifth as u32))
+        }
+        call::SEMGET => sem::semget(p, first, second, third as i32),
+        call::SEMCTL => {
+            let arg = GuestPtr::<u32>::new(ptr).read(&p.machine.memory)?;
+            let plain = third as i32 & !IPC_64;
+            let needs_structure = matches!(plain, IPC_SET | IPC_STAT | sem::SEM_STAT | sem::SEM_STAT_ANY);
+            let cmd = if needs_structure { command(third as i32)? } else { plain };
+            sem::semctl(p, first, second, cmd, arg)
+        }
+        call::MSGSND => msg::msgsnd(p, first, ptr, second as u32, third as i32),
+        call::MSGRCV if version == 0 => {
+            let MsgrcvKludge { msgp, msgtyp } = GuestPtr::new(ptr).read(&p.machine.memory)?;
+            msg::msgrcv(p, first, msgp, second as u32, msgtyp, third as i32)
+        }
+        call::MSGRCV => msg::msgrcv(p, first, ptr, second as u32, fifth, third as i32),
+        call::MSGGET => msg::msgget(p, first, second),
+        call::MSGCTL if second == IPC_RMID => msg::msgctl(p, first, second, ptr),
+        call::MSGCTL => msg::msgctl(p, first, command(second)?, ptr),
+        call::SHMAT if version == 1 => Err(Errno::EINVAL),
+        call::SHMAT => {
+            let addr = shm::shmat(p, first, ptr, second)?;
+            GuestPtr::<u32>::new(third).write(&p.machine.memory, addr)?;
+            Ok(0)
+        }
+        call::SHMDT => shm::shmdt(p, ptr),
+        call::SHMGET => shm::shmget(p, first, second as u32, third as i32),
+        call::SHMCTL if matches!(second & !IPC_64, IPC_RMID | shm::SHM_LOCK | shm::SHM_UNLOCK) => {
+            shm::shmctl(p, first, second & !IPC_64, ptr)
+        }
+        call::SHMCTL => shm::shmctl(p, first, command(second)?, ptr),
+        _ => Err(Errno::ENOSYS),
+    }
+}
