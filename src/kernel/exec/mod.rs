@@ -19,7 +19,7 @@ use super::process::Process;
 use super::signal;
 use program::{Kind, Program, Target};
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
 /// Longest argument or environment string, in bytes with its NUL (`MAX_ARG_STRLEN`).
@@ -186,8 +186,13 @@ fn replace(
     let (argv, envp) = (pointers(argv), pointers(envp));
     super::task::before_exec(p);
     let saved = signal::host::before_exec(&mut p.signals, mask);
-    let args =
-        [target.dirfd.into(), Arg::text(&target.path), Arg::slice(&argv), Arg::slice(&envp), target.flags.into()];
+    let args = [
+        target.dirfd.into(),
+        Arg::text(&target.path),
+        Arg::slice(&argv),
+        Arg::slice(&envp),
+        target.flags.into(),
+    ];
     let result = host::call(libc::SYS_execveat, args);
     signal::host::exec_failed(&p.signals, &saved);
     result.err().unwrap_or(Errno::ENOEXEC)

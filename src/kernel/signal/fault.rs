@@ -11,6 +11,11 @@ use crate::kernel::process::Process;
 mod code {
     pub const ILL_ILLOPN: i32 = 2;
     pub const FPE_INTDIV: i32 = 1;
+    pub const FPE_FLTDIV: i32 = 3;
+    pub const FPE_FLTOVF: i32 = 4;
+    pub const FPE_FLTUND: i32 = 5;
+    pub const FPE_FLTRES: i32 = 6;
+    pub const FPE_FLTINV: i32 = 7;
     pub const SEGV_MAPERR: i32 = 1;
     pub const SEGV_ACCERR: i32 = 2;
     pub const BUS_ADRALN: i32 = 1;
@@ -42,7 +47,14 @@ pub fn raise(p: &mut Process, fault: Fault) {
         }
         FaultKind::Np | FaultKind::Ss => Info::kernel(libc::SIGBUS),
         FaultKind::Pf => page_fault(p),
-        FaultKind::Mf | FaultKind::Xm => Info::fault(libc::SIGFPE, 0, eip),
+        FaultKind::Mf => {
+            let fpu = &p.machine.cpu.fpu;
+            Info::fault(libc::SIGFPE, float_code(fpu.status() & !fpu.control()), eip)
+        }
+        FaultKind::Xm => {
+            let mxcsr = p.machine.cpu.mxcsr;
+            Info::fault(libc::SIGFPE, float_code((mxcsr & !(mxcsr >> 7)) as u16), eip)
+        }
         FaultKind::Ac => Info::fault(libc::SIGBUS, code::BUS_ADRALN, 0),
         FaultKind::Int => return interrupt(p, fault),
     };
@@ -94,4 +106,36 @@ pub fn raise_bus(p: &mut Process, fault: Fault) {
     let addr = p.machine.cpu.cr2;
     p.signals.trap = Trap { number: fault.vector().into(), error: fault.code.into(), cr2: addr };
     force(p, Info::fault(libc::SIGBUS, code::BUS_ADRERR, addr));
+}
+
+/// `si_code` of floating-point exceptions, in the order in which Linux looks for them.
+fn float_code(exceptions: u16) -> i32 {
+    match exceptions {
+        e if e & 0x01 != 0 => code::FPE_FLTINV,
+        e if e & 0x04 != 0 => code::FPE_FLTDIV,
+        e if e & 0x08 != 0 => code::FPE_FLTOVF,
+        e if e & 0x12 != 0 => code::FPE_FLTUND,
+        e if e & 0x20 != 0 => code::FPE_FLTRES,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn float_exceptions_have_linuxs_precedence() {
+        for (bits, expected) in [
+            (0x3f, code::FPE_FLTINV),
+            (0x3e, code::FPE_FLTDIV),
+            (0x38, code::FPE_FLTOVF),
+            (0x30, code::FPE_FLTUND),
+            (0x02, code::FPE_FLTUND),
+            (0x20, code::FPE_FLTRES),
+            (0, 0),
+        ] {
+            assert_eq!(float_code(bits), expected, "{bits:#x}");
+        }
+    }
 }

@@ -348,6 +348,8 @@ struct Registers {
     cr2: u32,
     descriptors: crate::cpu::Descriptors,
     fpu: crate::fpu::Fpu,
+    xmm: [u128; 8],
+    mxcsr: u32,
 }
 
 impl Registers {
@@ -362,6 +364,8 @@ impl Registers {
             cr2: cpu.cr2,
             descriptors: cpu.descriptors.clone(),
             fpu: cpu.fpu,
+            xmm: cpu.xmm,
+            mxcsr: cpu.mxcsr,
         }
     }
 
@@ -375,5 +379,7 @@ impl Registers {
         cpu.cr2 = self.cr2;
         cpu.descriptors = self.descriptors;
         cpu.fpu = self.fpu;
+        cpu.xmm = self.xmm;
+        cpu.mxcsr = self.mxcsr;
     }
 }
