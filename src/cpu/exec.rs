@@ -18,6 +18,7 @@ pub struct Exec {
 
 /// How a string instruction repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names)] // named as the manual names the prefixes
 pub enum Rep {
     /// Once.
     None,
@@ -264,8 +265,9 @@ impl Exec {
         access::fill_within_page(self, destination, value, count);
     }
 
-    /// The host's view of `len` readable bytes at `addr`, in a page that has been probed by a load.
-    pub fn bytes_within_page<'a>(self, addr: u32, len: u32) -> &'a [u8] {
-        access::bytes_within_page(self, addr, len)
+    /// Calls `look` with the `len` bytes at `addr`, in a page that has been probed by a load.
+    #[inline(always)]
+    pub fn look_within_page<R>(self, addr: u32, len: u32, look: impl FnOnce(&[u8]) -> R) -> R {
+        access::look_within_page(self, addr, len, look)
     }
 }

@@ -155,7 +155,8 @@ impl Machine {
         let trapping = self.cpu.system_flags & eflags::TF != 0;
         let before = self.cpu.count;
         let entry = self.translations.step(&self.cpu, &self.memory, self.cpu.eip);
-        self.cpu.limit.store(u64::MAX, Ordering::SeqCst);
+        // Not on into the block that an indirect jump finds.
+        self.cpu.limit.store(before, Ordering::SeqCst);
         self.stepping = true;
         self.enter(entry);
         let stop = match self.cpu.exit {
@@ -220,7 +221,8 @@ impl Machine {
             return fault;
         }
         // What is read to be written is a write from the start.
-        let updates = |operand: &Operand| matches!(operand.code, Code::E | Code::M) && operand.access.updates();
+        let updates =
+            |operand: &Operand| matches!(operand.code, Code::E | Code::M) && operand.access.updates();
         let write = insn.mem.is_some() && insn.form().operands.iter().any(updates);
         Fault { code: fault.code | if write { page_fault::WRITE } else { 0 }, ..fault }
     }
@@ -236,7 +238,9 @@ impl Machine {
         let accesses = operands.filter_map(|operand| {
             let string = insn.segment.unwrap_or(Seg::Ds);
             let (addr, seg) = match operand.code {
-                Code::E | Code::M | Code::O | Code::Q | Code::W => (self.effective(insn, &insn.mem?), insn.mem?.seg),
+                Code::E | Code::M | Code::O | Code::Q | Code::W => {
+                    (self.effective(insn, &insn.mem?), insn.mem?.seg)
+                }
                 Code::X => (self.cpu.regs[reg::ESI], string),
                 Code::Y => (self.cpu.regs[reg::EDI], Seg::Es),
                 _ => return None,

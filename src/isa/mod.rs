@@ -169,6 +169,7 @@ pub enum Lock {
 
 /// What F2 and F3 mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names)] // named as the manual names the prefixes
 pub enum Rep {
     /// Nothing, unless mandatory.
     Ignored,

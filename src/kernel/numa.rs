@@ -47,7 +47,7 @@ pub fn mbind(
 ) -> Result<u32, Errno> {
     let mask = read_mask(p, mask, nodes)?;
     let memory = &p.machine.memory;
-    if addr % 4096 != 0 {
+    if !addr.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
     }
     // All of it has to be mapped, in a range that does not wrap around.
@@ -76,7 +76,9 @@ pub fn get_mempolicy(
 ) -> Result<u32, Errno> {
     let memory = &p.machine.memory;
     let mut found = 0i32;
-    let mut wide = if mask.is_null() { Vec::new() } else { vec![0u64; words(nodes)?.div_ceil(2) as usize] };
+    // What is shown is counted without the bit less.
+    let shown = nodes.saturating_add(1);
+    let mut wide = if mask.is_null() { Vec::new() } else { vec![0u64; words(shown)?.div_ceil(2) as usize] };
     let at = if flags & F_ADDR != 0 { In::new(addr, 1).host(memory).arg() } else { addr.into() };
     let room = wide.len() * 64;
     let to = if mask.is_null() { Arg::NULL } else { Arg::slice_mut(&mut wide) };
@@ -84,7 +86,7 @@ pub fn get_mempolicy(
     mode.write_opt(memory, found)?;
     if !mask.is_null() {
         let narrow: Vec<u32> = wide.iter().flat_map(|word| [*word as u32, (*word >> 32) as u32]).collect();
-        mask.write_array(memory, &narrow[..words(nodes)? as usize])?;
+        mask.write_array(memory, &narrow[..words(shown)? as usize])?;
     }
     Ok(0)
 }

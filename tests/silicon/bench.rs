@@ -37,7 +37,7 @@ const INT80: [u8; 2] = [0xcd, 0x80];
 /// Length of the longest exit that the code may be followed by, in bytes.
 pub const EXIT_LEN: u32 = 7;
 /// What a run of a machine may take.
-const LIMIT: u64 = 1_000_000;
+const LIMIT: u64 = 30_000;
 const RF: u32 = oracle::flag::RF;
 
 /// Why a run ended.
@@ -64,7 +64,7 @@ pub struct Left {
     pub eip: u32,
     /// EFLAGS without RF.
     pub eflags: u32,
-    /// Selectors.
+    /// Selectors; 0 for all four null ones, since a null selector becomes 0 when the kernel returns to user mode.
     pub segs: [u16; 6],
     /// FPU, MXCSR and XMM registers.
     pub fx: Fx,
@@ -159,8 +159,7 @@ pub fn machines() -> [(&'static str, Machine); 2] {
         }
         Arc::new(memory)
     };
-    let machines =
-        [("new", Machine::new(memory())), ("generic", Machine::generic(memory()))];
+    let machines = [("new", Machine::new(memory())), ("generic", Machine::generic(memory()))];
     machines.map(|(name, machine)| (name, machine.expect("translations")))
 }
 
@@ -382,6 +381,33 @@ impl<'a> Bench<'a> {
         })
     }
 
+    /// Runs so many single steps on the processor; `None` if it ends before.
+    pub fn silicon_steps(&mut self, at: u32, state: &State, steps: u32) -> Option<Left> {
+        let mut state = State { eip: at, ..state.clone() };
+        for _ in 0..steps {
+            loop {
+                let outcome = self.oracle.step(&state);
+                if outcome.stop != oracle::Stop::Step {
+                    return None;
+                }
+                // A repeated string instruction takes a step an element.
+                let same = outcome.state.eip == state.eip && outcome.state.regs != state.regs;
+                state = outcome.state;
+                if !same {
+                    break;
+                }
+            }
+        }
+        let fx = Fx::of(&state.fx);
+        let State { regs, eip, eflags, segs, .. } = state;
+        Some(Left { regs, eip, eflags: eflags & !RF, segs: segs.map(one_null), fx, event: Event::Hang })
+    }
+
+    /// Instructions that both machines executed.
+    pub fn instructions(&self) -> u64 {
+        self.machines.iter().map(|(_, machine)| machine.cpu.instructions()).sum()
+    }
+
     /// Makes memory on all sides that of the given windows' contents.
     pub fn restore(&mut self, saved: &[Vec<u8>]) {
         for ((start, _), bytes) in WINDOWS.into_iter().zip(saved).take(2) {
@@ -438,6 +464,10 @@ fn machine_bytes(machine: &Machine, address: u32, len: usize) -> &mut [u8] {
 fn flat_descriptor(base: u32) -> u64 {
     let base = u64::from(base);
     0x00df_f300_0000_ffff | (base & 0xff_ffff) << 16 | (base >> 24) << 56
+}
+
+fn one_null(selector: u16) -> u16 {
+    if selector < 4 { 0 } else { selector }
 }
 
 fn set(machine: &mut Machine, at: u32, state: &State) {

@@ -202,8 +202,7 @@ impl Setup<'_> {
                 *index = value;
                 let rest = rest.wrapping_sub(value << mem.scale);
                 let register = &mut regs[usize::from(base)];
-                *register =
-                    if self.insn.addr16 { *register & 0xffff_0000 | rest & 0xffff } else { rest };
+                *register = if self.insn.addr16 { *register & 0xffff_0000 | rest & 0xffff } else { rest };
             }
         }
     }
@@ -212,7 +211,9 @@ impl Setup<'_> {
     fn memory_bytes(&self) -> u32 {
         let form = self.insn.form();
         let size = |operand: &Operand| match operand.code {
-            Code::E | Code::M | Code::O | Code::Q | Code::W => operand_bytes(operand.size, self.insn.opsize16),
+            Code::E | Code::M | Code::O | Code::Q | Code::W => {
+                operand_bytes(operand.size, self.insn.opsize16)
+            }
             _ => 0,
         };
         form.operands.iter().map(size).max().unwrap_or(0)
@@ -278,7 +279,8 @@ impl Setup<'_> {
     /// The register or memory operand of `code`: its value.
     fn set_operand(&mut self, bench: &mut Bench<'_>, value: u32) {
         let form = self.insn.form();
-        let Some(operand) = form.operands.iter().find(|operand| matches!(operand.code, Code::E | Code::R | Code::M))
+        let Some(operand) =
+            form.operands.iter().find(|operand| matches!(operand.code, Code::E | Code::R | Code::M))
         else {
             return;
         };
@@ -348,7 +350,8 @@ impl Setup<'_> {
         let form = self.insn.form();
         let v = self.insn.operand_bytes() as usize;
         let tls = bench.tls;
-        let with_selector = form.room == "segment" && form.operands.iter().any(|operand| operand.size == Size::W);
+        let with_selector =
+            form.room == "segment" && form.operands.iter().any(|operand| operand.size == Size::W);
         match (form.mnemonic, form.flow) {
             ("div" | "idiv", _) => self.suit_division(bench),
             ("cmpxchg", _) if self.random.percent(50) => {
@@ -376,7 +379,9 @@ impl Setup<'_> {
                     let spread = self.random.below(4);
                     let low = index.wrapping_sub(spread).wrapping_add(u32::from(self.random.percent(20)));
                     bench.poke(at, &low.to_le_bytes()[..v]);
-                    let high = index.wrapping_add(self.random.below(3)).wrapping_sub(u32::from(self.random.percent(20)));
+                    let high = index
+                        .wrapping_add(self.random.below(3))
+                        .wrapping_sub(u32::from(self.random.percent(20)));
                     bench.poke(at.wrapping_add(v as u32), &high.to_le_bytes()[..v]);
                 }
             }
@@ -469,7 +474,8 @@ impl Setup<'_> {
             let number = usize::from(self.insn.rm());
             if bytes == 1 { number == 0 || number == 4 } else { number == EAX || number == EDX }
         };
-        let points = |mem: Mem| [mem.base, mem.index].iter().any(|number| [EAX as u8, EDX as u8].contains(number));
+        let points =
+            |mem: Mem| [mem.base, mem.index].iter().any(|number| [EAX as u8, EDX as u8].contains(number));
         if own || self.insn.mem.is_some_and(points) || self.random.percent(25) {
             return;
         }

@@ -14,7 +14,7 @@ use table86::cpu::image::{FXSAVE_BYTES, MXCSR_MASK};
 use table86::fpu::soft::{F80, flag};
 use table86::fpu::{FXSAVE_X87, Fpu};
 use table86::isa::decode::NO_REG;
-use table86::isa::{Code, FORMS, Form, Size, decode};
+use table86::isa::{Code, Form, Size, decode};
 
 /// States tried with each encoding.
 const STATES: u32 = 8;
@@ -89,7 +89,14 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
 /// An encoding of row `index`, to stand at `at`.
 fn choose_encoding(index: usize, at: u32, random: &mut Random) -> Encoding {
     let reach = [SLOT_ENTRY as i32, (SLOT - SLOT_ENTRY) as i32 - 16];
-    let options = Options { absolute: &ABSOLUTE, targets: &[], reach, exit: EXIT_LEN as i32, decorate: true };
+    let options = Options {
+        absolute: &ABSOLUTE,
+        targets: &[],
+        reach,
+        exit: EXIT_LEN as i32,
+        frame: None,
+        decorate: true,
+    };
     (0..1000).find_map(|_| encode(index, at, &options, random)).expect("the row can be encoded")
 }
 

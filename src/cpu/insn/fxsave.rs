@@ -14,6 +14,8 @@ fn aligned(addr: u32) -> Result<(), Fault> {
 pub fn fxsave(x: Exec, addr: u32) -> Result<(), Fault> {
     x.apart(move |x| {
         aligned(addr)?;
+        // Silicon finds out about the end first.
+        x.probe_write(addr.wrapping_add(FXSAVE_BYTES as u32 - 1), 1)?;
         let image = x.cpu().fxsave();
         write_image(x, addr, &image)
     })

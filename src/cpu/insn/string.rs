@@ -230,9 +230,12 @@ pub fn cmps<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
         }
         // The last element is left to the ordinary way, which knows its flags.
         let len = elements * walk.bytes;
-        let left = x.bytes_within_page(walk.source(), len);
-        let right = x.bytes_within_page(walk.destination(), len);
-        let skipped = before_pair::<W>(left, right, stop_equal).min(elements - 1);
+        let stop = x.look_within_page(walk.source(), len, |left| {
+            x.look_within_page(walk.destination(), len, |right| {
+                first(elements, |at| (element::<W>(left, at) == element::<W>(right, at)) == stop_equal)
+            })
+        });
+        let skipped = stop.min(elements - 1);
         walk.advance(ESI, skipped);
         walk.advance(EDI, skipped);
         walk.done(skipped);
@@ -280,8 +283,10 @@ pub fn scas<W: Word + GuestValue>(x: Exec, wanted: W) -> Result<(), Fault> {
         if walk.down || elements < 2 {
             continue;
         }
-        let bytes = x.bytes_within_page(walk.destination(), elements * walk.bytes);
-        let skipped = before_match(bytes, wanted, stop_equal).min(elements - 1);
+        let stop = x.look_within_page(walk.destination(), elements * walk.bytes, |bytes| {
+            first(elements, |at| (element::<W>(bytes, at) == wanted) == stop_equal)
+        });
+        let skipped = stop.min(elements - 1);
         walk.advance(EDI, skipped);
         walk.done(skipped);
     }
@@ -298,38 +303,27 @@ fn commit_compare<W: Word>(x: Exec, left: W, right: W) {
     x.set_flags(flags);
 }
 
-/// One little-endian element.
+/// Element `at` of a run of little-endian elements.
 #[inline(always)]
-fn element<W: Word>(bytes: &[u8]) -> W {
+fn element<W: Word>(bytes: &[u8], at: usize) -> W {
+    let width = W::BYTES as usize;
     let mut value = [0; 8];
-    value[..bytes.len()].copy_from_slice(bytes);
+    if let Some(bytes) = bytes.get(at * width..(at + 1) * width) {
+        value[..width].copy_from_slice(bytes);
+    }
     W::low(u64::from_le_bytes(value))
 }
 
-/// Elements in a block that is looked at without leaving it early, which lets the compiler use vectors.
-const BLOCK: usize = 32;
-
-/// How many elements come before the first that equals `wanted`, or differs from it.
+/// The first of `elements` elements for which `stops` holds, or `elements`.
+///
+/// Looks at blocks without leaving them early, which lets the compiler use vectors.
 #[inline(always)]
-fn before_match<W: Word>(bytes: &[u8], wanted: W, stop_equal: bool) -> u32 {
-    let width = W::BYTES as usize;
-    let stops = |bytes: &[u8]| (element::<W>(bytes) == wanted) == stop_equal;
-    let blocks = bytes.chunks_exact(BLOCK * width);
-    let clear = |block: &&[u8]| !block.chunks_exact(width).fold(false, |any, bytes| any | stops(bytes));
-    let start = blocks.take_while(clear).count() * BLOCK;
-    let rest = bytes[start * width..].chunks_exact(width);
-    (start + rest.take_while(|bytes| !stops(bytes)).count()) as u32
-}
-
-/// How many pairs of elements come before the first that are equal, or differ.
-#[inline(always)]
-fn before_pair<W: Word>(left: &[u8], right: &[u8], stop_equal: bool) -> u32 {
-    let width = W::BYTES as usize;
+fn first(elements: u32, stops: impl Fn(usize) -> bool) -> u32 {
+    const BLOCK: usize = 32;
+    let elements = elements as usize;
     let mut start = 0;
-    if !stop_equal {
-        let blocks = left.chunks_exact(BLOCK * width).zip(right.chunks_exact(BLOCK * width));
-        start = blocks.take_while(|(left, right)| left == right).count() * BLOCK;
+    while start + BLOCK <= elements && !(start..start + BLOCK).fold(false, |any, at| any | stops(at)) {
+        start += BLOCK;
     }
-    let rest = left[start * width..].chunks_exact(width).zip(right[start * width..].chunks_exact(width));
-    (start + rest.take_while(|(left, right)| (left == right) != stop_equal).count()) as u32
+    (start..elements).find(|at| stops(*at)).unwrap_or(elements) as u32
 }
