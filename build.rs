@@ -20,11 +20,20 @@ fn main() {
         println!("cargo::rustc-cfg=tail_calls");
     }
     let target = |name: &str| std::env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();
-    if target("ARCH") == "x86_64" && target("OS") == "linux" && std::env::var_os("CARGO_FEATURE_PORTABLE").is_none() {
+    if target("ARCH") == "x86_64"
+        && target("OS") == "linux"
+        && std::env::var_os("CARGO_FEATURE_PORTABLE").is_none()
+    {
         println!("cargo::rustc-cfg=trap_memory");
     }
     let input = match build::Input::read(root) {
-        Ok(input) => input,
+        Ok(mut input) => {
+            if std::env::var("PROFILE").as_deref() != Ok("release") {
+                // Enough of each kind to be tested; all of them would take minutes to build for nothing.
+                input.hot = build::emit::hot::sample(&input.hot);
+            }
+            input
+        }
         Err(error) => return println!("cargo::error=the tables cannot be read: {error}"),
     };
     match build::generate(&input) {

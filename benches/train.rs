@@ -12,7 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut single_weights, mut pair_weights) = (HashMap::new(), HashMap::new());
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let mut number = || arguments.next().ok_or("a number is missing")?.parse().map_err(|_| "not a number");
+        let mut number =
+            || arguments.next().ok_or("a number is missing")?.parse().map_err(|_| "not a number");
         match argument.as_str() {
             "--singles" => singles = number()?,
             "--pairs" => pairs = number()?,
@@ -49,7 +50,11 @@ fn print_best(weights: &HashMap<String, f64>, limit: usize, what: &str) {
     order.sort_by(|one, two| two.1.total_cmp(one.1).then(one.0.cmp(two.0)));
     let total: f64 = weights.values().sum();
     let kept: f64 = order.iter().take(limit).map(|(_, weight)| **weight).sum();
-    println!("# {} {what}: {:.1}% of the corpus by weight", order.len().min(limit), 100.0 * kept / total.max(1e-9));
+    println!(
+        "# {} {what}: {:.1}% of the corpus by weight",
+        order.len().min(limit),
+        100.0 * kept / total.max(1e-9)
+    );
     for (text, _) in order.iter().take(limit) {
         println!("{text}");
     }

@@ -58,9 +58,15 @@ pub fn check(forms: &[Form], families: &Families, sources: &BTreeMap<String, Str
         }
         if signature.fallible != form.fallible {
             let message = if form.fallible {
-                format!("`{}` in {file} has to return a Result: the row takes the CPU or has `exc`", form.body)
+                format!(
+                    "`{}` in {file} has to return a Result: the row takes the CPU or has `exc`",
+                    form.body
+                )
             } else {
-                format!("`{}` in {file} returns a Result, but the row has neither `takes` nor `exc`", form.body)
+                format!(
+                    "`{}` in {file} returns a Result, but the row has neither `takes` nor `exc`",
+                    form.body
+                )
             };
             report.error(&form.place, message);
         }

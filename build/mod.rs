@@ -87,7 +87,8 @@ pub fn generate(input: &Input) -> Result<Output, Report> {
     let families = emit::families::group(&forms, &rules);
     bodies::check(&forms, &families, &input.bodies, &mut report);
     let hot = emit::hot::read(source("opcodes/hot.txt".into(), &input.hot), &families, &mut report);
-    let features = features::emit(source("opcodes/features.toml".into(), &input.features), &forms, &mut report);
+    let features =
+        features::emit(source("opcodes/features.toml".into(), &input.features), &forms, &mut report);
     let syscalls = syscalls::generate(&input.syscalls, &mut report);
     if !report.problems.is_empty() {
         return Err(report);

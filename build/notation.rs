@@ -30,7 +30,10 @@ pub enum ModRm {
     /// `/0` … `/7`
     Digit(u8),
     /// A fixed byte with mod = 3; with `any_rm` its low three bits are free (`+i`).
-    Fixed { byte: u8, any_rm: bool },
+    Fixed {
+        byte: u8,
+        any_rm: bool,
+    },
 }
 
 /// Immediates, in the order of their bytes.
@@ -84,7 +87,8 @@ pub fn encoding(text: &str) -> Result<Encoding, String> {
         }
     }
     let Some(first) = tokens.next() else { return Err("there is no opcode byte".into()) };
-    let (digits, suffix) = first.split_once('+').map_or((first, None), |(digits, suffix)| (digits, Some(suffix)));
+    let (digits, suffix) =
+        first.split_once('+').map_or((first, None), |(digits, suffix)| (digits, Some(suffix)));
     let opcode = hex_byte(digits)?;
     let low = match suffix {
         None => Low::Nothing,
@@ -110,9 +114,10 @@ pub fn encoding(text: &str) -> Result<Encoding, String> {
                 Ok(digit @ 0..=7) => Some(ModRm::Digit(digit)),
                 _ => return Err(format!("`{token}` is neither /r nor /0 to /7")),
             }
-        } else if token.len() >= 2 && token.as_bytes()[0].is_ascii_hexdigit() && hex_byte(&token[..2]).is_ok() {
-            let byte = hex_byte(&token[..2])?;
-            let any_rm = match &token[2..] {
+        } else if let Some((Ok(byte), rest)) =
+            token.split_at_checked(2).map(|(byte, rest)| (hex_byte(byte), rest))
+        {
+            let any_rm = match rest {
                 "" => false,
                 "+i" => true,
                 other => return Err(format!("`{other}` behind a fixed ModRM byte; only +i is known")),
@@ -218,8 +223,12 @@ pub enum Access {
     Rw,
     /// Effective address only.
     Address,
-    /// Linear address; the body accesses it.
+    /// Linear address; the body reads there.
     Linear,
+    /// The same, and the body writes there.
+    LinearW,
+    /// The same, and the body reads what it then writes.
+    LinearRw,
     /// Shown, not passed.
     Shown,
 }
@@ -268,8 +277,12 @@ fn operand(text: &str) -> Result<Operand, String> {
         "rw" => Access::Rw,
         "a" => Access::Address,
         "m" => Access::Linear,
+        "mw" => Access::LinearW,
+        "mrw" => Access::LinearRw,
         "n" => Access::Shown,
-        other => return Err(format!("`{other}` is no access (r w rw a m n, with c before it: perhaps)")),
+        other => {
+            return Err(format!("`{other}` is no access (r w rw a m mw mrw n, with c before it: perhaps)"));
+        }
     };
     let (code, size) = code_and_size(name).ok_or_else(|| format!("`{name}` is no operand code"))?;
     Ok(Operand { code, size, access, implicit, conditional })

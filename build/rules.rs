@@ -43,7 +43,10 @@ impl Effect {
     pub fn undefined(self) -> bool {
         matches!(
             self,
-            Effect::UndefinedWritten | Effect::UndefinedCleared | Effect::UndefinedSet | Effect::UndefinedKept
+            Effect::UndefinedWritten
+                | Effect::UndefinedCleared
+                | Effect::UndefinedSet
+                | Effect::UndefinedKept
         )
     }
 }
@@ -86,8 +89,7 @@ pub struct Rules {
     pub flags: BTreeMap<String, FlagRule>,
 }
 
-const ROLES: [&str; 11] =
-    ["opsize", "addrsize", "lock", "repne", "rep", "es", "cs", "ss", "ds", "fs", "gs"];
+const ROLES: [&str; 11] = ["opsize", "addrsize", "lock", "repne", "rep", "es", "cs", "ss", "ds", "fs", "gs"];
 
 /// Reads the rules; mistakes go into the report.
 pub fn read(source: Rc<Source>, report: &mut Report) -> Rules {
@@ -101,7 +103,8 @@ pub fn read(source: Rc<Source>, report: &mut Report) -> Rules {
                     rules.prefixes.insert(byte, role.to_owned());
                 }
                 (Ok(_), Some(role)) => {
-                    report.error(&node.place, format!("`{role}` is no role of a prefix ({})", ROLES.join(" ")));
+                    report
+                        .error(&node.place, format!("`{role}` is no role of a prefix ({})", ROLES.join(" ")));
                 }
                 _ => report.error(&key.place, "a prefix is a hex byte with its role as text"),
             }
@@ -172,7 +175,10 @@ fn effects(what: &str, table: &Table, report: &mut Report) -> Option<Effects> {
     for (at, (letter, _)) in FLAG_LETTERS[..6].iter().enumerate() {
         match table.node(&letter.to_string()) {
             None => {
-                report.error(&table.place, format!("{what} does not say what happens to {letter}; a rule is total"));
+                report.error(
+                    &table.place,
+                    format!("{what} does not say what happens to {letter}; a rule is total"),
+                );
                 complete = false;
             }
             Some(node) => match node.str().and_then(Effect::parse) {

@@ -31,6 +31,7 @@ pub enum Lock {
 
 /// What F2 and F3 mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names)] // named as the manual names the prefixes
 pub enum Rep {
     Ignored,
     Rep,
@@ -110,8 +111,26 @@ impl Form {
 }
 
 const FORM_KEYS: [&str; 20] = [
-    "flags", "reads", "body", "takes", "size", "exc", "flow", "lock", "rep", "cpl", "iopl", "cpuid", "after_pop",
-    "note", "status", "op", "ops", "fpu", "proof", "vendor",
+    "flags",
+    "reads",
+    "body",
+    "takes",
+    "size",
+    "exc",
+    "flow",
+    "lock",
+    "rep",
+    "cpl",
+    "iopl",
+    "cpuid",
+    "after_pop",
+    "note",
+    "status",
+    "op",
+    "ops",
+    "fpu",
+    "proof",
+    "vendor",
 ];
 
 /// Reads one table of instructions.
@@ -135,7 +154,7 @@ pub fn read(source: Rc<Source>, room: &str, rules: &Rules, report: &mut Report) 
         for row in insn.tables("forms", report) {
             row.allow(&FORM_KEYS, report);
             if let Some(form) = form(&insn, &row, &name, &doc, room, rules, report) {
-                expand(form, each.is_some(), rules, report, &mut forms);
+                expand(form, each.as_deref() == Some("cc"), rules, report, &mut forms);
             }
         }
     }
@@ -193,7 +212,10 @@ fn form(
     let encoding = notation::encoding(&op).map_err(|message| report.error(&op_place, message)).ok();
     let operands = notation::operands(&ops).map_err(|message| report.error(&ops_place, message)).ok();
     let flags = fields.str("flags", report).unwrap_or_else(|| {
-        report.error(&row.place, format!("`{name}` does not say what it does to the flags; \"keep\" if nothing"));
+        report.error(
+            &row.place,
+            format!("`{name}` does not say what it does to the flags; \"keep\" if nothing"),
+        );
         "keep".into()
     });
     if !rules.flags.contains_key(&flags) {
@@ -223,12 +245,8 @@ fn form(
         _ if fields.bool("lock", report) => Lock::Legal,
         _ => Lock::Never,
     };
-    let takes = fields.choice(
-        "takes",
-        &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip)],
-        Takes::Values,
-        report,
-    );
+    let takes =
+        fields.choice("takes", &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip)], Takes::Values, report);
     let flow = fields.choice(
         "flow",
         &[
@@ -293,7 +311,7 @@ fn form(
 /// Replaces `{cc}` and `+cc` by each condition, and checks what a form says of itself.
 fn expand(form: Form, each: bool, rules: &Rules, report: &mut Report, forms: &mut Vec<Form>) {
     check(&form, each, report);
-    if !each {
+    if !each || form.encoding.low != Low::Condition {
         forms.push(form);
         return;
     }
@@ -323,7 +341,19 @@ fn check(form: &Form, each: bool, report: &mut Report) {
     let uses = |codes: &[Code]| form.operands.iter().any(|operand| codes.contains(&operand.code));
     let modrm = encoding.modrm != notation::ModRm::Absent;
     const IN_MODRM: [Code; 13] = [
-        Code::E, Code::G, Code::M, Code::R, Code::S, Code::C, Code::D, Code::P, Code::Q, Code::N, Code::V, Code::W, Code::U,
+        Code::E,
+        Code::G,
+        Code::M,
+        Code::R,
+        Code::S,
+        Code::C,
+        Code::D,
+        Code::P,
+        Code::Q,
+        Code::N,
+        Code::V,
+        Code::W,
+        Code::U,
     ];
     if uses(&IN_MODRM) && !modrm {
         report.error(place, "an operand is in a ModRM byte, which the opcode string lacks");
@@ -336,12 +366,15 @@ fn check(form: &Form, each: bool, report: &mut Report) {
     let has: Vec<notation::Imm> = encoding.imms.iter().map(wildcard).collect();
     // An immediate that no operand shows (AAM's base is shown; a form may leave one out by purpose) is an error.
     if wanted.len() != has.len() || wanted.iter().zip(&has).any(|(wanted, has)| wildcard(wanted) != *has) {
-        report.error(place, format!("the operands `{}` want other immediates than `{}` has", form.ops, form.op));
+        report.error(
+            place,
+            format!("the operands `{}` want other immediates than `{}` has", form.ops, form.op),
+        );
     }
     if form.lock != Lock::Never {
         let first = form.operands.first();
         let memory = first.is_some_and(|operand| matches!(operand.code, Code::E | Code::M));
-        let written = first.is_some_and(|operand| operand.writes() || operand.access == Access::Linear);
+        let written = first.is_some_and(|operand| operand.writes() || operand.access == Access::LinearRw);
         if !(memory && written) {
             report.error(place, "LOCK needs a first operand that is memory and written");
         }

@@ -57,7 +57,8 @@ impl Table {
     pub fn allow(&self, keys: &[&str], report: &mut Report) {
         for (key, _) in &self.entries {
             if !keys.contains(&key.text.as_str()) {
-                report.error(&key.place, format!("unknown key `{}`; known here: {}", key.text, keys.join(" ")));
+                report
+                    .error(&key.place, format!("unknown key `{}`; known here: {}", key.text, keys.join(" ")));
             }
         }
     }
@@ -101,7 +102,8 @@ impl Table {
         match self.node(key) {
             None => Vec::new(),
             Some(Node { value: Value::Array(items), place }) => {
-                let texts: Vec<String> = items.iter().filter_map(|item| item.str().map(str::to_owned)).collect();
+                let texts: Vec<String> =
+                    items.iter().filter_map(|item| item.str().map(str::to_owned)).collect();
                 if texts.len() != items.len() {
                     report.error(place, format!("`{key}` is a list of texts"));
                 }

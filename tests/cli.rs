@@ -7,6 +7,7 @@
 //! @ NAME elf AT=BYTES…   a small program with bytes replaced: offsets and bytes in hexadecimal
 //! @ NAME directory
 //! $ ARGUMENTS            runs table86 in a directory with these files; 'A B' is one argument
+//! % NAME ARGUMENTS       the same, called by another name
 //! < TEXT                 a line of standard input
 //! > TEXT                 a line of standard output
 //! ! TEXT                 a line of standard error
@@ -17,7 +18,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -105,6 +106,8 @@ fn words(line: &str) -> Vec<String> {
 /// One run and what is expected of it.
 #[derive(Default)]
 struct Case {
+    /// `argv[0]`, if not our own name.
+    called_as: String,
     arguments: Vec<String>,
     input: String,
     output: Vec<String>,
@@ -118,6 +121,9 @@ impl Case {
     fn check(&self, directory: &Path) -> Option<String> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_table86"));
         command.args(&self.arguments).current_dir(directory);
+        if !self.called_as.is_empty() {
+            command.arg0(&self.called_as);
+        }
         command.env_clear().env("PATH", directory.join("bin")).env("COLUMNS", "100");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("table86 starts");
@@ -166,6 +172,12 @@ fn cases(script: &str, directory: &Path) -> Vec<Case> {
             }
             "$" => {
                 cases.push(Case { arguments: words(rest), line: index + 1, ..Case::default() });
+                continue;
+            }
+            "%" => {
+                let mut arguments = words(rest);
+                let called_as = arguments.remove(0);
+                cases.push(Case { called_as, arguments, line: index + 1, ..Case::default() });
                 continue;
             }
             _ => {}

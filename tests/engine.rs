@@ -43,9 +43,7 @@ fn a_limit_stops_exactly_there() {
 #[test]
 fn calls_return_and_faults_are_exact() {
     // mov ebx,5; 1: call f; dec ebx; jnz 1b; mov [0],eax   f: inc eax; ret
-    let code = [
-        0xbb, 5, 0, 0, 0, 0xe8, 8, 0, 0, 0, 0x4b, 0x75, 0xf8, 0xa3, 0, 0, 0, 0, 0x40, 0xc3,
-    ];
+    let code = [0xbb, 5, 0, 0, 0, 0xe8, 8, 0, 0, 0, 0x4b, 0x75, 0xf8, 0xa3, 0, 0, 0, 0, 0x40, 0xc3];
     let mut machine = machine(&code);
     let stop = machine.run(u64::MAX);
     assert_eq!(stop, Stop::Exception(Fault::pf(6)), "{:x?}", machine.cpu.eip);

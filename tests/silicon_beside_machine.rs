@@ -10,7 +10,10 @@ use table86::memory::{MapRequest, Place, Prot};
 use table86::{Machine, Memory, Stop};
 
 /// Code that ends with a page fault, and the registers it begins with.
-const CASES: &[(&[u8], &[(usize, u32)])] = &[
+/// Code, and registers by index with their values.
+type Case = (&'static [u8], &'static [(usize, u32)]);
+
+const CASES: &[Case] = &[
     (&[0x40, 0x8B, 0x03], &[(EBX, DATA + WINDOW - 2)]),
     (&[0x40, 0x89, 0x03], &[(EBX, 0)]),
     (&[0x40, 0x01, 0x03], &[(EBX, DATA - 4)]),

@@ -88,9 +88,8 @@ impl Native {
         let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         let wanted = at as usize as *mut libc::c_void;
         // SAFETY: a new mapping that replaces nothing.
-        let got = unsafe {
-            libc::mmap(wanted, ARENA as usize, prot, flags | libc::MAP_FIXED_NOREPLACE, -1, 0)
-        };
+        let got =
+            unsafe { libc::mmap(wanted, ARENA as usize, prot, flags | libc::MAP_FIXED_NOREPLACE, -1, 0) };
         assert_eq!(got, wanted, "the low 4 GiB are in use there");
         Native { at }
     }

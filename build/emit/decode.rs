@@ -47,7 +47,8 @@ pub fn resolve(forms: &[Form], report: &mut Report) -> OpcodeMap {
         let with_modrm = |index: &usize| forms[*index].encoding.modrm != ModRm::Absent;
         if let Some(other) = claimants.iter().find(|index| with_modrm(index) != with_modrm(&claimants[0])) {
             let (form, first) = (&forms[*other], &forms[claimants[0]]);
-            let message = format!("`{}` and `{}` disagree on whether a ModRM byte follows", form.op, first.op);
+            let message =
+                format!("`{}` and `{}` disagree on whether a ModRM byte follows", form.op, first.op);
             report.clash(&form.op_place, message, "the other row", &first.op_place);
             continue;
         }
@@ -94,9 +95,15 @@ fn fits(form: &Form, cell: Cell) -> bool {
     true
 }
 
-fn winner(forms: &[Form], fitting: Vec<usize>, cell: Cell, clashes: &mut BTreeSet<(usize, usize)>) -> Option<usize> {
+fn winner(
+    forms: &[Form],
+    fitting: Vec<usize>,
+    cell: Cell,
+    clashes: &mut BTreeSet<(usize, usize)>,
+) -> Option<usize> {
     let mut pick = |mandatory: Mandatory| {
-        let mut matching = fitting.iter().copied().filter(|&index| forms[index].encoding.mandatory == mandatory);
+        let mut matching =
+            fitting.iter().copied().filter(|&index| forms[index].encoding.mandatory == mandatory);
         let first = matching.next()?;
         if let Some(second) = matching.next() {
             clashes.insert((first, second));
@@ -161,11 +168,11 @@ pub fn emit(forms: &[Form], rules: &Rules, map: &OpcodeMap) -> String {
             match map.get(&(page, opcode)) {
                 None => roots.push_str("Root { dims: 0, base: 0 },\n"),
                 Some(decisions) => {
-                    let modrm = forms
-                        .iter()
-                        .any(|form| form.encoding.map == page
+                    let modrm = forms.iter().any(|form| {
+                        form.encoding.map == page
                             && form.encoding.opcode == opcode & !low_mask(form)
-                            && form.encoding.modrm != ModRm::Absent);
+                            && form.encoding.modrm != ModRm::Absent
+                    });
                     let (dims, packed) = pack(decisions);
                     let dims = dims | if modrm { HAS_MODRM } else { 0 };
                     let base = place(&mut nodes, &packed);
@@ -197,8 +204,9 @@ fn place(nodes: &mut Vec<u16>, packed: &[u16]) -> usize {
 fn pack(decisions: &[Option<usize>]) -> (u8, Vec<u16>) {
     let at = |p: usize, m: usize, r: usize, b: usize| decisions[((p * 2 + m) * 8 + r) * 8 + b];
     let all = || {
-        (0..PREFIX_CLASSES)
-            .flat_map(|p| (0..2).flat_map(move |m| (0..8).flat_map(move |r| (0..8).map(move |b| (p, m, r, b)))))
+        (0..PREFIX_CLASSES).flat_map(|p| {
+            (0..2).flat_map(move |m| (0..8).flat_map(move |r| (0..8).map(move |b| (p, m, r, b))))
+        })
     };
     let mut dims = 0;
     if all().any(|(p, m, r, b)| at(p, m, r, b) != at(0, m, r, b)) {
@@ -219,8 +227,10 @@ fn pack(decisions: &[Option<usize>]) -> (u8, Vec<u16>) {
             && (dims & BY_REG != 0 || *r == 0)
             && (dims & BY_RM != 0 || *b == 0)
     };
-    let packed =
-        all().filter(kept).map(|(p, m, r, b)| at(p, m, r, b).map_or(u16::MAX, |index| index as u16)).collect();
+    let packed = all()
+        .filter(kept)
+        .map(|(p, m, r, b)| at(p, m, r, b).map_or(u16::MAX, |index| index as u16))
+        .collect();
     (dims, packed)
 }
 
@@ -238,5 +248,6 @@ fn emit_prefixes(out: &mut String, rules: &Rules) {
     }
     let _ = writeln!(out, "pub const FIRST_SEGMENT: u8 = {};", NAMES.len() + 1);
     out.push_str("/// Overrides, from `FIRST_SEGMENT` on.\npub static SEGMENTS: [crate::cpu::Seg; 6] = {\nuse crate::cpu::Seg::*;\n[Es, Cs, Ss, Ds, Fs, Gs]\n};\n");
-    let _ = writeln!(out, "/// The role of each byte as a prefix.\npub static PREFIXES: [u8; 256] = {roles:?};");
+    let _ =
+        writeln!(out, "/// The role of each byte as a prefix.\npub static PREFIXES: [u8; 256] = {roles:?};");
 }

@@ -65,7 +65,10 @@ impl Spec {
         }
     }
     pub fn is_memory(self) -> bool {
-        matches!(self, Spec::Memory | Spec::Sib | Spec::Absolute | Spec::Base | Spec::FixedBase(_) | Spec::Indexed(_))
+        matches!(
+            self,
+            Spec::Memory | Spec::Sib | Spec::Absolute | Spec::Base | Spec::FixedBase(_) | Spec::Indexed(_)
+        )
     }
 }
 
@@ -83,7 +86,8 @@ pub struct Instance {
 impl Instance {
     pub fn key(&self) -> u64 {
         let specs = self.specs.iter().enumerate().map(|(at, spec)| u64::from(spec.byte()) << (16 + 8 * at));
-        let indexed = self.specs.iter().map(|spec| if let Spec::Indexed(which) = spec { u64::from(*which) } else { 0 });
+        let indexed =
+            self.specs.iter().map(|spec| if let Spec::Indexed(which) = spec { u64::from(*which) } else { 0 });
         u64::from(self.family)
             | specs.sum::<u64>()
             | indexed.sum::<u64>() << 48
@@ -193,8 +197,8 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
     });
     let changes_flags = rules.flags.get(&form.flags).is_some_and(|rule| rule.writes());
     let writes_flags = form.takes == Takes::Values && changes_flags;
-    let passes_flags = form.takes == Takes::Values
-        && (writes_flags || (form.reads != 0 && form.condition.is_none()));
+    let passes_flags =
+        form.takes == Takes::Values && (writes_flags || (form.reads != 0 && form.condition.is_none()));
     let mut name = form.body.clone();
     if let Some(bits) = size_bits {
         name.push_str(&format!("_{bits}"));
@@ -245,7 +249,7 @@ fn shape(operand: &Operand, opsize16: bool) -> Shape {
     match (operand.code, operand.access) {
         (Code::S | Code::SegReg(_), Access::R) => Shape::Selector,
         (Code::S | Code::SegReg(_) | Code::C | Code::D | Code::StI | Code::St, _) => Shape::Number,
-        (_, Access::Address | Access::Linear) => Shape::Address,
+        (_, Access::Address | Access::Linear | Access::LinearW | Access::LinearRw) => Shape::Address,
         (Code::A, _) => Shape::Far,
         (Code::One, _) => Shape::One,
         (Code::I | Code::SignedI, _) => Shape::Imm { bits },
@@ -264,7 +268,9 @@ fn add_instances(form: &Form, family: &Family, id: u16, out: &mut std::collectio
         let choices: Vec<Spec> = match (operand.code, shape) {
             (_, Shape::Imm { .. }) => vec![Spec::Immediate],
             (_, Shape::Far | Shape::One | Shape::Number | Shape::Selector) => vec![Spec::None],
-            (Code::Reg(number), Shape::Place { bits, .. }) => vec![Spec::Fixed(register_offset(number, *bits))],
+            (Code::Reg(number), Shape::Place { bits, .. }) => {
+                vec![Spec::Fixed(register_offset(number, *bits))]
+            }
             (Code::M | Code::O, _) => vec![Spec::Memory],
             (Code::E, _) => vec![Spec::Register, Spec::Memory],
             _ => vec![Spec::Register],

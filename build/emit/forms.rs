@@ -9,7 +9,11 @@ use std::fmt::Write as _;
 /// Makes the file.
 pub fn emit(forms: &[Form], rules: &Rules, families: &Families) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "/// Every form, in the order of the tables.\npub static FORMS: [Form; {}] = [", forms.len());
+    let _ = writeln!(
+        out,
+        "/// Every form, in the order of the tables.\npub static FORMS: [Form; {}] = [",
+        forms.len()
+    );
     for (index, form) in forms.iter().enumerate() {
         emit_form(&mut out, form, rules, families.of_form[index]);
     }

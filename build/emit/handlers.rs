@@ -39,7 +39,8 @@ const LETTERS: [&str; 3] = ["A", "B", "C"];
 
 fn emit_family(out: &mut String, family: &Family) {
     let places: Vec<(usize, Shape)> = family.shapes.iter().copied().enumerate().collect();
-    let generic: Vec<usize> = places.iter().filter(|(_, shape)| is_generic(*shape)).map(|(at, _)| *at).collect();
+    let generic: Vec<usize> =
+        places.iter().filter(|(_, shape)| is_generic(*shape)).map(|(at, _)| *at).collect();
     let parameters: Vec<&str> = generic.iter().map(|&at| LETTERS[at]).collect();
     let condition = if family.conditional { "const CC: u8, " } else { "" };
     let condition_argument = if family.conditional { "CC, " } else { "" };
@@ -49,7 +50,9 @@ fn emit_family(out: &mut String, family: &Family) {
     let slots = if family.flow == Flow::Branch || family.needs_eip {
         "2".to_owned()
     } else {
-        let ext: Vec<String> = parameters.iter().map(|letter| format!("{letter}::EXT")).collect();
+        let values = |at: &&usize| matches!(family.shapes[**at], Shape::Place { .. } | Shape::Imm { .. });
+        let ext: Vec<String> =
+            generic.iter().filter(values).map(|&at| format!("{}::EXT", LETTERS[at])).collect();
         if ext.is_empty() { "1".to_owned() } else { format!("1 + ({}) as usize", ext.join(" | ")) }
     };
     let _ = writeln!(
@@ -126,7 +129,8 @@ fn emit_run(out: &mut String, family: &Family) {
     }
     let turbofish = family.size_bits.map_or(String::new(), |bits| format!("::<u{bits}>"));
     let question = if family.fallible { "?" } else { "" };
-    let call = format!("body::{}::{}{turbofish}({}){question}", family.room, family.body, arguments.join(", "));
+    let call =
+        format!("body::{}::{}{turbofish}({}){question}", family.room, family.body, arguments.join(", "));
     let written: Vec<usize> = shapes
         .iter()
         .enumerate()
@@ -259,7 +263,8 @@ fn single(families: &Families, instance: &Instance) -> Option<String> {
 }
 
 fn pair(families: &Families, first: &Instance, second: &Instance) -> Option<String> {
-    let flow = |instance: &Instance| families.list.get(usize::from(instance.family).checked_sub(1)?).map(|f| f.flow);
+    let flow =
+        |instance: &Instance| families.list.get(usize::from(instance.family).checked_sub(1)?).map(|f| f.flow);
     if flow(first)? != Flow::Next {
         return None;
     }
@@ -277,26 +282,46 @@ fn emit_tables(
     singles: &BTreeMap<u64, String>,
     pairs: &BTreeMap<(u64, u64), String>,
 ) {
-    let _ = writeln!(out, "/// Names of the families; family n is at n - 1.\npub static FAMILIES: [&str; {}] = [", families.list.len());
+    let _ = writeln!(
+        out,
+        "/// Names of the families; family n is at n - 1.\npub static FAMILIES: [&str; {}] = [",
+        families.list.len()
+    );
     for family in &families.list {
         let _ = writeln!(out, "    {:?}, // {}", family.name, family.origin);
     }
     out.push_str("];\n");
     let operands: Vec<usize> = families.list.iter().map(|family| family.shapes.len()).collect();
-    let _ = writeln!(out, "/// How many operands each family has.\npub static OPERANDS: [u8; {}] = {operands:?};", operands.len());
+    let _ = writeln!(
+        out,
+        "/// How many operands each family has.\npub static OPERANDS: [u8; {}] = {operands:?};",
+        operands.len()
+    );
     let mut starts_pair = vec![false; families.list.len() + 1];
     for (first, _) in pairs.keys() {
         starts_pair[usize::from(*first as u16)] = true;
     }
-    let _ = writeln!(out, "/// Families that some pair starts with.\npub static STARTS_PAIR: [bool; {}] = {starts_pair:?};", starts_pair.len());
-    let _ = writeln!(out, "/// Handlers of single instructions by key.\npub static SINGLES: [(u64, Handler); {}] = [", singles.len());
+    let _ = writeln!(
+        out,
+        "/// Families that some pair starts with.\npub static STARTS_PAIR: [bool; {}] = {starts_pair:?};",
+        starts_pair.len()
+    );
+    let _ = writeln!(
+        out,
+        "/// Handlers of single instructions by key.\npub static SINGLES: [(u64, Handler); {}] = [",
+        singles.len()
+    );
     for (key, handler) in singles {
         let _ = writeln!(out, "    ({key:#x}, {handler}),");
     }
     out.push_str("];\n");
     let hashes: Vec<u64> = singles.keys().map(|key| hash(*key)).collect();
     emit_index(out, "SINGLE", &hashes);
-    let _ = writeln!(out, "/// Handlers of pairs by both keys.\npub static PAIRS: [((u64, u64), Handler); {}] = [", pairs.len());
+    let _ = writeln!(
+        out,
+        "/// Handlers of pairs by both keys.\npub static PAIRS: [((u64, u64), Handler); {}] = [",
+        pairs.len()
+    );
     for ((first, second), handler) in pairs {
         let _ = writeln!(out, "    (({first:#x}, {second:#x}), {handler}),");
     }
@@ -322,5 +347,8 @@ fn emit_index(out: &mut String, name: &str, hashes: &[u64]) {
         }
         index[slot] = at as u16;
     }
-    let _ = writeln!(out, "/// Hash index into the table above.\npub static {name}_INDEX: [u16; {size}] = {index:?};");
+    let _ = writeln!(
+        out,
+        "/// Hash index into the table above.\npub static {name}_INDEX: [u16; {size}] = {index:?};"
+    );
 }

@@ -61,6 +61,7 @@ fn encoding_text(form: &Form) -> String {
         ModRm::Digit(digit) => format!(" /{digit}"),
         ModRm::Fixed { byte, any_rm } => format!(" {byte:02X}{}", if any_rm { "+i" } else { "" }),
     };
-    let imms: String = encoding.imms.iter().map(|imm| format!(" {}", format!("{imm:?}").to_lowercase())).collect();
+    let imms: String =
+        encoding.imms.iter().map(|imm| format!(" {}", format!("{imm:?}").to_lowercase())).collect();
     format!("{prefix}{escape}{:02X}{low}{modrm}{imms}", encoding.opcode)
 }

@@ -26,7 +26,7 @@ pub(super) fn run(called_as: &OsStr, arguments: impl Iterator<Item = OsString>) 
     let name = PathBuf::from(called_as);
     let name = name.file_name().unwrap_or_default().display().to_string();
     let bad = |text: String| Failure::new(OWN_ERROR, format!("{name}: {text}; try -h"));
-    let mut request = Request::default();
+    let mut request = Request { host_path: true, ..Request::default() };
     if let Some(prefix) = std::env::var_os("QEMU_LD_PREFIX") {
         request.kernel.sysroot = Some(prefix.into());
     }
@@ -50,12 +50,8 @@ pub(super) fn run(called_as: &OsStr, arguments: impl Iterator<Item = OsString>) 
             "L" => request.kernel.sysroot = Some(value()?.into()),
             "E" => {
                 for text in split(&value()?) {
-                    let at = text.as_bytes().iter().position(|&byte| byte == b'=').filter(|&at| at > 0);
-                    let Some(at) = at else {
-                        return Err(bad(format!("-E {}: no NAME=VALUE", text.display())));
-                    };
-                    let (name, value) = text.as_bytes().split_at(at);
-                    request.set.push((os_string(name), os_string(&value[1..])));
+                    let pair = values::assignment(text).map_err(|error| bad(format!("-E: {error}")))?;
+                    request.set.push(pair);
                 }
             }
             "U" => request.unset.extend(split(&value()?)),

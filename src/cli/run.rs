@@ -2,6 +2,7 @@
 
 use super::values;
 use super::{Failure, NOT_FOUND, NOT_RUNNABLE};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -18,7 +19,7 @@ use table86::{Machine, Memory};
 /// Runs a program: an ELF file, a script, a hex listing or a flat image.
 ///
 /// The program's exit status becomes ours. A PROG without a slash that is not in the working directory is looked for in
-/// PATH. Programs that it executes run under Table86 too.
+/// PATH; with -L, under DIR first. Programs that it executes run under Table86 too.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  table86 run ./prog arg1 arg2\n  \
                         table86 run -L /usr/i686-linux-gnu ./dynamic   libraries from a sysroot\n  \
@@ -40,8 +41,8 @@ pub(super) struct Run {
     #[arg(short = 'L', value_name = "DIR")]
     sysroot: Option<PathBuf>,
     /// Set an environment variable for the program
-    #[arg(short = 'E', value_name = "NAME=VALUE", value_parser = values::assignment)]
-    set: Vec<(String, String)>,
+    #[arg(short = 'E', value_name = "NAME=VALUE", value_parser = OsStringValueParser::new().try_map(values::assignment))]
+    set: Vec<(OsString, OsString)>,
     /// Leave an environment variable away
     #[arg(short = 'U', value_name = "NAME")]
     unset: Vec<OsString>,
@@ -94,6 +95,8 @@ impl From<FormatName> for Format {
 pub(super) struct Request {
     /// As given: a path, or a name to be looked for in PATH.
     pub program: OsString,
+    /// The program is a path on the host, whatever the sysroot.
+    pub host_path: bool,
     /// With `argv[0]`.
     pub argv: Vec<OsString>,
     pub set: Vec<(OsString, OsString)>,
@@ -111,8 +114,9 @@ impl Run {
         }
         let request = Request {
             program,
+            host_path: false,
             argv,
-            set: self.set.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            set: self.set,
             unset: self.unset,
             loader: loader::Options {
                 format: self.format.map(Format::from),
@@ -139,9 +143,20 @@ impl Request {
         let mut kernel = self.kernel;
         kernel.sysroot = kernel.sysroot.map(|root| sysroot(&root)).transpose()?;
         let environment = changed(environment(), &self.set, &self.unset);
-        let path = loader::search_path(&self.program, std::env::var_os("PATH").as_deref());
-        let program = Program::open(&path, self.argv, environment)
-            .map_err(|error| failure(self.program.as_ref(), &error))?;
+        let path = if self.host_path {
+            PathBuf::from(&self.program)
+        } else {
+            let directories = std::env::var_os("PATH");
+            loader::search_path(&self.program, directories.as_deref(), kernel.sysroot.as_deref())
+        };
+        let searched = !self.host_path && !self.program.as_bytes().contains(&b'/');
+        let program = Program::open(&path, self.argv, environment).map_err(|error| match error {
+            LoadError::NotFound if searched => {
+                let text = format!("{}: not found, neither here nor in PATH", self.program.display());
+                Failure::new(NOT_FOUND, text)
+            }
+            error => failure(self.program.as_ref(), &error),
+        })?;
         start(program, self.loader, kernel, Launch::new())
     }
 }
@@ -250,13 +265,7 @@ fn place(process: &Process, addr: u32) -> String {
 /// The error for a program that cannot be loaded.
 fn failure(program: &Path, error: &LoadError) -> Failure {
     let status = if error.is_not_found() { NOT_FOUND } else { NOT_RUNNABLE };
-    let message = match error {
-        LoadError::NotFound if !program.as_os_str().as_bytes().contains(&b'/') => {
-            format!("{}: not found, neither here nor in PATH", program.display())
-        }
-        _ => format!("{}: {error}", program.display()),
-    };
-    Failure::new(status, message)
+    Failure::new(status, format!("{}: {error}", program.display()))
 }
 
 /// The sysroot with links resolved, so that paths under it are known as such.

@@ -1,5 +1,7 @@
 //! Numbers on the command line.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 /// A number, decimal or with `0x`.
@@ -69,10 +71,14 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// `NAME=VALUE`.
-pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(format!("`{text}` is no NAME=VALUE")),
+pub(super) fn assignment(text: OsString) -> Result<(OsString, OsString), String> {
+    let bytes = text.as_bytes();
+    match bytes.iter().position(|&byte| byte == b'=') {
+        Some(at) if at > 0 => {
+            let part = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+            Ok((part(&bytes[..at]), part(&bytes[at + 1..])))
+        }
+        _ => Err(format!("`{}` is no NAME=VALUE", text.display())),
     }
 }
 
@@ -108,7 +114,7 @@ mod tests {
             assert!(seconds(text).is_err(), "{text:?}");
         }
         for text in ["", "A", "=B"] {
-            assert!(assignment(text).is_err(), "{text:?}");
+            assert!(assignment(text.into()).is_err(), "{text:?}");
         }
     }
 }

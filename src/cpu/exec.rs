@@ -18,6 +18,7 @@ pub struct Exec {
 
 /// How a string instruction repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names)] // named as the manual names the prefixes
 pub enum Rep {
     /// Once.
     None,
@@ -241,6 +242,18 @@ impl Exec {
         }
     }
 
+    /// Where the part of a memory operand is that begins `bytes` behind its start at the linear address `addr`: with 16-bit
+    /// addresses, offsets wrap around at 64 KiB between the parts (not within one).
+    #[inline(always)]
+    pub fn behind(self, addr: u32, bytes: u32) -> u32 {
+        let end = addr.wrapping_add(bytes);
+        if !self.addr16() {
+            return end;
+        }
+        let base = self.string().source_base;
+        base.wrapping_add(end.wrapping_sub(base) & 0xffff)
+    }
+
     /// Copies `len` bytes from `source` to `destination` by ascending address, which have been probed by an
     /// access each and lie in one page each.
     pub fn copy_within_pages(self, destination: u32, source: u32, len: u32) {
@@ -252,8 +265,9 @@ impl Exec {
         access::fill_within_page(self, destination, value, count);
     }
 
-    /// The host's view of `len` readable bytes at `addr`, in a page that has been probed by a load.
-    pub fn bytes_within_page<'a>(self, addr: u32, len: u32) -> &'a [u8] {
-        access::bytes_within_page(self, addr, len)
+    /// Calls `look` with the `len` bytes at `addr`, in a page that has been probed by a load.
+    #[inline(always)]
+    pub fn look_within_page<R>(self, addr: u32, len: u32, look: impl FnOnce(&[u8]) -> R) -> R {
+        access::look_within_page(self, addr, len, look)
     }
 }

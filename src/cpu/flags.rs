@@ -134,7 +134,12 @@ impl FlagState {
 enum Hint {
     None,
     /// `a - b`, both sign-extended to 64 bits and zero-extended to 64 bits.
-    Sub { a: u64, b: u64, signed_a: i64, signed_b: i64 },
+    Sub {
+        a: u64,
+        b: u64,
+        signed_a: i64,
+        signed_b: i64,
+    },
     /// A logical operation: C and O are clear.
     Logic,
 }

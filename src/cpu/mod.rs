@@ -3,6 +3,7 @@
 pub mod exec;
 pub mod fault;
 pub mod flags;
+pub mod image;
 pub mod insn;
 pub mod segment;
 pub mod word;
@@ -34,11 +35,6 @@ pub mod reg {
 
 /// Byte offset in [`Cpu`] of a register that is always zero: "no base", "no index".
 pub(crate) const ZERO_REG: u8 = 32;
-
-/// MXCSR at reset: everything masked, rounding to nearest.
-pub const MXCSR_INIT: u32 = 0x1f80;
-/// The bits of MXCSR that exist; the others are reserved.
-pub const MXCSR_MASK: u32 = 0xffff;
 
 /// Why the handlers came back to the run loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,20 +128,13 @@ impl Cpu {
             patch: std::ptr::null_mut(),
             current_op: std::ptr::null(),
             host_stack: 0,
-            selectors: [
-                segment::USER_DATA,
-                segment::USER_CODE,
-                segment::USER_DATA,
-                segment::USER_DATA,
-                0,
-                0,
-            ],
+            selectors: [segment::USER_DATA, segment::USER_CODE, segment::USER_DATA, segment::USER_DATA, 0, 0],
             cr2: 0,
             pages: std::ptr::null(),
             descriptors: Descriptors::default(),
             fpu: Fpu::default(),
             xmm: [0; 8],
-            mxcsr: MXCSR_INIT,
+            mxcsr: image::MXCSR_INIT,
             cpuid: crate::isa::CpuModel::default(),
             shadow: Shadow::default(),
             jumps: JumpCache::default(),

@@ -29,6 +29,7 @@ f0 0f b1 0a          => lock cmpxchg dword ptr [edx], ecx
 8d 44 00 01          => lea eax, [eax+eax+0x1]
 0f b6 06             => movzx eax, byte ptr [esi]
 0f bf c1             => movsx eax, cx
+0f c8                => bswap eax
 50                   => push eax
 6a fe                => push 0xfffffffe
 c3                   => ret

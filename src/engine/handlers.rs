@@ -152,7 +152,12 @@ pub(crate) unsafe extern "C" fn single<I: Run<Out = ()>, const LIVE: bool>(
 }
 
 /// Two instructions in a row; the second sees the first one's flags in registers.
-pub(crate) unsafe extern "C" fn pair<I: Run<Out = ()>, const LIVE: bool, J: Run<Out = ()>, const LIVE2: bool>(
+pub(crate) unsafe extern "C" fn pair<
+    I: Run<Out = ()>,
+    const LIVE: bool,
+    J: Run<Out = ()>,
+    const LIVE2: bool,
+>(
     cpu: *mut Cpu,
     op: *const Op,
     mem: *mut u8,
@@ -225,23 +230,33 @@ pub(crate) unsafe extern "C" fn branch<B: Run<Out = bool>>(
 }
 
 /// An instruction that has set EIP itself.
-pub(crate) unsafe extern "C" fn far<I: Run<Out = ()>>(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+pub(crate) unsafe extern "C" fn far<I: Run<Out = ()>>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    mem: *mut u8,
+) -> *const Op {
     let x = enter(cpu, op, mem);
     let mut f = x.flags();
-    // SAFETY: as for every handler.
     match I::run(x, &mut f) {
+        // SAFETY: as for every handler.
         Ok(()) => unsafe { resync(x, x.cpu().eip) },
+        // SAFETY: as for every handler.
         Err(fault) => unsafe { raise(x, fault) },
     }
 }
 
 /// An instruction behind which the run loop has to look at the state.
-pub(crate) unsafe extern "C" fn sync<I: Run<Out = ()>>(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+pub(crate) unsafe extern "C" fn sync<I: Run<Out = ()>>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    mem: *mut u8,
+) -> *const Op {
     let x = enter(cpu, op, mem);
     let mut f = x.flags();
-    // SAFETY: as for every handler.
     match I::run(x, &mut f) {
+        // SAFETY: as for every handler.
         Ok(()) => unsafe { resync(x, x.next_eip()) },
+        // SAFETY: as for every handler.
         Err(fault) => unsafe { raise(x, fault) },
     }
 }
@@ -267,16 +282,21 @@ pub(crate) unsafe extern "C" fn jump_to<W: Word, A: Source<W>>(
     mem: *mut u8,
 ) -> *const Op {
     let x = enter(cpu, op, mem);
-    // SAFETY: as for every handler.
     match A::get(x) {
+        // SAFETY: as for every handler.
         Ok(eip) => unsafe { go_to(x, eip.u32(), x.ext().aux) },
+        // SAFETY: as for every handler.
         Err(fault) => unsafe { raise(x, fault) },
     }
 }
 
 /// CALL rel. Its `imm` is the return address; its second slot is the link to the target, its third the link to
 /// the op behind the call.
-pub(crate) unsafe extern "C" fn call<W: Word + GuestValue>(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+pub(crate) unsafe extern "C" fn call<W: Word + GuestValue>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    mem: *mut u8,
+) -> *const Op {
     let x = enter(cpu, op, mem);
     if let Err(fault) = x.push(W::low(u64::from(x.op().imm))) {
         // SAFETY: as for every handler.
@@ -324,7 +344,11 @@ pub(crate) unsafe extern "C" fn call_to<W: Word + GuestValue, A: Source<W>>(
 }
 
 /// RET and RET imm16 (`imm`, else 0).
-pub(crate) unsafe extern "C" fn ret<W: Word + GuestValue>(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+pub(crate) unsafe extern "C" fn ret<W: Word + GuestValue>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    mem: *mut u8,
+) -> *const Op {
     let x = enter(cpu, op, mem);
     let esp = x.reg::<u32>(reg::ESP as u8);
     let eip = match x.load::<W>(esp.wrapping_add(x.base(Seg::Ss))) {
@@ -370,6 +394,18 @@ pub(crate) unsafe extern "C" fn privileged(cpu: *mut Cpu, op: *const Op, mem: *m
     unsafe { raise(enter(cpu, op, mem), Fault::gp(0)) }
 }
 
+/// A repeated string instruction that may not access its operands: which it only does while ECX (CX) is not 0.
+pub(crate) unsafe extern "C" fn privileged_repeat(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let count = x.reg::<u32>(reg::ECX as u8);
+    if count == 0 || (x.addr16() && count as u16 == 0) {
+        // SAFETY: as for every handler.
+        return unsafe { dispatch(x, ahead(op, 1)) };
+    }
+    // SAFETY: as for every handler.
+    unsafe { raise(x, Fault::gp(0)) }
+}
+
 /// No instruction, or one that this CPU model lacks.
 pub(crate) unsafe extern "C" fn undefined(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
     // SAFETY: as for every handler.
@@ -389,7 +425,8 @@ pub(crate) unsafe extern "C" fn todo_row(cpu: *mut Cpu, op: *const Op, mem: *mut
 pub(crate) unsafe extern "C" fn unfetchable(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
     let x = enter(cpu, op, mem);
     x.cpu().cr2 = x.op().imm;
-    let code = crate::cpu::fault::page_fault::USER | crate::cpu::fault::page_fault::FETCH | u16::from(x.op().a);
+    let code =
+        crate::cpu::fault::page_fault::USER | crate::cpu::fault::page_fault::FETCH | u16::from(x.op().a);
     // SAFETY: as for every handler.
     unsafe { raise(x, Fault::pf(code)) }
 }
@@ -401,7 +438,8 @@ pub(crate) unsafe extern "C" fn verify(cpu: *mut Cpu, op: *const Op, mem: *mut u
     let ext = x.ext();
     // SAFETY: the copy lives as long as the block; the guest's pages are readable, else the fault is that of a fetch.
     let same = unsafe {
-        let copy = std::slice::from_raw_parts(ext.link.load(Ordering::Relaxed).cast::<u8>(), ext.aux as usize);
+        let copy =
+            std::slice::from_raw_parts(ext.link.load(Ordering::Relaxed).cast::<u8>(), ext.aux as usize);
         let mut same = true;
         for (at, byte) in copy.iter().enumerate() {
             same &= u8::load(x, x.op().imm.wrapping_add(at as u32)) == *byte;

@@ -40,12 +40,56 @@ pub(crate) fn facts(insn: &Insn) -> Facts {
 
 /// The shift count, if the encoding says it.
 fn known_count(insn: &Insn) -> Option<u32> {
-    let count = insn.form().operands.iter().rev().find(|operand| operand.size == Size::B && operand.access == Access::R)?;
+    let count = insn
+        .form()
+        .operands
+        .iter()
+        .rev()
+        .find(|operand| operand.size == Size::B && operand.access == Access::R)?;
     match count.code {
         Code::I => Some(insn.imm & 31),
         Code::One => Some(1),
         _ => None,
     }
+}
+
+/// General registers that an instruction reads and writes, as masks by number; part of a register counts as all of it.
+///
+/// Only for instructions that work on values: a body that takes the CPU may use any.
+fn registers(insn: &Insn) -> (u8, u8) {
+    let (mut read, mut written) = (0, 0);
+    for operand in insn.form().operands {
+        let number = match operand.code {
+            Code::E | Code::R if insn.mem.is_none() => insn.rm(),
+            Code::G => insn.reg(),
+            Code::Z => insn.low,
+            Code::Reg(number) => number,
+            _ => continue,
+        };
+        let bit = 1 << if operand.size == Size::B { number & 3 } else { number };
+        if matches!(operand.access, Access::R | Access::Rw) {
+            read |= bit;
+        }
+        if matches!(operand.access, Access::W | Access::Rw) {
+            written |= bit;
+        }
+    }
+    for part in insn.mem.iter().flat_map(|mem| [mem.base, mem.index]).filter(|part| *part < 8) {
+        read |= 1 << part;
+    }
+    (read, written)
+}
+
+/// Whether two instructions in a row may change places: neither can fault or leave the handlers, the second neither reads nor
+/// writes flags, and neither writes a register that the other uses.
+pub(crate) fn may_swap(first: &Insn, second: &Insn) -> bool {
+    let (one, two) = (facts(first), facts(second));
+    let plain = |insn: &Insn| insn.form().flow == Flow::Next && !insn.form().takes_cpu;
+    if one.barrier || two.barrier || two.writes || two.reads != 0 || !plain(first) || !plain(second) {
+        return false;
+    }
+    let ((read, written), (read2, written2)) = (registers(first), registers(second));
+    written & (read2 | written2) == 0 && written2 & read == 0
 }
 
 /// Flags needed before an instruction, from those needed behind it.

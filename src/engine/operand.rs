@@ -28,20 +28,16 @@ pub(crate) trait Place<T>: Source<T> {
 
 /// An address, without an access.
 pub(crate) trait Address {
-    /// It needs the op's second slot.
-    const EXT: bool = false;
     fn address(x: Exec) -> u32;
 }
 
 /// The number of a register that is none of the eight.
 pub(crate) trait Number {
-    const EXT: bool = false;
     fn number(x: Exec) -> u8;
 }
 
 /// The selector in a segment register.
 pub(crate) trait Selector {
-    const EXT: bool = false;
     fn selector(x: Exec) -> u16;
 }
 
@@ -280,8 +276,10 @@ impl<T: GuestValue, M: Address> Place<T> for Locked<M> {
 }
 
 /// A number in field `a`.
+#[allow(dead_code)] // which of the two are needed is up to the tables
 pub(crate) struct NumberA;
 /// A number in field `b`.
+#[allow(dead_code)] // which of the two are needed is up to the tables
 pub(crate) struct NumberB;
 /// The selector of the segment register in field `a`.
 pub(crate) struct SelectorA;

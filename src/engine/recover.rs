@@ -90,7 +90,13 @@ mod trap {
     unsafe extern "sysv64" fn landing() -> *const Op {
         naked_asm!(
             "xor eax, eax",
-            "add rsp, 8", "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp",
+            "add rsp, 8",
+            "pop r15",
+            "pop r14",
+            "pop r13",
+            "pop r12",
+            "pop rbx",
+            "pop rbp",
             "ret",
         )
     }

@@ -4,9 +4,9 @@ use super::op::Op;
 use super::recover;
 use super::translate::{MAX_INSNS, Mode, Settings, Translations};
 use crate::cpu::fault::page_fault;
-use crate::cpu::{Cpu, Exit, Fault, FaultKind, eflags, reg};
-use crate::isa::decode::MAX_LEN;
-use crate::isa::{Access, Code, Flow, Insn, Operand, decode, flag};
+use crate::cpu::{Cpu, Exit, Fault, FaultKind, Seg, eflags, reg};
+use crate::isa::decode::{MAX_LEN, operand_bytes};
+use crate::isa::{Access, Code, Flow, Insn, Mem, Operand, decode, flag};
 use crate::memory::{Memory, page};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +14,9 @@ use std::sync::atomic::Ordering;
 /// Instructions before the limit at which the loop changes to single steps: a whole block may still run, and the flags that
 /// it left out are complete some instructions later.
 const MARGIN: u64 = MAX_INSNS as u64 + 32;
+
+/// More bytes than any access has that must lie within a segment as a whole.
+const LONGEST_ACCESS: u32 = 512;
 
 /// Why the CPU stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +155,8 @@ impl Machine {
         let trapping = self.cpu.system_flags & eflags::TF != 0;
         let before = self.cpu.count;
         let entry = self.translations.step(&self.cpu, &self.memory, self.cpu.eip);
-        self.cpu.limit.store(u64::MAX, Ordering::SeqCst);
+        // Not on into the block that an indirect jump finds.
+        self.cpu.limit.store(before, Ordering::SeqCst);
         self.stepping = true;
         self.enter(entry);
         let stop = match self.cpu.exit {
@@ -187,9 +191,8 @@ impl Machine {
         if let Some(location) = self.translations.locate(self.cpu.exit_op) {
             self.cpu.eip = location.eip;
             self.cpu.count += u64::from(location.done);
-            if fault.kind == FaultKind::Pf && self.updates_memory(location.eip) {
-                // What is read to be written is a write from the start.
-                fault.code |= page_fault::WRITE;
+            if fault.kind == FaultKind::Pf && fault.code & page_fault::FETCH == 0 {
+                fault = self.access_fault(location.eip, fault);
                 self.cpu.fault = fault;
             }
             if fault.is_trap() {
@@ -211,12 +214,53 @@ impl Machine {
         self.decode(eip).map_or(eip, |insn| insn.next_eip())
     }
 
-    /// Whether the instruction at `eip` reads and writes a memory operand.
-    fn updates_memory(&self, eip: u32) -> bool {
-        self.decode(eip).is_some_and(|insn| {
-            let memory = |operand: &Operand| matches!(operand.code, Code::E | Code::M) && operand.access == Access::Rw;
-            insn.mem.is_some() && insn.form().operands.iter().any(memory)
-        })
+    /// What the processor makes of a #PF of the instruction at `eip`.
+    fn access_fault(&self, eip: u32, fault: Fault) -> Fault {
+        let Some(insn) = self.decode(eip) else { return fault };
+        if let Some(fault) = self.beyond_limit(&insn) {
+            return fault;
+        }
+        // What is read to be written is a write from the start.
+        let updates =
+            |operand: &Operand| matches!(operand.code, Code::E | Code::M) && operand.access.updates();
+        let write = insn.mem.is_some() && insn.form().operands.iter().any(updates);
+        Fault { code: fault.code | if write { page_fault::WRITE } else { 0 }, ..fault }
+    }
+
+    /// The fault of an access that runs over the end of a flat segment, which comes before any #PF: #GP(0), with SS #SS(0).
+    fn beyond_limit(&self, insn: &Insn) -> Option<Fault> {
+        let start = self.cpu.cr2;
+        let room = 0u32.wrapping_sub(start);
+        if room == 0 || room >= LONGEST_ACCESS {
+            return None;
+        }
+        let operands = insn.form().operands.iter().filter(|operand| operand.access != Access::Shown);
+        let accesses = operands.filter_map(|operand| {
+            let string = insn.segment.unwrap_or(Seg::Ds);
+            let (addr, seg) = match operand.code {
+                Code::E | Code::M | Code::O | Code::Q | Code::W => {
+                    (self.effective(insn, &insn.mem?), insn.mem?.seg)
+                }
+                Code::X => (self.cpu.regs[reg::ESI], string),
+                Code::Y => (self.cpu.regs[reg::EDI], Seg::Es),
+                _ => return None,
+            };
+            let linear = addr.wrapping_add(self.cpu.segment_bases[seg as usize]);
+            Some((linear, operand_bytes(operand.size, insn.opsize16), seg))
+        });
+        // What is no operand is the stack.
+        let mut accesses = accesses.filter(|(addr, ..)| *addr == start);
+        let (_, bytes, seg) = accesses.next().unwrap_or((start, insn.operand_bytes(), Seg::Ss));
+        let flat = self.cpu.segment_bases[seg as usize] == 0;
+        let fault = if seg == Seg::Ss { Fault::ss(0) } else { Fault::gp(0) };
+        (flat && bytes > room).then_some(fault)
+    }
+
+    /// Offset of a memory operand.
+    fn effective(&self, insn: &Insn, mem: &Mem) -> u32 {
+        let register = |number: u8| self.cpu.regs.get(usize::from(number)).copied().unwrap_or(0);
+        let offset = register(mem.base).wrapping_add(register(mem.index) << mem.scale).wrapping_add(mem.disp);
+        if insn.addr16 { offset & 0xffff } else { offset }
     }
 
     /// Handles the page faults that are none of the guest's: stores into translated code, and a stack that grows.

@@ -41,7 +41,8 @@ impl Survey {
                 continue;
             }
             let mut found = Vec::new();
-            let targets = Translations::survey(&cpu, &memory, eip, |eip, key, second| found.push((eip, key, second)));
+            let targets =
+                Translations::survey(&cpu, &memory, eip, |eip, key, second| found.push((eip, key, second)));
             // A block that leads back into itself is a loop.
             let back = targets.iter().filter(|target| found.iter().any(|(eip, _, _)| eip == *target)).min();
             for (eip, key, second) in found {
@@ -50,7 +51,8 @@ impl Survey {
                 match second {
                     None => *self.singles.entry(text).or_default() += weight,
                     Some(second) => {
-                        *self.pairs.entry(format!("{text} + {}", keys::describe(second))).or_default() += weight;
+                        *self.pairs.entry(format!("{text} + {}", keys::describe(second))).or_default() +=
+                            weight;
                     }
                 }
             }

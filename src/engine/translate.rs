@@ -10,7 +10,9 @@ use super::{handlers, keys};
 use crate::cpu::exec::attribute;
 use crate::cpu::{Cpu, Seg, ZERO_REG};
 use crate::isa::decode::{MAX_LEN, NO_REG};
-use crate::isa::{Access, Code, DecodeError, Flow, Imm, Insn, Lock, Operand, Privilege, Rep, Size, Status, decode, flag};
+use crate::isa::{
+    Access, Code, DecodeError, Flow, Imm, Insn, Lock, Operand, Privilege, Rep, Size, Status, decode, flag,
+};
 use crate::memory::{CodePage, Memory};
 use std::collections::HashMap;
 use std::sync::atomic::AtomicPtr;
@@ -134,7 +136,9 @@ impl Translations {
 
     /// The entry of the block at `eip`, if it is translated.
     pub(crate) fn find(&self, mode: Mode, eip: u32) -> Option<*const Op> {
-        self.entries.get(&(mode, eip)).map(|block| self.arena.at(self.blocks[*block as usize].start).cast_const())
+        self.entries
+            .get(&(mode, eip))
+            .map(|block| self.arena.at(self.blocks[*block as usize].start).cast_const())
     }
 
     /// Whether the next block fits; if not, everything has to be flushed.
@@ -154,14 +158,19 @@ impl Translations {
     /// Translates the block at `eip` and keeps it.
     pub(crate) fn translate(&mut self, cpu: &Cpu, memory: &Memory, eip: u32) -> *const Op {
         let mode = Mode::of(cpu);
-        let mut job = Job { cpu, memory, mode, max: MAX_INSNS, step: false, verified: false, pages: Vec::new() };
+        let mut job =
+            Job { cpu, memory, mode, max: MAX_INSNS, step: false, verified: false, pages: Vec::new() };
         let mut items = job.decode(eip);
         // Decided only when the pages are known: verified code is translated again, straight.
-        job.verified = job.pages.clone().into_iter().any(|page| memory.protect_code(page) == CodePage::Verify);
+        job.verified =
+            job.pages.clone().into_iter().any(|page| memory.protect_code(page) == CodePage::Verify);
         if job.verified {
             items = job.decode(eip);
         }
         let index = self.blocks.len() as u32;
+        if self.settings.specialise {
+            bring_together(&mut items);
+        }
         job.mark_live(&mut items);
         self.emit(&job, items, eip);
         for page in &job.pages {
@@ -281,7 +290,7 @@ impl Translations {
                 }
                 Ok(insn) => {
                     next_eip = if item.followed { insn.imm } else { insn.next_eip() };
-                    if !(item.followed && insn.form().flow == Flow::Jump) {
+                    if !(item.followed && insn.form().flow == Flow::Jump || has_no_effect(&insn)) {
                         item.slot = Some(slot);
                         open = self.emit_insn(job, item, &insn, done, &mut links);
                     }
@@ -373,8 +382,13 @@ impl Translations {
             self.arena.push_op(plain(handlers::privileged));
             return false;
         }
-        if job.uses_null_segment(insn) {
-            // An access by a null selector: #GP(0), as for a privileged instruction.
+        if job.may_not_access(insn) {
+            // #GP(0), as for a privileged instruction; but nothing is accessed when nothing is left to repeat.
+            if form.rep != Rep::Ignored && insn.rep != 0 {
+                let op = plain(handlers::privileged_repeat);
+                self.arena.push_op(Op { d: if insn.addr16 { attribute::ADDR16 } else { 0 }, ..op });
+                return true;
+            }
             self.arena.push_op(plain(handlers::privileged));
             return false;
         }
@@ -474,7 +488,11 @@ impl Translations {
                 let (Some(slot), Some(_)) = (first.slot, second.slot) else { continue };
                 let (Ok(insn), Ok(next)) = (first.insn, second.insn) else { continue };
                 let is_branch = next.form().flow == Flow::Branch;
-                if joined[index] || joined[index + 1] || is_branch != branches || insn.form().flow != Flow::Next {
+                if joined[index]
+                    || joined[index + 1]
+                    || is_branch != branches
+                    || insn.form().flow != Flow::Next
+                {
                     continue;
                 }
                 // Only what is needed behind the second instruction has to be written.
@@ -491,10 +509,17 @@ impl Translations {
 
     /// The keys that a block's ops would use, most special first, for training `opcodes/hot.txt`: `each` gets the address of an
     /// instruction and its key, and with two that could be joined the second one's. Gives the addresses that the block leads to.
-    pub(crate) fn survey(cpu: &Cpu, memory: &Memory, eip: u32, mut each: impl FnMut(u32, u64, Option<u64>)) -> Vec<u32> {
+    pub(crate) fn survey(
+        cpu: &Cpu,
+        memory: &Memory,
+        eip: u32,
+        mut each: impl FnMut(u32, u64, Option<u64>),
+    ) -> Vec<u32> {
         let mode = Mode::of(cpu);
-        let mut job = Job { cpu, memory, mode, max: MAX_INSNS, step: false, verified: false, pages: Vec::new() };
+        let mut job =
+            Job { cpu, memory, mode, max: MAX_INSNS, step: false, verified: false, pages: Vec::new() };
         let mut items = job.decode(eip);
+        bring_together(&mut items);
         job.mark_live(&mut items);
         let mut targets = Vec::new();
         for (index, item) in items.iter().enumerate() {
@@ -522,9 +547,13 @@ fn best_key(job: &Job<'_>, item: &Item, live: bool) -> Option<u64> {
     let insn = item.insn.ok()?;
     let form = insn.form();
     let family = form.families[usize::from(insn.opsize16)];
-    let plain = form.status == Status::Implemented && form.privilege == Privilege::User && family != 0 && !insn.lock;
+    let plain =
+        form.status == Status::Implemented && form.privilege == Privilege::User && family != 0 && !insn.lock;
     let condition = form.condition.unwrap_or(0);
-    plain.then(|| operand_keys(job, &insn, true)[0] | keys::family(family, live, form.lock == Lock::Always && insn.mem.is_some(), condition))
+    plain.then(|| {
+        operand_keys(job, &insn, true)[0]
+            | keys::family(family, live, form.lock == Lock::Always && insn.mem.is_some(), condition)
+    })
 }
 
 impl Item {
@@ -544,6 +573,24 @@ impl Item {
 }
 
 /// Whether the handler has to keep flags. A body that takes the CPU keeps them itself.
+/// Whether an instruction does nothing but take its place: NOP in its many forms.
+fn has_no_effect(insn: &Insn) -> bool {
+    let form = insn.form();
+    let plain = form.flow == Flow::Next && form.privilege == Privilege::User && form.status == Status::Implemented;
+    plain && !form.takes_cpu && !form.flags.writes && form.exceptions.is_empty() && passed(insn).next().is_none()
+}
+
+/// Moves a comparison behind the instruction that stands between it and its branch, so that the two can be joined.
+fn bring_together(items: &mut [Item]) {
+    for at in 0..items.len().saturating_sub(2) {
+        let [first, second, third] = &items[at..at + 3] else { continue };
+        let (Ok(one), Ok(two), Ok(branch)) = (&first.insn, &second.insn, &third.insn) else { continue };
+        if first.facts.writes && branch.form().condition.is_some() && liveness::may_swap(one, two) {
+            items.swap(at, at + 1);
+        }
+    }
+}
+
 fn flag_is_live(item: &Item) -> bool {
     let by_handler = item.insn.is_ok_and(|insn| !insn.form().takes_cpu);
     by_handler && item.facts.writes && item.facts_written() & item.after != 0
@@ -598,8 +645,18 @@ impl Job<'_> {
                 Ok(insn) => insn,
                 Err(stop) => {
                     let facts = Facts { reads: 0, writes: false, kills: 0, barrier: true };
-                    items.push(Item { eip: at, insn: Err(stop), facts, after: flag::STATUS, slot: None, keys: Vec::new(), followed: false });
-                    if !self.pages.contains(&(at >> 12)) && !matches!(stop, Stop::Unfetchable(addr, _) if addr == at) {
+                    items.push(Item {
+                        eip: at,
+                        insn: Err(stop),
+                        facts,
+                        after: flag::STATUS,
+                        slot: None,
+                        keys: Vec::new(),
+                        followed: false,
+                    });
+                    if !self.pages.contains(&(at >> 12))
+                        && !matches!(stop, Stop::Unfetchable(addr, _) if addr == at)
+                    {
                         self.pages.push(at >> 12);
                     }
                     break;
@@ -609,7 +666,8 @@ impl Job<'_> {
             let form = insn.form();
             let facts = liveness::facts(&insn);
             let direct = form.operands.iter().any(|operand| operand.code == Code::J);
-            let known = |target: u32| items.iter().any(|item: &Item| item.insn.is_ok_and(|insn| insn.eip == target));
+            let known =
+                |target: u32| items.iter().any(|item: &Item| item.insn.is_ok_and(|insn| insn.eip == target));
             let follow = direct
                 && !self.step
                 && !self.verified
@@ -627,7 +685,15 @@ impl Job<'_> {
                 || matches!(form.status, Status::Todo(_))
                 || !(matches!(form.flow, Flow::Next | Flow::Branch) || follow);
             let writes_code = self.verified && facts.barrier;
-            items.push(Item { eip: at, insn: Ok(insn), facts, after: flag::STATUS, slot: None, keys: Vec::new(), followed: follow });
+            items.push(Item {
+                eip: at,
+                insn: Ok(insn),
+                facts,
+                after: flag::STATUS,
+                slot: None,
+                keys: Vec::new(),
+                followed: follow,
+            });
             if stops || writes_code {
                 break;
             }
@@ -644,7 +710,9 @@ impl Job<'_> {
         let mut live = match items.last().map(|item| item.insn) {
             Some(Ok(insn)) => match insn.form().flow {
                 Flow::Next | Flow::Branch => self.lookahead(insn.next_eip()),
-                Flow::Jump | Flow::Call if insn.form().operands.iter().any(|operand| operand.code == Code::J) => {
+                Flow::Jump | Flow::Call
+                    if insn.form().operands.iter().any(|operand| operand.code == Code::J) =>
+                {
                     self.lookahead(insn.imm)
                 }
                 _ => flag::STATUS,
@@ -678,7 +746,8 @@ impl Job<'_> {
         }
         let fresh = read.iter().any(|insn| {
             [insn.eip, insn.next_eip().wrapping_sub(1)].iter().any(|addr| {
-                self.memory.page_byte(*addr) & (crate::memory::page::VERIFY | crate::memory::page::SHARED) != 0
+                self.memory.page_byte(*addr) & (crate::memory::page::VERIFY | crate::memory::page::SHARED)
+                    != 0
             })
         });
         if fresh {
@@ -690,8 +759,12 @@ impl Job<'_> {
         needed
     }
 
-    fn uses_null_segment(&self, insn: &Insn) -> bool {
-        if self.mode.null & 0b1111 == 0 && insn.mem.is_none_or(|mem| !matches!(mem.seg, Seg::Fs | Seg::Gs)) && insn.segment.is_none() {
+    /// Whether an access is by a null selector, or a write by CS.
+    fn may_not_access(&self, insn: &Insn) -> bool {
+        if self.mode.null & 0b1111 == 0
+            && insn.mem.is_none_or(|mem| !matches!(mem.seg, Seg::Fs | Seg::Gs))
+            && insn.segment.is_none()
+        {
             return false;
         }
         let null = |seg: Seg| seg != Seg::None && self.mode.null & 1 << seg as u8 != 0;
@@ -701,7 +774,8 @@ impl Job<'_> {
             }
             match operand.code {
                 Code::E | Code::M | Code::O | Code::Q | Code::W => {
-                    operand.access != Access::Shown && insn.mem.is_some_and(|mem| null(mem.seg))
+                    let refused = |seg: Seg| null(seg) || (seg == Seg::Cs && operand.access.writes());
+                    operand.access != Access::Shown && insn.mem.is_some_and(|mem| refused(mem.seg))
                 }
                 Code::X => null(insn.segment.unwrap_or(Seg::Ds)),
                 Code::Y => null(Seg::Es),
@@ -729,10 +803,9 @@ fn register_offset(number: u8, bytes: u32) -> u8 {
 
 /// The operands that reach the body, as the generator counts them.
 fn passed(insn: &Insn) -> impl Iterator<Item = &'static Operand> {
-    insn.form()
-        .operands
-        .iter()
-        .filter(|operand| operand.access != Access::Shown && !matches!(operand.code, Code::J | Code::X | Code::Y))
+    insn.form().operands.iter().filter(|operand| {
+        operand.access != Access::Shown && !matches!(operand.code, Code::J | Code::X | Code::Y)
+    })
 }
 
 /// The register that an operand names in this encoding: its byte offset, or its number for those outside the file.
@@ -762,7 +835,9 @@ fn operand_keys(job: &Job<'_>, insn: &Insn, specialise: bool) -> Vec<u64> {
         let part = |spec: u8| keys::operand(at, spec);
         let choices: Vec<u64> = match operand.code {
             Code::I | Code::SignedI => vec![part(spec::IMMEDIATE)],
-            Code::A | Code::One | Code::S | Code::SegReg(_) | Code::C | Code::D | Code::St | Code::StI => vec![0],
+            Code::A | Code::One | Code::S | Code::SegReg(_) | Code::C | Code::D | Code::St | Code::StI => {
+                vec![0]
+            }
             Code::Reg(_) => vec![part(spec::FIXED + register(insn, operand).unwrap_or(0))],
             _ => match register(insn, operand) {
                 Some(offset) if specialise => vec![part(spec::FIXED + offset), part(spec::REGISTER)],

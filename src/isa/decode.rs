@@ -159,7 +159,9 @@ pub fn decode(bytes: &[u8], eip: u32) -> Result<Insn, DecodeError> {
             tables::LOCK => prefixes.lock = true,
             tables::REP => prefixes.rep = 0xf3,
             tables::REPNE => prefixes.rep = 0xf2,
-            segment => prefixes.segment = Some(tables::SEGMENTS[usize::from(segment - tables::FIRST_SEGMENT)]),
+            segment => {
+                prefixes.segment = Some(tables::SEGMENTS[usize::from(segment - tables::FIRST_SEGMENT)])
+            }
         }
     };
     let (map, opcode) = match first {

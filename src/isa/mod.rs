@@ -100,10 +100,26 @@ pub enum Access {
     Rw,
     /// Its effective address is taken.
     Address,
-    /// Its linear address goes to the body, which accesses memory itself.
+    /// Its linear address goes to the body, which reads memory itself.
     Linear,
+    /// As `Linear`, and the body writes there.
+    LinearW,
+    /// As `Linear`, and the body reads what it then writes.
+    LinearRw,
     /// Shown only.
     Shown,
+}
+
+impl Access {
+    /// Whether the operand is written, or may be.
+    pub fn writes(self) -> bool {
+        matches!(self, Access::W | Access::Rw | Access::LinearW | Access::LinearRw)
+    }
+
+    /// Whether the operand is read to be written: a fault of either is that of a write.
+    pub fn updates(self) -> bool {
+        matches!(self, Access::Rw | Access::LinearRw)
+    }
 }
 
 /// An operand of a form.
@@ -153,6 +169,7 @@ pub enum Lock {
 
 /// What F2 and F3 mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names)] // named as the manual names the prefixes
 pub enum Rep {
     /// Nothing, unless mandatory.
     Ignored,

@@ -2,8 +2,9 @@
 
 use super::Process;
 use super::abi::{GuestTimespec, Timespec, Timespec64, Timeval, Utimbuf};
-use super::args::{Fd, GuestPtr, Out, PATH_MAX, Path, Str};
+use super::args::{Fd, GuestPtr, In, Out, PATH_MAX, Path, Str};
 use super::errno::Errno;
+use super::files;
 use super::host::{self, Arg};
 use super::identity::wide_id;
 use super::paths::{self, Follow};
@@ -13,6 +14,9 @@ use std::os::unix::ffi::OsStrExt;
 
 /// Longest file system type or option string of `mount` (a page).
 const MOUNT_DATA_MAX: usize = 4096;
+
+/// Bytes in front of a file handle: its length and its type.
+const HANDLE_HEADER: u32 = 8;
 
 /// A path whose last component is not followed.
 fn entry(p: &Process, at: Fd, path: Path) -> Result<CString, Errno> {
@@ -303,6 +307,72 @@ pub fn utime(p: &mut Process, path: Path, times: GuestPtr<Utimbuf>) -> Result<u3
     let second = |sec: i32| libc::timespec { tv_sec: sec.into(), tv_nsec: 0 };
     let times = times.read_opt(&p.machine.memory)?.map(|times| [second(times.actime), second(times.modtime)]);
     set_times(p, Fd::CWD, path, times, 0)
+}
+
+/// name_to_handle_at(2). A handle begins with its length in bytes and its type, and is the same for 32 bits.
+pub fn name_to_handle_at(
+    p: &mut Process,
+    dirfd: Fd,
+    path: Path,
+    handle: GuestPtr<u32>,
+    mount: GuestPtr<u32>,
+    flags: u32,
+) -> Result<u32, Errno> {
+    let follow = if flags & libc::AT_SYMLINK_FOLLOW as u32 != 0 { Follow::Yes } else { Follow::No };
+    let path = paths::resolve(p, dirfd, path, follow)?;
+    let memory = &p.machine.memory;
+    let handle = Out::new(handle.addr, HANDLE_HEADER.saturating_add(handle.read(memory)?)).host(memory);
+    let mount = Out::new(mount.addr, 8).host(memory);
+    host::pass(
+        libc::SYS_name_to_handle_at,
+        [dirfd.into(), Arg::text(&path), handle.arg(), mount.arg(), flags.into()],
+    )
+}
+
+/// open_by_handle_at(2).
+pub fn open_by_handle_at(
+    p: &mut Process,
+    mount: Fd,
+    handle: GuestPtr<u32>,
+    flags: u32,
+) -> Result<u32, Errno> {
+    let memory = &p.machine.memory;
+    let handle = In::new(handle.addr, HANDLE_HEADER.saturating_add(handle.read(memory)?)).host(memory);
+    let flags = files::flags_to_host(flags);
+    host::pass_blocking(libc::SYS_open_by_handle_at, [mount.into(), handle.arg(), flags.into()])
+}
+
+/// fanotify_mark(2).
+pub fn fanotify_mark(
+    p: &mut Process,
+    fd: Fd,
+    flags: u32,
+    mask: u64,
+    dirfd: Fd,
+    path: Path,
+) -> Result<u32, Errno> {
+    let follow = if flags & libc::FAN_MARK_DONT_FOLLOW != 0 { Follow::No } else { Follow::Yes };
+    let path = if path.0 == 0 { None } else { Some(paths::resolve(p, dirfd, path, follow)?) };
+    let path = path.as_ref().map_or(Arg::NULL, |path| Arg::text(path));
+    host::pass(libc::SYS_fanotify_mark, [fd.into(), flags.into(), mask.into(), dirfd.into(), path])
+}
+
+/// acct(2).
+pub fn acct(p: &mut Process, path: Path) -> Result<u32, Errno> {
+    let path = if path.0 == 0 { None } else { Some(paths::resolve(p, Fd::CWD, path, Follow::Yes)?) };
+    host::pass(libc::SYS_acct, [path.as_ref().map_or(Arg::NULL, |path| Arg::text(path))])
+}
+
+/// swapon(2).
+pub fn swapon(p: &mut Process, path: Path, flags: u32) -> Result<u32, Errno> {
+    let path = paths::resolve(p, Fd::CWD, path, Follow::Yes)?;
+    host::pass(libc::SYS_swapon, [Arg::text(&path), flags.into()])
+}
+
+/// swapoff(2).
+pub fn swapoff(p: &mut Process, path: Path) -> Result<u32, Errno> {
+    let path = paths::resolve(p, Fd::CWD, path, Follow::Yes)?;
+    host::pass(libc::SYS_swapoff, [Arg::text(&path)])
 }
 
 /// chroot(2).

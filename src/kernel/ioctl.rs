@@ -187,6 +187,7 @@ const REQUESTS: &[(u32, &str, Kind)] = &[
     (0xc004_5877, "FIFREEZE", Value),
     (0xc004_5878, "FITHAW", Value),
     (0xc018_5879, "FITRIM", Bytes(24)),
+    (0xc020_660b, "FS_IOC_FIEMAP", Bytes(32)),
 ];
 
 /// Bytes of i386's `struct ifreq`; the host's has eight more at its end.
@@ -285,7 +286,7 @@ mod tests {
     fn requests_are_in_order_and_sizes_agree_with_their_numbers() {
         assert!(REQUESTS.is_sorted_by(|a, b| a.0 < b.0));
         for &(request, name, kind) in REQUESTS {
-            let encoded = request / SIZE_UNIT & 0x3fff;
+            let encoded = (request / SIZE_UNIT) & 0x3fff;
             if let Bytes(len) = kind
                 && encoded != 0
             {

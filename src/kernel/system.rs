@@ -102,8 +102,9 @@ mod tests {
         info.freeram = 1 << 30;
         let shown = Sysinfo::from_host(&info);
         assert_eq!({ shown.mem_unit }, 4096);
-        assert_eq!({ shown.totalram }, (24 << 30 >> 12) as u32);
+        assert_eq!({ shown.totalram }, (24_u64 << 30 >> 12) as u32);
         info.totalram = 2 << 30;
+        info.freeram = 0;
         assert_eq!({ Sysinfo::from_host(&info).totalram }, 2 << 30);
     }
 

@@ -4,7 +4,8 @@ use super::detect::Format;
 use super::elf::Elf;
 use super::{LoadError, Program, flat, hex};
 use crate::memory::Prot;
-use goblin::elf::section_header::{SHF_EXECINSTR, SHT_PROGBITS, section_header32::SIZEOF_SHDR};
+use goblin::elf::section_header::{SHF_EXECINSTR, SHT_DYNSYM, SHT_PROGBITS, SHT_SYMTAB};
+use goblin::elf::{section_header::section_header32::SIZEOF_SHDR, sym::sym32::SIZEOF_SYM};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -18,6 +19,8 @@ pub struct Code {
     pub addr: u32,
     /// The bytes.
     pub bytes: Vec<u8>,
+    /// Names of addresses in it, ascending.
+    pub symbols: Vec<(u32, String)>,
 }
 
 /// Reads the code in a file: of an ELF program its executable sections or, without them, executable segments; of flat images
@@ -34,13 +37,14 @@ pub fn read(path: &Path, format: Option<Format>, org: u32) -> Result<Vec<Code>, 
         Format::Flat => program.read_all(flat::MAX_IMAGE)?,
         Format::Script => return Err(LoadError::Foreign("script")),
     };
-    Ok(vec![Code { name: String::new(), addr: org, bytes }])
+    Ok(vec![Code { name: String::new(), addr: org, bytes, symbols: Vec::new() }])
 }
 
 fn elf_code(file: &File) -> Result<Vec<Code>, LoadError> {
     let elf = Elf::read(file)?;
-    if let Some(sections) = executable_sections(file).filter(|sections| !sections.is_empty()) {
-        return Ok(sections);
+    let sections = Sections::read(file).and_then(|sections| sections.code());
+    if let Some(code) = sections.filter(|code| !code.is_empty()) {
+        return Ok(code);
     }
     let segments = elf.segments.iter().filter(|segment| segment.prot.contains(Prot::EXEC));
     segments
@@ -50,7 +54,8 @@ fn elf_code(file: &File) -> Result<Vec<Code>, LoadError> {
             let mut bytes = vec![0; (segment.file_len - skipped) as usize];
             let offset = segment.offset + skipped;
             file.read_exact_at(&mut bytes, offset.into()).map_err(LoadError::Unreadable)?;
-            Ok(Code { name: "executable segment".to_owned(), addr: segment.addr + skipped, bytes })
+            let name = "executable segment".to_owned();
+            Ok(Code { name, addr: segment.addr + skipped, bytes, symbols: Vec::new() })
         })
         .collect()
 }
@@ -63,49 +68,106 @@ struct Section {
     addr: u32,
     offset: u32,
     size: u32,
+    link: u32,
 }
 
-/// The sections with code; `None` if the section headers are missing or broken, as nothing needs them to run.
-fn executable_sections(file: &File) -> Option<Vec<Code>> {
-    let file_len = file.metadata().ok()?.len();
-    let read = |offset: u32, len: u32| {
-        let in_file = u64::from(offset) + u64::from(len) <= file_len;
-        let mut bytes = in_file.then(|| vec![0; len as usize])?;
-        file.read_exact_at(&mut bytes, offset.into()).ok().map(|()| bytes)
-    };
-    let header = read(0, 52)?;
-    let half = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-    let word = |bytes: &[u8], at: usize| {
-        u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-    };
-    let (table_at, entry_len, count, names) = (word(&header, 32), half(46), half(48), half(50));
-    if usize::from(entry_len) != SIZEOF_SHDR {
-        return None;
-    }
-    let table = read(table_at, u32::from(count) * SIZEOF_SHDR as u32)?;
-    let sections: Vec<Section> = table
-        .chunks_exact(SIZEOF_SHDR)
-        .map(|bytes| Section {
+/// The little-endian word at byte `at`, which is in `bytes`.
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// The string at byte `at` of a string table.
+fn string(table: &[u8], at: u32) -> Option<String> {
+    let text = table.get(at as usize..)?.split(|&byte| byte == 0).next()?;
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
+/// An ELF file's section headers, and what they describe.
+struct Sections<'a> {
+    file: &'a File,
+    headers: Vec<Section>,
+    /// Index of the section with the sections' names.
+    names: usize,
+}
+
+impl Sections<'_> {
+    /// `None` if the headers are missing or broken, as nothing needs them to run.
+    fn read(file: &File) -> Option<Sections<'_>> {
+        const EHDR: u32 = 52;
+        let header = read_range(file, 0, EHDR)?;
+        let half = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+        let (table_at, entry_len, count, names) = (word(&header, 32), half(46), half(48), half(50));
+        if usize::from(entry_len) != SIZEOF_SHDR {
+            return None;
+        }
+        let table = read_range(file, table_at, u32::from(count) * SIZEOF_SHDR as u32)?;
+        let headers = table.chunks_exact(SIZEOF_SHDR).map(|bytes| Section {
             name: word(bytes, 0),
             kind: word(bytes, 4),
             flags: word(bytes, 8),
             addr: word(bytes, 12),
             offset: word(bytes, 16),
             size: word(bytes, 20),
-        })
-        .collect();
-    let names = sections.get(usize::from(names)).and_then(|section| read(section.offset, section.size));
-    let name = |at: u32| {
-        let text = names.as_ref()?.get(at as usize..)?.split(|&byte| byte == 0).next()?;
-        Some(String::from_utf8_lossy(text).into_owned())
-    };
-    let is_code = |section: &&Section| section.kind == SHT_PROGBITS && section.flags & SHF_EXECINSTR != 0;
-    sections
-        .iter()
-        .filter(is_code)
-        .map(|section| {
-            let bytes = read(section.offset, section.size)?;
-            Some(Code { name: name(section.name).unwrap_or_default(), addr: section.addr, bytes })
-        })
-        .collect()
+            link: word(bytes, 24),
+        });
+        Some(Sections { file, headers: headers.collect(), names: names.into() })
+    }
+
+    fn contents(&self, section: &Section) -> Option<Vec<u8>> {
+        read_range(self.file, section.offset, section.size)
+    }
+
+    /// Functions and labels by address: of the symbol table, else of the dynamic one.
+    fn symbols(&self) -> Option<Vec<(u32, String)>> {
+        const NOTYPE: u8 = 0;
+        const FUNC: u8 = 2;
+        let of_kind = |kind| self.headers.iter().find(|section| section.kind == kind);
+        let table = of_kind(SHT_SYMTAB).or_else(|| of_kind(SHT_DYNSYM))?;
+        let strings = self.contents(self.headers.get(table.link as usize)?)?;
+        let entries = self.contents(table)?;
+        let mut symbols: Vec<(u32, String)> = entries
+            .chunks_exact(SIZEOF_SYM)
+            .filter(|entry| matches!(entry[12] & 15, NOTYPE | FUNC) && word(entry, 4) != 0)
+            .filter_map(|entry| Some((word(entry, 4), string(&strings, word(entry, 0))?)))
+            .filter(|(_, name)| !name.is_empty())
+            .collect();
+        symbols.sort_unstable();
+        symbols.dedup_by_key(|symbol| symbol.0);
+        Some(symbols)
+    }
+
+    /// The sections with code.
+    fn code(&self) -> Option<Vec<Code>> {
+        let names = self.headers.get(self.names).and_then(|section| self.contents(section));
+        let symbols = self.symbols().unwrap_or_default();
+        let is_code = |section: &&Section| section.kind == SHT_PROGBITS && section.flags & SHF_EXECINSTR != 0;
+        self.headers
+            .iter()
+            .filter(is_code)
+            .map(|section| {
+                let bytes = self.contents(section)?;
+                let end = u64::from(section.addr) + u64::from(section.size);
+                let first = symbols.partition_point(|symbol| symbol.0 < section.addr);
+                let last = symbols.partition_point(|symbol| u64::from(symbol.0) < end);
+                let name = names.as_ref().and_then(|names| string(names, section.name));
+                Some(Code {
+                    name: name.unwrap_or_default(),
+                    addr: section.addr,
+                    bytes,
+                    symbols: symbols.get(first..last).unwrap_or_default().to_vec(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// Bytes of a file, if it has them.
+fn read_range(file: &File, offset: u32, len: u32) -> Option<Vec<u8>> {
+    let file_len = file.metadata().ok()?.len();
+    if u64::from(offset) + u64::from(len) > file_len {
+        return None;
+    }
+    let mut bytes = vec![0; len as usize];
+    file.read_exact_at(&mut bytes, offset.into()).ok()?;
+    Some(bytes)
 }

@@ -225,13 +225,16 @@ fn head(file: &File) -> Result<Vec<u8>, LoadError> {
     Ok(head)
 }
 
-/// Finds a program as a shell does, except that a file of that name in the working directory comes first: a name with a
-/// slash is a path, another one is looked for in the directories of `path`.
-pub fn search_path(name: &OsStr, path: Option<&OsStr>) -> PathBuf {
+/// Finds a program as a shell of the guest would, except that a file of that name in the working directory comes first: a
+/// name with a slash is a path, another one is looked for in the directories of `path`. Absolute paths are looked up
+/// under the sysroot first.
+pub fn search_path(name: &OsStr, path: Option<&OsStr>, sysroot: Option<&Path>) -> PathBuf {
     let as_given = PathBuf::from(name);
+    let options = Options { sysroot: sysroot.map(Path::to_path_buf), ..Options::default() };
     if name.as_bytes().contains(&b'/') || as_given.exists() {
-        return as_given;
+        return resolve(name, &options);
     }
     let directories = path.map(std::env::split_paths).into_iter().flatten();
-    directories.map(|directory| directory.join(name)).find(|file| file.is_file()).unwrap_or(as_given)
+    let mut files = directories.map(|directory| resolve(directory.join(name).as_os_str(), &options));
+    files.find(|file| file.is_file()).unwrap_or(as_given)
 }

@@ -64,7 +64,7 @@ const STRINGS_MAX: u64 = 6 << 20;
 pub(super) fn mmap_base(limit: u32) -> u32 {
     const GUARD_GAP: u32 = 256 * page::SIZE;
     let gap = limit.saturating_add(GUARD_GAP).clamp(128 << 20, END / 6 * 5);
-    (END - gap - GUARD_GAP) / page::SIZE * page::SIZE
+    (END - gap) / page::SIZE * page::SIZE
 }
 
 /// What the auxiliary vector says beside what the stack itself and the host know.

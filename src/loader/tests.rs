@@ -186,10 +186,8 @@ fn broken_elf_files_are_refused_for_what_is_wrong() {
         bytes
     };
     let truncated = |len: usize| elf_file(2, &[good()], 0x200)[..len].to_vec();
-    let interp = |offset: u32, len: u32| {
-        let bytes = elf_file(2, &[good(), [PT_INTERP, offset, 0, 0, len, len, R, 1]], 0x200);
-        bytes
-    };
+    let interp =
+        |offset: u32, len: u32| elf_file(2, &[good(), [PT_INTERP, offset, 0, 0, len, len, R, 1]], 0x200);
     for (bytes, message) in [
         (patched(18, &[62, 0]), "ELF for x86-64"),
         (patched(4, &[2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 62, 0]), "64-bit ELF (x86-64)"),

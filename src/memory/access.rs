@@ -34,11 +34,11 @@ pub trait GuestValue: Copy + Sized + 'static {
 
 #[cfg(trap_memory)]
 macro_rules! guest_value {
-    ($type:ty, $class:ident, $load:literal, $store:literal, $cmpxchg:literal) => {
+    ($type:ty, $register:ty, $class:ident, $load:literal, $store:literal, $cmpxchg:literal) => {
         impl GuestValue for $type {
             #[inline(always)]
             unsafe fn load(x: Exec, addr: u32) -> Self {
-                let value: guest_value!(@register $type);
+                let value: $register;
                 // SAFETY: the address lies in the reservation or its guard space; a fault there is recovered by the op in RSI.
                 unsafe {
                     std::arch::asm!($load, v = lateout(reg) value, m = in(reg) x.mem, a = in(reg) u64::from(addr),
@@ -56,11 +56,11 @@ macro_rules! guest_value {
             }
             #[inline(always)]
             unsafe fn compare_exchange(x: Exec, addr: u32, old: Self, new: Self) -> Self {
-                let seen: guest_value!(@register $type);
+                let seen: $register;
                 // SAFETY: as for `load`; LOCK makes it atomic whatever its alignment.
                 unsafe {
                     std::arch::asm!($cmpxchg, v = in($class) new, m = in(reg) x.mem, a = in(reg) u64::from(addr),
-                        inlateout("rax") old as guest_value!(@register $type) => seen, in("rsi") x.op, options(nostack));
+                        inlateout("rax") old as $register => seen, in("rsi") x.op, options(nostack));
                 }
                 seen as $type
             }
@@ -70,18 +70,44 @@ macro_rules! guest_value {
             }
         }
     };
-    (@register u64) => { u64 };
-    (@register $other:ty) => { u32 };
 }
 
 #[cfg(trap_memory)]
-guest_value!(u8, reg_byte, "movzx {v:e}, byte ptr [{m} + {a}]", "mov byte ptr [{m} + {a}], {v}", "lock cmpxchg byte ptr [{m} + {a}], {v}");
+guest_value!(
+    u8,
+    u32,
+    reg_byte,
+    "movzx {v:e}, byte ptr [{m} + {a}]",
+    "mov byte ptr [{m} + {a}], {v}",
+    "lock cmpxchg byte ptr [{m} + {a}], {v}"
+);
 #[cfg(trap_memory)]
-guest_value!(u16, reg, "movzx {v:e}, word ptr [{m} + {a}]", "mov word ptr [{m} + {a}], {v:x}", "lock cmpxchg word ptr [{m} + {a}], {v:x}");
+guest_value!(
+    u16,
+    u32,
+    reg,
+    "movzx {v:e}, word ptr [{m} + {a}]",
+    "mov word ptr [{m} + {a}], {v:x}",
+    "lock cmpxchg word ptr [{m} + {a}], {v:x}"
+);
 #[cfg(trap_memory)]
-guest_value!(u32, reg, "mov {v:e}, dword ptr [{m} + {a}]", "mov dword ptr [{m} + {a}], {v:e}", "lock cmpxchg dword ptr [{m} + {a}], {v:e}");
+guest_value!(
+    u32,
+    u32,
+    reg,
+    "mov {v:e}, dword ptr [{m} + {a}]",
+    "mov dword ptr [{m} + {a}], {v:e}",
+    "lock cmpxchg dword ptr [{m} + {a}], {v:e}"
+);
 #[cfg(trap_memory)]
-guest_value!(u64, reg, "mov {v:r}, qword ptr [{m} + {a}]", "mov qword ptr [{m} + {a}], {v:r}", "lock cmpxchg qword ptr [{m} + {a}], {v:r}");
+guest_value!(
+    u64,
+    u64,
+    reg,
+    "mov {v:r}, qword ptr [{m} + {a}]",
+    "mov qword ptr [{m} + {a}], {v:r}",
+    "lock cmpxchg qword ptr [{m} + {a}], {v:r}"
+);
 
 #[cfg(not(trap_memory))]
 macro_rules! guest_value {
@@ -190,21 +216,18 @@ pub(crate) fn store<T: GuestValue>(x: Exec, addr: u32, value: T) -> Result<(), F
     Ok(())
 }
 
-/// Exchanges the first byte with itself, and where the range ends in another page that page's first one, so that a
-/// store to any of them would not fault.
+/// Leaves the instruction unless a store to `len` bytes, a page at most, would succeed; faults where that would: at the
+/// first byte, or at the start of the second page.
 #[inline(always)]
 pub(crate) fn probe_write(x: Exec, addr: u32, len: u32) -> Result<(), Fault> {
-    let last_page = addr.wrapping_add(len.wrapping_sub(1)) & !0xfff;
-    let mut at = addr;
-    loop {
-        check(x, at, 1, true)?;
+    let last = addr.wrapping_add(len.wrapping_sub(1));
+    let second = if (addr ^ last) & !0xfff == 0 { last } else { last & !0xfff };
+    for addr in [addr, second] {
+        check(x, addr, 1, true)?;
         // SAFETY: checked, or trapped. An exchange of a byte with itself is atomic and changes nothing.
-        unsafe { u8::compare_exchange(x, at, 0, 0) };
-        if at & !0xfff == last_page {
-            return Ok(());
-        }
-        at = last_page;
+        unsafe { u8::compare_exchange(x, addr, 0, 0) };
     }
+    Ok(())
 }
 
 #[inline(always)]
@@ -226,17 +249,20 @@ pub(crate) fn update_locked<T: GuestValue, R>(
     }
 }
 
-/// Remembers the op for a fault in code that has it in no register.
-fn at_work(x: Exec) {
+/// Does what accesses memory by code that has the op in no register; a fault finds it in the CPU meanwhile.
+#[inline(always)]
+fn at_work<R>(x: Exec, work: impl FnOnce() -> R) -> R {
     x.cpu().current_op = x.op;
+    let result = work();
+    x.cpu().current_op = std::ptr::null();
+    result
 }
 
 pub(crate) fn copy_within_pages(x: Exec, destination: u32, source: u32, len: u32) {
-    at_work(x);
     let distance = destination.wrapping_sub(source);
     // SAFETY: both ranges lie in one page each, which an access of the same instruction has found accessible; if another thread
     // has unmapped it since, the fault is recovered by `current_op`.
-    unsafe {
+    at_work(x, || unsafe {
         let (to, from) = (x.mem.add(destination as usize), x.mem.add(source as usize));
         if distance >= len {
             std::ptr::copy(from, to, len as usize);
@@ -246,22 +272,24 @@ pub(crate) fn copy_within_pages(x: Exec, destination: u32, source: u32, len: u32
                 to.add(at).write_volatile(from.add(at).read_volatile());
             }
         }
-    }
+    });
 }
 
 pub(crate) fn fill_within_page<T: GuestValue>(x: Exec, destination: u32, value: T, count: u32) {
-    at_work(x);
     // SAFETY: as in `copy_within_pages`.
-    unsafe {
+    at_work(x, || unsafe {
         let to = x.mem.add(destination as usize).cast::<T>();
         for at in 0..count as usize {
             to.add(at).write_unaligned(value);
         }
-    }
+    });
 }
 
-pub(crate) fn bytes_within_page<'a>(x: Exec, addr: u32, len: u32) -> &'a [u8] {
-    at_work(x);
-    // SAFETY: as in `copy_within_pages`; the slice is used up within the instruction.
-    unsafe { std::slice::from_raw_parts(x.mem.add(addr as usize), len as usize) }
+#[inline(always)]
+pub(crate) fn look_within_page<R>(x: Exec, addr: u32, len: u32, look: impl FnOnce(&[u8]) -> R) -> R {
+    at_work(x, || {
+        // SAFETY: as in `copy_within_pages`.
+        let bytes = unsafe { std::slice::from_raw_parts(x.mem.add(addr as usize), len as usize) };
+        look(bytes)
+    })
 }

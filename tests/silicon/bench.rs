@@ -6,6 +6,7 @@ use crate::oracle::{self, Access, CODE, DATA, Oracle, PAGE, STACK, Segment, Stat
 use crate::random::Random;
 use std::fmt;
 use std::sync::Arc;
+use table86::cpu::image::FXSAVE_BYTES;
 use table86::memory::{MapRequest, Place, Prot};
 use table86::{Fault, FaultKind, Machine, Memory, Stop};
 
@@ -36,7 +37,7 @@ const INT80: [u8; 2] = [0xcd, 0x80];
 /// Length of the longest exit that the code may be followed by, in bytes.
 pub const EXIT_LEN: u32 = 7;
 /// What a run of a machine may take.
-const LIMIT: u64 = 1_000_000;
+const LIMIT: u64 = 30_000;
 const RF: u32 = oracle::flag::RF;
 
 /// Why a run ended.
@@ -63,10 +64,26 @@ pub struct Left {
     pub eip: u32,
     /// EFLAGS without RF.
     pub eflags: u32,
-    /// Selectors.
+    /// Selectors; 0 for all four null ones, since a null selector becomes 0 when the kernel returns to user mode.
     pub segs: [u16; 6],
+    /// FPU, MXCSR and XMM registers.
+    pub fx: Fx,
     /// Why it ended.
     pub event: Event,
+}
+
+/// An FXSAVE image without what processors fill in differently: pointers and MXCSR's mask. Runs whose oracle leaves the
+/// FPU alone begin and end with the same one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fx(pub [u8; FXSAVE_BYTES]);
+
+impl Fx {
+    fn of(image: &[u8]) -> Fx {
+        let mut fx = Fx(*image.first_chunk().expect("an FXSAVE image"));
+        fx.0[6..24].fill(0);
+        fx.0[28..32].fill(0);
+        fx
+    }
 }
 
 impl fmt::Debug for Left {
@@ -142,8 +159,7 @@ pub fn machines() -> [(&'static str, Machine); 2] {
         }
         Arc::new(memory)
     };
-    let machines =
-        [("new", Machine::new(memory())), ("generic", Machine::generic(memory()))];
+    let machines = [("new", Machine::new(memory())), ("generic", Machine::generic(memory()))];
     machines.map(|(name, machine)| (name, machine.expect("translations")))
 }
 
@@ -173,7 +189,7 @@ impl<'a> Bench<'a> {
         let mut bench = Bench { oracle, machines, tls, next_slot: SLOTS, next_program: PROGRAMS };
         let mut random = Random::new(1, 1);
         bench.fill(&mut random);
-        let mixed: Vec<u8> = (0..MIXED_LEN).map(|_| random.word() as u8).collect();
+        let mixed: Vec<u8> = (0..MIXED_LEN).map(|_| random.word() as u8 | 0x80).collect();
         bench.write(MIXED, &mixed);
         bench.protect_mixed(true);
         bench
@@ -314,7 +330,7 @@ impl<'a> Bench<'a> {
             }
             oracle::Stop::Jump | oracle::Stop::Step | oracle::Stop::Timeout => Event::Hang,
         };
-        Left { regs, eip, eflags: eflags & !RF, segs, event }
+        Left { regs, eip, eflags: eflags & !RF, segs, fx: Fx::of(&outcome.state.fx), event }
     }
 
     /// Runs the same on both machines and compares; `same` says whether what a machine left is what it should be,
@@ -345,6 +361,12 @@ impl<'a> Bench<'a> {
         if differences.iter().any(|difference| !difference.memory.is_empty()) {
             self.copy_memory();
         }
+        if self.oracle.bytes(CODE, WINDOW as usize) != [HLT; WINDOW as usize] {
+            self.oracle.clear_code();
+            for (_, machine) in &self.machines {
+                machine.memory.fill(CODE, HLT, WINDOW).expect("it is mapped");
+            }
+        }
         differences
     }
 
@@ -357,6 +379,33 @@ impl<'a> Bench<'a> {
             let stop = machine.run(limit);
             (left(machine, event(machine, stop)), machine.cpu.instructions() - before)
         })
+    }
+
+    /// Runs so many single steps on the processor; `None` if it ends before.
+    pub fn silicon_steps(&mut self, at: u32, state: &State, steps: u32) -> Option<Left> {
+        let mut state = State { eip: at, ..state.clone() };
+        for _ in 0..steps {
+            loop {
+                let outcome = self.oracle.step(&state);
+                if outcome.stop != oracle::Stop::Step {
+                    return None;
+                }
+                // A repeated string instruction takes a step an element.
+                let same = outcome.state.eip == state.eip && outcome.state.regs != state.regs;
+                state = outcome.state;
+                if !same {
+                    break;
+                }
+            }
+        }
+        let fx = Fx::of(&state.fx);
+        let State { regs, eip, eflags, segs, .. } = state;
+        Some(Left { regs, eip, eflags: eflags & !RF, segs: segs.map(one_null), fx, event: Event::Hang })
+    }
+
+    /// Instructions that both machines executed.
+    pub fn instructions(&self) -> u64 {
+        self.machines.iter().map(|(_, machine)| machine.cpu.instructions()).sum()
     }
 
     /// Makes memory on all sides that of the given windows' contents.
@@ -374,7 +423,7 @@ impl<'a> Bench<'a> {
     fn memory_differences(&self, index: usize) -> Vec<(u32, u8, u8)> {
         let machine = &self.machines[index].1;
         let mut found = Vec::new();
-        for (start, len) in WINDOWS {
+        for (start, len) in WINDOWS.into_iter().chain([(CODE, WINDOW)]) {
             let ours = &*machine_bytes(machine, start, len as usize);
             let silicon = self.oracle.bytes(start, len as usize);
             if ours != silicon {
@@ -410,10 +459,15 @@ fn machine_bytes(machine: &Machine, address: u32, len: usize) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(machine.memory.base().add(address as usize), len) }
 }
 
-/// A descriptor of writable data for user mode, 4 GiB from `base` on, as `set_thread_area` makes it.
+/// A descriptor of writable data for user mode, 4 GiB from `base` on, as `set_thread_area` makes one of what the oracle asks
+/// for: with the bit AVL.
 fn flat_descriptor(base: u32) -> u64 {
     let base = u64::from(base);
-    0x00cf_f300_0000_ffff | (base & 0xff_ffff) << 16 | (base >> 24) << 56
+    0x00df_f300_0000_ffff | (base & 0xff_ffff) << 16 | (base >> 24) << 56
+}
+
+fn one_null(selector: u16) -> u16 {
+    if selector < 4 { 0 } else { selector }
 }
 
 fn set(machine: &mut Machine, at: u32, state: &State) {
@@ -426,11 +480,13 @@ fn set(machine: &mut Machine, at: u32, state: &State) {
         let descriptor = cpu.descriptors.get(selector);
         cpu.segment_bases[index] = descriptor.map_or(0, table86::cpu::Descriptors::base);
     }
+    cpu.fxrstor(state.fx.first_chunk().expect("it is longer"));
 }
 
 fn left(machine: &Machine, event: Event) -> Left {
     let cpu = &machine.cpu;
-    Left { regs: cpu.regs, eip: cpu.eip, eflags: cpu.eflags() & !RF, segs: cpu.selectors, event }
+    let fx = Fx::of(&cpu.fxsave());
+    Left { regs: cpu.regs, eip: cpu.eip, eflags: cpu.eflags() & !RF, segs: cpu.selectors, fx, event }
 }
 
 fn event(machine: &Machine, stop: Stop) -> Event {

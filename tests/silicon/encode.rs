@@ -23,9 +23,27 @@ pub struct Options<'a> {
     pub reach: [i32; 2],
     /// Bytes behind the instruction that belong to its exit, where no branch may go.
     pub exit: i32,
+    /// What memory operands are addressed by; anything if there is none.
+    pub frame: Option<Frame>,
     /// Prefixes that are legal but mean nothing, and LOCK.
     pub decorate: bool,
 }
+
+/// Registers that point to memory with room on both sides.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// Bases.
+    pub bases: [u8; 2],
+    /// ESP is one, too.
+    pub stack: bool,
+    /// An index, at most [`MOST_INDEX`].
+    pub index: u8,
+}
+
+/// What the index of a [`Frame`] holds at most.
+pub const MOST_INDEX: u32 = 63;
+/// How far displacements reach from the bases of a [`Frame`].
+const MOST_DISPLACEMENT: u32 = 0x300;
 
 /// How ModRM's fields are given by the opcode string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +52,8 @@ enum ModRm {
     Any,
     Digit(u8),
     Fixed(u8),
+    /// Its low three bits are free.
+    FixedButRm(u8),
 }
 
 /// A row's opcode string, taken apart.
@@ -48,7 +68,8 @@ struct Opcode {
 }
 
 fn parse(form: &Form) -> Opcode {
-    let mut opcode = Opcode { mandatory: None, bare: false, bytes: Vec::new(), register: false, modrm: ModRm::None };
+    let mut opcode =
+        Opcode { mandatory: None, bare: false, bytes: Vec::new(), register: false, modrm: ModRm::None };
     let tokens: Vec<&str> = form.op.split_whitespace().collect();
     let hex = |text: &str| u8::from_str_radix(text, 16).expect("a byte in hex");
     let escapes = |bytes: &[u8]| matches!(bytes, [] | [0x0f] | [0x0f, 0x38 | 0x3a]);
@@ -68,6 +89,8 @@ fn parse(form: &Form) -> Opcode {
                 if escapes(&opcode.bytes) {
                     opcode.bytes.push(number);
                     opcode.register = suffix == "r";
+                } else if suffix == "i" {
+                    opcode.modrm = ModRm::FixedButRm(number);
                 } else {
                     opcode.modrm = ModRm::Fixed(number);
                 }
@@ -94,7 +117,8 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
     let (memory, register) = places(form);
     let opsize16 = random.percent(35) && !opcode.bare && opcode.mandatory.is_none();
     let strings = form.operands.iter().any(|operand| matches!(operand.code, Code::X | Code::Y));
-    let addr16 = random.percent(if memory || strings || !form.imms.is_empty() { 14 } else { 5 });
+    let addr16 = options.frame.is_none()
+        && random.percent(if memory || strings || !form.imms.is_empty() { 14 } else { 5 });
     let mut prefixes = Vec::new();
     let opsize16 = match opcode.mandatory {
         Some(prefix) => {
@@ -120,6 +144,7 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
     match opcode.modrm {
         ModRm::None => {}
         ModRm::Fixed(byte) => tail.push(byte),
+        ModRm::FixedButRm(byte) => tail.push(byte | random.below(8) as u8),
         ModRm::Any | ModRm::Digit(_) => {
             let reg = match opcode.modrm {
                 ModRm::Digit(digit) => digit,
@@ -138,7 +163,9 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
     }
     let segments = in_memory || strings || form.imms.contains(&Imm::Mo);
     if random.percent(if segments { 25 } else { 3 }) && (segments || options.decorate) {
-        prefixes.push(random.pick(&[0x26, 0x2e, 0x36, 0x3e, 0x64, 0x64, 0x65, 0x65]));
+        let segment = random.pick(&[0x26, 0x2e, 0x36, 0x3e, 0x64, 0x64, 0x65, 0x65]);
+        // ARPL by CS: see opcodes/segment.toml.
+        prefixes.push(if form.mnemonic == "arpl" && segment == 0x2e { 0x3e } else { segment });
     }
     if options.decorate {
         if in_memory && form.lock != Lock::Never && random.percent(30) {
@@ -147,7 +174,7 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
         // F2 and F3 mean nothing here, unless this processor has another instruction there.
         // LOOPE and LOOPNE: see opcodes/control.toml.
         let newer = opcode.bytes.first() == Some(&0x0f)
-            || matches!(opcode.modrm, ModRm::Fixed(_))
+            || matches!(opcode.modrm, ModRm::Fixed(_) | ModRm::FixedButRm(_))
             || matches!(opcode.bytes[..], [0xe0 | 0xe1]);
         if !opcode.bare && !newer && form.rep == Rep::Ignored && random.percent(4) {
             prefixes.push(random.pick(&[0xf2, 0xf3]));
@@ -163,11 +190,15 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
     bytes.extend(tail);
     immediates(&mut bytes, form, at, [opsize16, addr16], options, random)?;
     let insn = decode(&bytes, at).ok()?;
-    (usize::from(insn.index) == index && usize::from(insn.len) == bytes.len()).then_some(Encoding { bytes, insn })
+    (usize::from(insn.index) == index && usize::from(insn.len) == bytes.len())
+        .then_some(Encoding { bytes, insn })
 }
 
 /// ModRM, SIB and displacement of a memory operand.
 fn memory_operand(out: &mut Vec<u8>, reg: u8, addr16: bool, options: &Options<'_>, random: &mut Random) {
+    if let Some(frame) = options.frame {
+        return framed_operand(out, reg, frame, options.absolute, random);
+    }
     let mode = random.below(3) as u8;
     let rm = random.below(8) as u8;
     out.push(mode << 6 | reg << 3 | rm);
@@ -187,6 +218,37 @@ fn memory_operand(out: &mut Vec<u8>, reg: u8, addr16: bool, options: &Options<'_
         0 => {}
         1 => out.push(displacement as u8),
         _ => out.extend(&displacement.to_le_bytes()[..wide]),
+    }
+}
+
+/// The same, addressed by a frame.
+fn framed_operand(out: &mut Vec<u8>, reg: u8, frame: Frame, absolute: &[u32], random: &mut Random) {
+    const ESP: u8 = 4;
+    const EBP: u8 = 5;
+    let choice = random.below(10);
+    if choice == 0 {
+        out.push(reg << 3 | 5);
+        return out.extend(random.pick(absolute).to_le_bytes());
+    }
+    let [one, two] = frame.bases;
+    let base = random.pick(&[one, two, one, if frame.stack { ESP } else { two }]);
+    let index = (choice < 4).then_some(frame.index);
+    let mode = match random.below(3) {
+        0 if base != EBP => 0,
+        2 => 2,
+        _ => 1,
+    };
+    if index.is_some() || base == ESP {
+        let scale = if index.is_some() { random.below(4) as u8 } else { 0 };
+        out.extend([mode << 6 | reg << 3 | 4, scale << 6 | index.unwrap_or(ESP) << 3 | base]);
+    } else {
+        out.push(mode << 6 | reg << 3 | base);
+    }
+    let displacement = random.below(2 * MOST_DISPLACEMENT).wrapping_sub(MOST_DISPLACEMENT);
+    match mode {
+        0 => {}
+        1 => out.push(displacement as u8),
+        _ => out.extend(displacement.to_le_bytes()),
     }
 }
 

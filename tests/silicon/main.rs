@@ -1,24 +1,62 @@
 //! Every implemented row of the tables against this processor.
 //!
 //! `cargo run --release --example sweep` does the same with more numbers. See `tests/README.md`.
+// A state is filled field by field; modules shared with other test binaries are not used whole here.
+#![allow(clippy::field_reassign_with_default, dead_code)]
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod bench;
+#[path = "../fpu/cases.rs"]
+mod cases;
 mod encode;
 mod exempt;
+mod hot;
 mod operands;
 #[path = "../oracle/mod.rs"]
 mod oracle;
+mod program;
 mod random;
+mod sequence;
 mod single;
+mod x87;
 
 use bench::{Bench, machines};
 use oracle::with_oracle;
+use sequence::prove_programs;
 use single::{Report, Tally, prove_row, row};
 use table86::isa::FORMS;
 
 /// The seed of all tests here; a failure can be repeated with it.
 const SEED: u64 = 0x7461_626c_6538_3605;
+
+/// Programs.
+const PROGRAMS: u32 = if cfg!(debug_assertions) { 400 } else { 4000 };
+
+#[test]
+fn programs_end_as_on_the_processor_however_they_are_cut() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        let count = std::env::var("PROGRAMS").map_or(PROGRAMS, |text| text.parse().expect("a number"));
+        let outcome = prove_programs(&mut bench, count, SEED);
+        println!("{outcome}");
+        assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
+    });
+}
+
+/// Every so many lines of the list of specialised handlers.
+const EVERY: usize = 1;
+
+#[test]
+fn specialised_handlers_and_pairs_do_what_the_processor_does() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        let outcome = sequence::prove_hot_handlers(&mut bench, EVERY, SEED);
+        println!("{outcome}");
+        assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
+    });
+}
 
 /// States a row.
 const VECTORS: u32 = if cfg!(debug_assertions) { 320 } else { 2000 };
@@ -31,12 +69,17 @@ fn each_row_does_what_the_processor_does() {
         let mut report = Report::default();
         let mut unproven = Vec::new();
         let only = std::env::var("ROW").ok();
+        let vectors = std::env::var("VECTORS").map_or(VECTORS, |text| text.parse().expect("a number"));
         for (index, form) in FORMS.iter().enumerate() {
             let wanted = only.as_ref().is_none_or(|only| row(form).contains(only.as_str()));
-            if !wanted || !exempt::is_implemented(form) || exempt::unverifiable(form).is_some() {
+            if !wanted
+                || x87::is_here(form)
+                || !exempt::is_implemented(form)
+                || exempt::unverifiable(form).is_some()
+            {
                 continue;
             }
-            let tally: Tally = prove_row(&mut bench, index, VECTORS, SEED, &mut report);
+            let tally: Tally = prove_row(&mut bench, index, vectors, SEED, &mut report);
             if !tally.is_verified(form) {
                 unproven.push(format!("{}: {tally:?}", row(form)));
             }
@@ -51,4 +94,37 @@ fn each_row_does_what_the_processor_does() {
         assert!(unproven.is_empty(), "{} rows are not proven:\n{}", unproven.len(), unproven.join("\n"));
     });
     assert!(exempt::idle_entries().is_empty(), "{:?} name no row", exempt::idle_entries());
+}
+
+#[test]
+fn each_row_of_the_fpu_does_what_the_processor_does() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        bench.oracle.fpu = true;
+        let mut report = String::new();
+        let mut unproven = Vec::new();
+        let only = std::env::var("ROW").ok();
+        for (index, form) in FORMS.iter().enumerate().filter(|(_, form)| x87::is_here(form)) {
+            if only.as_ref().is_none_or(|only| row(form).contains(only.as_str())) {
+                let tally = x87::prove_row(&mut bench, index, VECTORS, SEED, &mut report);
+                if !tally.is_verified(form) {
+                    unproven.push(format!("{}: {tally:?}", row(form)));
+                }
+            }
+        }
+        println!("seed {SEED:#x}\n{report}");
+        assert!(unproven.is_empty(), "{} rows are not proven:\n{}", unproven.len(), unproven.join("\n"));
+    });
+}
+
+#[test]
+fn fpu_encodings_without_a_row_are_undefined_on_the_processor() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        bench.oracle.fpu = true;
+        let wrong = x87::prove_gaps(&mut bench);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
 }

@@ -87,10 +87,16 @@ fn selector(random: &mut Random, tls: [u16; 3]) -> u16 {
 impl Setup<'_> {
     fn choose_segments(&mut self, tls: [u16; 3]) {
         let slots = [0, 1, 2].map(|slot| (tls[slot], BASES[slot]));
+        // By a null selector one of two operands would fault here, but perhaps the other on the processor.
+        let two_strings = self.has_two_strings();
         let mut set = |seg: Seg, (selector, base): (u16, u32)| {
             self.state.segs[seg as usize] = selector;
             self.bases[seg as usize] = base;
         };
+        if two_strings {
+            set(Seg::Fs, (0x2b, 0));
+            set(Seg::Gs, (0x2b, 0));
+        }
         // 16-bit addresses reach nothing in flat segments.
         let choice = if self.insn.addr16 { 45 + self.random.below(55) } else { self.random.below(100) };
         match choice {
@@ -108,9 +114,15 @@ impl Setup<'_> {
                 set(Seg::Ss, slots[1]);
                 set(Seg::Ds, slots[0]);
             }
+            97..99 if two_strings => {}
             97..99 => set(self.random.pick(&[Seg::Ds, Seg::Es]), (0, 0)),
             _ => set(self.random.pick(&[Seg::Fs, Seg::Gs]), (0x2b, 0)),
         }
+    }
+
+    fn has_two_strings(&self) -> bool {
+        let operands = self.insn.form().operands.iter();
+        operands.filter(|operand| matches!(operand.code, Code::X | Code::Y)).count() == 2
     }
 
     /// ESP in its window, if anything uses it.
@@ -190,8 +202,7 @@ impl Setup<'_> {
                 *index = value;
                 let rest = rest.wrapping_sub(value << mem.scale);
                 let register = &mut regs[usize::from(base)];
-                *register =
-                    if self.insn.addr16 { *register & 0xffff_0000 | rest & 0xffff } else { rest };
+                *register = if self.insn.addr16 { *register & 0xffff_0000 | rest & 0xffff } else { rest };
             }
         }
     }
@@ -200,7 +211,9 @@ impl Setup<'_> {
     fn memory_bytes(&self) -> u32 {
         let form = self.insn.form();
         let size = |operand: &Operand| match operand.code {
-            Code::E | Code::M | Code::O | Code::Q | Code::W => operand_bytes(operand.size, self.insn.opsize16),
+            Code::E | Code::M | Code::O | Code::Q | Code::W => {
+                operand_bytes(operand.size, self.insn.opsize16)
+            }
             _ => 0,
         };
         form.operands.iter().map(size).max().unwrap_or(0)
@@ -218,6 +231,12 @@ impl Setup<'_> {
                 bytes.extend(self.random.operand().to_le_bytes());
             }
             bench.poke(at, &bytes[..len as usize]);
+            let offset = at.wrapping_sub(self.base(mem.seg));
+            if offset.checked_add(len).is_none() {
+                // Only a flat segment's end is looked at; see opcodes/segment.toml.
+                self.state.segs = State::default().segs;
+                self.bases = [0; 6];
+            }
         }
         let form = self.insn.form();
         for operand in form.operands.iter().filter(|operand| operand.access != table86::isa::Access::Shown) {
@@ -230,14 +249,6 @@ impl Setup<'_> {
             let offset = target.wrapping_sub(self.base(seg));
             let kept = if self.insn.addr16 { 0xffff_0000 } else { 0 };
             self.state.regs[register] = self.state.regs[register] & kept | offset & !kept;
-            if self.random.percent(25) && register == EDI {
-                // Source and destination overlap.
-                let distance = self.random.below(40).wrapping_sub(20);
-                self.state.regs[EDI] = self.state.regs[ESI]
-                    .wrapping_add(self.base(self.insn.segment.unwrap_or(Seg::Ds)))
-                    .wrapping_add(distance)
-                    .wrapping_sub(self.base(Seg::Es));
-            }
             let count = match self.random.below(8) {
                 0 => 0,
                 1 => 1,
@@ -247,12 +258,29 @@ impl Setup<'_> {
             };
             self.state.regs[ECX] = self.state.regs[ECX] & kept | count & !kept;
         }
+        if self.has_two_strings() && self.random.percent(25) {
+            // Source and destination overlap.
+            let distance = self.random.below(40).wrapping_sub(20);
+            let source = self.base(self.insn.segment.unwrap_or(Seg::Ds)).wrapping_add(self.state.regs[ESI]);
+            let offset = source.wrapping_add(distance).wrapping_sub(self.base(Seg::Es));
+            if (0x1000..0xffff_f000).contains(&offset) {
+                self.state.regs[EDI] = offset;
+            }
+        }
+        if form.body == "pop_memory" {
+            // A segment that cannot be written faults here before the stack is looked at.
+            let mem = self.insn.mem.map_or(Seg::Ds, |mem| mem.seg);
+            if mem == Seg::Cs || self.state.segs[mem as usize] == 0 {
+                self.state.regs[ESP] = (STACK + PAGE).wrapping_sub(self.base(Seg::Ss));
+            }
+        }
     }
 
     /// The register or memory operand of `code`: its value.
     fn set_operand(&mut self, bench: &mut Bench<'_>, value: u32) {
         let form = self.insn.form();
-        let Some(operand) = form.operands.iter().find(|operand| matches!(operand.code, Code::E | Code::R | Code::M))
+        let Some(operand) =
+            form.operands.iter().find(|operand| matches!(operand.code, Code::E | Code::R | Code::M))
         else {
             return;
         };
@@ -322,7 +350,8 @@ impl Setup<'_> {
         let form = self.insn.form();
         let v = self.insn.operand_bytes() as usize;
         let tls = bench.tls;
-        let with_selector = form.room == "segment" && form.operands.iter().any(|operand| operand.size == Size::W);
+        let with_selector =
+            form.room == "segment" && form.operands.iter().any(|operand| operand.size == Size::W);
         match (form.mnemonic, form.flow) {
             ("div" | "idiv", _) => self.suit_division(bench),
             ("cmpxchg", _) if self.random.percent(50) => {
@@ -350,7 +379,9 @@ impl Setup<'_> {
                     let spread = self.random.below(4);
                     let low = index.wrapping_sub(spread).wrapping_add(u32::from(self.random.percent(20)));
                     bench.poke(at, &low.to_le_bytes()[..v]);
-                    let high = index.wrapping_add(self.random.below(3)).wrapping_sub(u32::from(self.random.percent(20)));
+                    let high = index
+                        .wrapping_add(self.random.below(3))
+                        .wrapping_sub(u32::from(self.random.percent(20)));
                     bench.poke(at.wrapping_add(v as u32), &high.to_le_bytes()[..v]);
                 }
             }
@@ -374,9 +405,18 @@ impl Setup<'_> {
                 self.poke_stack(bench, 0, image);
             }
             ("iret" | "iretd" | "retf", _) => {
+                let base = self.bases[Seg::Ss as usize];
+                if self.state.regs[ESP].wrapping_add(base).wrapping_sub(MIXED) < MIXED_LEN {
+                    self.state.regs[ESP] = (STACK + PAGE).wrapping_sub(base);
+                }
                 let target = self.code_address();
                 let image = self.flags_image();
-                let code = u32::from(far_selector(self.random)) | self.random.word() << 16;
+                let mut code = u32::from(far_selector(self.random)) | self.random.word() << 16;
+                let top = self.state.regs[ESP].wrapping_add(self.bases[Seg::Ss as usize]).wrapping_sub(STACK);
+                if self.insn.imm != 0 || !(64..WINDOW - 64).contains(&top) {
+                    // AMD reads ESP and SS, too, before it checks that a lower level is no place to return to.
+                    code |= 3;
+                }
                 for (slot, value) in [target, code, image].into_iter().enumerate().take(3) {
                     self.poke_stack(bench, slot as u32, value);
                 }
@@ -405,6 +445,8 @@ impl Setup<'_> {
             }
             _ if with_selector => {
                 let value = u32::from(selector(self.random, tls));
+                // The limit of the last one is the number of the CPU that this thread is on.
+                let value = if form.mnemonic == "lsl" && value >> 3 == 15 { 0x2b } else { value };
                 self.set_operand(bench, value);
                 if form.mnemonic == "arpl" && self.random.percent(50) {
                     let value = self.random.operand();
@@ -432,7 +474,9 @@ impl Setup<'_> {
             let number = usize::from(self.insn.rm());
             if bytes == 1 { number == 0 || number == 4 } else { number == EAX || number == EDX }
         };
-        if own || self.random.percent(25) {
+        let points =
+            |mem: Mem| [mem.base, mem.index].iter().any(|number| [EAX as u8, EDX as u8].contains(number));
+        if own || self.insn.mem.is_some_and(points) || self.random.percent(25) {
             return;
         }
         let divisor = self.operand_value(bench, bytes);

@@ -2,8 +2,9 @@
 
 use crate::bench::{Bench, Difference, EXIT_LEN, Event, Left, Pace, SLOT, SLOT_ENTRY, write_registers};
 use crate::encode::{Encoding, Options, encode};
+use crate::exempt::{Departure, departure};
 use crate::operands::{ABSOLUTE, prepare};
-use crate::oracle::{CODE, PAGE, State, WINDOW};
+use crate::oracle::{self, CODE, PAGE, State, WINDOW};
 use crate::random::Random;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -96,8 +97,14 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
 /// An encoding of row `index`, to stand at `at`.
 fn choose_encoding(index: usize, at: u32, random: &mut Random) -> Encoding {
     let reach = [SLOT_ENTRY as i32, (SLOT - SLOT_ENTRY) as i32 - 16];
-    let options =
-        Options { absolute: &ABSOLUTE, targets: &TARGETS, reach, exit: EXIT_LEN as i32, decorate: true };
+    let options = Options {
+        absolute: &ABSOLUTE,
+        targets: &TARGETS,
+        reach,
+        exit: EXIT_LEN as i32,
+        frame: None,
+        decorate: true,
+    };
     for _ in 0..1000 {
         if let Some(encoding) = encode(index, at, &options, random) {
             return encoding;
@@ -136,9 +143,13 @@ fn is_same(insn: &Insn, left: &Left, silicon: &Left, undefined: u32) -> bool {
     let mut left = *left;
     let faulted = matches!(silicon.event, Event::Fault { .. });
     left.eflags ^= (left.eflags ^ silicon.eflags) & undefined;
-    if faulted && insn.form().body == "popa" {
-        // As the table says: AMD has written what it popped before the fault, Intel and this machine have not.
-        left.regs = silicon.regs;
+    match departure(insn.form()) {
+        Departure::RegistersAtFaults if faulted => left.regs = silicon.regs,
+        Departure::FlagsAtFaults if faulted => {
+            left.eflags ^= (left.eflags ^ silicon.eflags) & oracle::flag::ARITHMETIC;
+        }
+        Departure::Eip => left.eip = silicon.eip,
+        _ => {}
     }
     left == *silicon
 }
@@ -168,7 +179,8 @@ fn count(insn: &Insn, state: &State) -> Option<u32> {
 
 /// A flag mask of the tables as bits of EFLAGS.
 pub fn eflags_bits(mask: u8) -> u32 {
-    let bits = [(flag::C, 0), (flag::P, 2), (flag::A, 4), (flag::Z, 6), (flag::S, 7), (flag::O, 11), (flag::D, 10)];
+    let bits =
+        [(flag::C, 0), (flag::P, 2), (flag::A, 4), (flag::Z, 6), (flag::S, 7), (flag::O, 11), (flag::D, 10)];
     bits.into_iter().filter(|(bit, _)| mask & bit != 0).map(|(_, at)| 1 << at).sum()
 }
 
@@ -177,7 +189,8 @@ pub fn row(form: &Form) -> String {
     format!("opcodes/{}.toml:{} {} {} {}", form.room, form.line, form.op, form.mnemonic, form.ops)
 }
 
-struct Before<'a>(&'a State);
+/// A state to be written in one line.
+pub struct Before<'a>(pub &'a State);
 
 impl std::fmt::Display for Before<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -186,7 +199,8 @@ impl std::fmt::Display for Before<'_> {
     }
 }
 
-fn describe(encoding: &Encoding, state: &State, differences: &[Difference]) -> String {
+/// Writes differences out.
+pub fn describe(encoding: &Encoding, state: &State, differences: &[Difference]) -> String {
     let mut text = format!("{}\n  bytes   ", row(encoding.insn.form()));
     for byte in &encoding.bytes {
         let _ = write!(text, "{byte:02x} ");
@@ -196,7 +210,11 @@ fn describe(encoding: &Encoding, state: &State, differences: &[Difference]) -> S
         let _ = writeln!(text, "  silicon {:?}", difference.silicon);
         let _ = writeln!(text, "  {:<7} {:?}", difference.machine, difference.left);
         for (at, silicon, ours) in &difference.memory {
-            let _ = writeln!(text, "  memory  {at:08x}: silicon {silicon:02x}, {} {ours:02x}", difference.machine);
+            let _ = writeln!(
+                text,
+                "  memory  {at:08x}: silicon {silicon:02x}, {} {ours:02x}",
+                difference.machine
+            );
         }
     }
     text

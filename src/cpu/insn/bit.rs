@@ -135,12 +135,7 @@ fn change_string<W: Word + GuestValue>(x: Exec, address: u32, index: W, change: 
 #[inline(always)]
 fn word_address<W: Word>(x: Exec, start: u32, index: W) -> u32 {
     let words = index.sext().div_euclid(i64::from(W::BITS)) as u32;
-    let address = start.wrapping_add(words.wrapping_mul(W::BYTES));
-    if !x.addr16() {
-        return address;
-    }
-    let base = x.string().source_base;
-    base.wrapping_add(address.wrapping_sub(base) & 0xffff)
+    x.behind(start, words.wrapping_mul(W::BYTES))
 }
 
 /// Finds the lowest set bit of `b`; without one, `a` stays. Z tells which. SDM Vol. 2A, "BSF".

@@ -68,7 +68,7 @@ fn enter_code(x: Exec, code: u16, offset: u32) {
 /// Reads a far pointer: offset, selector.
 fn far_pointer<W: Word + GuestValue>(x: Exec, pointer: u32) -> Result<(u32, u16), Fault> {
     let offset: W = x.load(pointer)?;
-    let selector: u16 = x.load(pointer.wrapping_add(W::BYTES))?;
+    let selector: u16 = x.load(x.behind(pointer, W::BYTES))?;
     Ok((offset.u32(), selector))
 }
 
@@ -120,6 +120,7 @@ pub fn retf<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 
 /// Far return that also takes `size_bytes` of arguments off the stack. SDM Vol. 2B, "RET".
 pub fn retf_release<W: Word + GuestValue>(x: Exec, size_bytes: u16) -> Result<(), Fault> {
+    // In the order in which AMD's processors fault.
     let selector: W = slot(x, 1)?;
     let offset: W = slot(x, 0)?;
     let code = x.cpu().descriptors.return_code(selector.u32() as u16)?;
@@ -137,9 +138,10 @@ pub fn iret<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     if x.cpu().system_flags & eflags::NT != 0 {
         return Err(Fault::gp(0));
     }
+    // In the order in which AMD's processors fault.
+    let image: W = slot(x, 2)?;
     let selector: W = slot(x, 1)?;
     let offset: W = slot(x, 0)?;
-    let image: W = slot(x, 2)?;
     let code = x.cpu().descriptors.return_code(selector.u32() as u16)?;
     x.set_reg(ESP, x.reg::<u32>(ESP).wrapping_add(3 * W::BYTES));
     load_eflags(x, image);
@@ -178,6 +180,6 @@ pub fn into(x: Exec) -> Result<(), Fault> {
 /// #BR when it is below the first or above the second.
 pub fn bound<W: Word + GuestValue>(x: Exec, index: W, bounds: u32) -> Result<(), Fault> {
     let lower: W = x.load(bounds)?;
-    let upper: W = x.load(bounds.wrapping_add(W::BYTES))?;
+    let upper: W = x.load(x.behind(bounds, W::BYTES))?;
     if (lower.sext()..=upper.sext()).contains(&index.sext()) { Ok(()) } else { Err(Fault::BR) }
 }

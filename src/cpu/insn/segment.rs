@@ -54,7 +54,7 @@ pub fn mov_gs(x: Exec, selector: u16) -> Result<(), Fault> {
 /// Loads a far pointer: the offset is the value, the selector behind it goes into `seg`.
 fn load_far_pointer<W: Word + GuestValue>(x: Exec, seg: Seg, pointer: u32) -> Result<W, Fault> {
     let offset: W = x.load(pointer)?;
-    let selector: u16 = x.load(pointer.wrapping_add(W::BYTES))?;
+    let selector: u16 = x.load(x.behind(pointer, W::BYTES))?;
     load_segment(x, seg, selector)?;
     Ok(offset)
 }

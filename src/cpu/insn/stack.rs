@@ -87,7 +87,7 @@ pub fn pusha<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Pops the eight general registers; ESP's slot is read, but not used. SDM Vol. 2B, "POPA/POPAD".
+/// Pops the eight general registers; what is in ESP's slot is read and dropped. SDM Vol. 2B, "POPA/POPAD".
 pub fn popa<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     let esp: u32 = x.reg(ESP);
     let mut values = [W::default(); 8];

@@ -230,11 +230,12 @@ pub fn cmps<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
         }
         // The last element is left to the ordinary way, which knows its flags.
         let len = elements * walk.bytes;
-        let left = x.bytes_within_page(walk.source(), len);
-        let right = x.bytes_within_page(walk.destination(), len);
-        let skipped =
-            first::<W>(elements, |at| (element::<W>(left, at) == element::<W>(right, at)) == stop_equal)
-                .min(elements - 1);
+        let stop = x.look_within_page(walk.source(), len, |left| {
+            x.look_within_page(walk.destination(), len, |right| {
+                first(elements, |at| (element::<W>(left, at) == element::<W>(right, at)) == stop_equal)
+            })
+        });
+        let skipped = stop.min(elements - 1);
         walk.advance(ESI, skipped);
         walk.advance(EDI, skipped);
         walk.done(skipped);
@@ -247,7 +248,7 @@ pub fn cmps<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 
 #[inline(always)]
 fn compare_element<W: Word + GuestValue>(walk: Walk) -> Result<(W, W), Fault> {
-    // Silicon reads the destination first, which shows when both fault.
+    // In the order in which AMD's processors fault.
     let right: W = walk.x.load(walk.destination())?;
     let left: W = walk.x.load(walk.source())?;
     walk.advance(ESI, 1);
@@ -282,9 +283,10 @@ pub fn scas<W: Word + GuestValue>(x: Exec, wanted: W) -> Result<(), Fault> {
         if walk.down || elements < 2 {
             continue;
         }
-        let bytes = x.bytes_within_page(walk.destination(), elements * walk.bytes);
-        let skipped =
-            first::<W>(elements, |at| (element::<W>(bytes, at) == wanted) == stop_equal).min(elements - 1);
+        let stop = x.look_within_page(walk.destination(), elements * walk.bytes, |bytes| {
+            first(elements, |at| (element::<W>(bytes, at) == wanted) == stop_equal)
+        });
+        let skipped = stop.min(elements - 1);
         walk.advance(EDI, skipped);
         walk.done(skipped);
     }
@@ -316,7 +318,7 @@ fn element<W: Word>(bytes: &[u8], at: usize) -> W {
 ///
 /// Looks at blocks without leaving them early, which lets the compiler use vectors.
 #[inline(always)]
-fn first<W: Word>(elements: u32, stops: impl Fn(usize) -> bool) -> u32 {
+fn first(elements: u32, stops: impl Fn(usize) -> bool) -> u32 {
     const BLOCK: usize = 32;
     let elements = elements as usize;
     let mut start = 0;

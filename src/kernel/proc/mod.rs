@@ -1,5 +1,7 @@
 //! The guest's view of its own entries in `/proc`: what the host shows there is the emulator's.
 
+mod cpuinfo;
+
 use super::Process;
 use super::args::Fd;
 use super::errno::Errno;
@@ -16,6 +18,8 @@ use std::path::PathBuf;
 const PROC_MAGIC: i64 = 0x9fa0;
 /// Entries with a view of their own.
 const VIEWS: [&[u8]; 7] = [b"exe", b"maps", b"auxv", b"cmdline", b"environ", b"stat", b"cwd"];
+/// The entry of the processors, which is not the process's own.
+const CPUINFO: &[u8] = b"/proc/cpuinfo";
 /// Longest argument or environment area that is believed, in bytes; Linux has less.
 const MAX_AREA: u32 = 64 << 20;
 
@@ -101,7 +105,14 @@ pub fn link_view(p: &Process, at: Fd, path: &[u8]) -> Option<PathBuf> {
 /// # Errors
 /// The host's.
 pub fn open_view(p: &Process, at: Fd, path: &[u8], flags: u32) -> Result<Option<OwnedFd>, Errno> {
-    let Some(entry) = own_entry(at, path) else { return Ok(None) };
+    let (entry, entry_path) = match own_entry(at, path) {
+        Some(entry) => {
+            let entry_path = [b"/proc/self/", entry.as_slice()].concat();
+            (entry, entry_path)
+        }
+        None if path == CPUINFO => (b"cpuinfo".to_vec(), CPUINFO.to_vec()),
+        None => return Ok(None),
+    };
     let content = match entry.as_slice() {
         _ if flags & libc::O_PATH as u32 != 0 => return Ok(None),
         b"maps" => maps(p).into_bytes(),
@@ -109,11 +120,14 @@ pub fn open_view(p: &Process, at: Fd, path: &[u8], flags: u32) -> Result<Option<
         b"cmdline" => area(p, p.arguments.arg_start, p.arguments.arg_end),
         b"environ" => area(p, p.arguments.env_start, p.arguments.env_end),
         b"stat" => stat(p)?,
+        b"cpuinfo" => {
+            let host_text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+            cpuinfo::text(&p.machine.cpu.cpuid, cpuinfo::processors(&host_text)).into_bytes()
+        }
         _ => return Ok(None),
     };
     // The host's entry says whether it may be opened so.
-    let entry_path = paths::c_string(&[b"/proc/self/", entry.as_slice()].concat());
-    drop(host::open(&entry_path, files::flags_to_host(flags))?);
+    drop(host::open(&paths::c_string(&entry_path), files::flags_to_host(flags))?);
     let name = CString::new(entry).unwrap_or_default();
     let file = host::call(libc::SYS_memfd_create, [Arg::text(&name), libc::MFD_CLOEXEC.into()])?;
     let file = host::owned(file);
@@ -125,7 +139,11 @@ pub fn open_view(p: &Process, at: Fd, path: &[u8], flags: u32) -> Result<Option<
         libc::SYS_openat,
         [libc::AT_FDCWD.into(), Arg::text(&again), (flags as i32 & kept).into()],
     )?;
-    Ok(Some(host::owned(fd)))
+    let again = host::owned(fd);
+    // The guest gets the lowest free number, which the first opening took.
+    let cloexec = flags as i32 & libc::O_CLOEXEC;
+    host::call(libc::SYS_dup3, [again.as_raw_fd().into(), file.as_raw_fd().into(), cloexec.into()])?;
+    Ok(Some(file))
 }
 
 fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {

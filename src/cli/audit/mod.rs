@@ -1,21 +1,29 @@
 //! `table86 audit`: what there is and what is missing.
 
+mod file;
+
 use super::Failure;
 use clap::Args;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 use table86::isa::{FORMS, Status};
 use table86::kernel::table::{self, SYSCALLS};
 
-/// Counts rows of the instruction tables and of the system call table: declared, implemented, missing.
+/// Counts rows of the instruction tables and of the system call table: declared, implemented, missing. With a FILE, counts
+/// the instructions in its code, and those of them that are missing.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  table86 audit         a table for people\n  \
-                        table86 audit --json  the same for programs, with all that is missing")]
+                        table86 audit --json  the same for programs, with all that is missing\n  \
+                        table86 audit ./prog  what is missing for this program")]
 pub(super) struct Audit {
     /// JSON
     #[arg(long)]
     json: bool,
+    /// A program, whose code is gone through from beginning to end
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
 /// Rows of one table of instructions.
@@ -36,6 +44,9 @@ struct Missing {
 
 impl Audit {
     pub(super) fn execute(self) -> Result<(), Failure> {
+        if let Some(path) = &self.file {
+            return file::audit(path, self.json);
+        }
         let rooms = rooms();
         let mut out = BufWriter::new(io::stdout().lock());
         if self.json {
