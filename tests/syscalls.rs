@@ -349,4 +349,4 @@ macro_rules! scripts {
         }
     )* };
 }
-scripts!(reading_and_writing paths_and_directories descriptors status times_and_limits waiting sockets system_v_ipc);
+scripts!(reading_and_writing paths_and_directories descriptors status times_and_limits waiting sockets system_v_ipc signals tasks memory_map);
