@@ -22,7 +22,9 @@ fn handlers<'a>(bytes: &'a [u8], elf: &Elf<'_>) -> Vec<(String, u64, &'a [u8])> 
         let section = elf
             .section_headers
             .iter()
-            .find(|section| section.is_executable() && section.vm_range().contains(&(symbol.st_value as usize)))
+            .find(|section| {
+                section.is_executable() && section.vm_range().contains(&(symbol.st_value as usize))
+            })
             .expect("a function lies in a section");
         let start = (symbol.st_value - section.sh_addr + section.sh_offset) as usize;
         found.push((kind.to_owned(), symbol.st_value, &bytes[start..start + symbol.st_size as usize]));
