@@ -283,6 +283,12 @@ fn mapped(p: &Process, addr: u32, len: u32) -> Result<(usize, usize), Errno> {
 
 /// msync(2).
 pub fn msync(p: &mut Process, addr: u32, len: u32, flags: u32) -> Result<u32, Errno> {
+    let known = (libc::MS_ASYNC | libc::MS_INVALIDATE | libc::MS_SYNC) as u32;
+    let both = (libc::MS_ASYNC | libc::MS_SYNC) as u32;
+    // Flags are looked at before the range.
+    if flags & !known != 0 || flags & both == both {
+        return Err(Errno::EINVAL);
+    }
     let (start, len) = mapped(p, addr, len)?;
     host::pass(libc::SYS_msync, [start.into(), len.into(), flags.into()])
 }
@@ -311,6 +317,10 @@ pub fn mlock(p: &mut Process, addr: u32, len: u32) -> Result<u32, Errno> {
 
 /// mlock2(2).
 pub fn mlock2(p: &mut Process, addr: u32, len: u32, flags: u32) -> Result<u32, Errno> {
+    const ONFAULT: u32 = 1;
+    if flags & !ONFAULT != 0 {
+        return Err(Errno::EINVAL);
+    }
     lock(p, addr, len, flags)
 }
 
