@@ -159,8 +159,9 @@ pub(super) fn store<T: Copy, V: GuestValue>(
     x.apart(move |x| {
         wait(x)?;
         let store = convert(&x.cpu().fpu);
-        if let Some(value) = store.value() {
-            x.store(addr, bits(value))?;
+        match store.value() {
+            Some(value) => x.store(addr, bits(value))?,
+            None => x.probe_write(addr, size_of::<V>() as u32)?,
         }
         note_memory(x, addr);
         x.cpu().fpu.commit(&store, pops);
@@ -180,13 +181,13 @@ pub(super) fn store_80<T: Copy>(
     x.apart(move |x| {
         wait(x)?;
         let store = convert(&x.cpu().fpu);
+        let high = addr.wrapping_add(8);
+        // Two stores: the second must not fault behind the first.
+        if store.value().is_none() || addr >> 12 != high.wrapping_add(1) >> 12 {
+            x.probe_write(addr, 10)?;
+        }
         if let Some(value) = store.value() {
             let F80 { sig, se } = F80::from_bytes(bytes(value));
-            let high = addr.wrapping_add(8);
-            // Two stores: the second must not fault behind the first.
-            if addr >> 12 != high.wrapping_add(1) >> 12 {
-                x.probe_write(addr, 10)?;
-            }
             x.store(addr, sig)?;
             x.store(high, se)?;
         }
@@ -196,9 +197,10 @@ pub(super) fn store_80<T: Copy>(
     })
 }
 
-/// Reads `N` bytes, an even number.
+/// Reads an even number of bytes, the first of `len` that must be readable; the last one is touched first.
 #[inline(always)]
-pub(super) fn read_image<const N: usize>(x: Exec, addr: u32) -> Result<[u8; N], Fault> {
+pub(super) fn read_image<const N: usize>(x: Exec, addr: u32, len: u32) -> Result<[u8; N], Fault> {
+    x.load::<u8>(addr.wrapping_add(len.wrapping_sub(1)))?;
     let mut image = [0; N];
     for (at, part) in (0u32..).step_by(4).zip(image.chunks_mut(4)) {
         let from = addr.wrapping_add(at);
@@ -210,10 +212,12 @@ pub(super) fn read_image<const N: usize>(x: Exec, addr: u32) -> Result<[u8; N], 
     Ok(image)
 }
 
-/// Writes an even number of bytes, a page's worth at most: all or, if that faults, none.
+/// Writes an even number of bytes, the first of `len` that must be writable, a page's worth at most: all or, if that
+/// faults, none. The last byte is touched first.
 #[inline(always)]
-pub(super) fn write_image(x: Exec, addr: u32, image: &[u8]) -> Result<(), Fault> {
-    x.probe_write(addr, image.len() as u32)?;
+pub(super) fn write_image(x: Exec, addr: u32, image: &[u8], len: u32) -> Result<(), Fault> {
+    x.probe_write(addr.wrapping_add(len.wrapping_sub(1)), 1)?;
+    x.probe_write(addr, len)?;
     for (at, part) in (0u32..).step_by(4).zip(image.chunks(4)) {
         let to = addr.wrapping_add(at);
         match *part {

@@ -394,6 +394,14 @@ pub(crate) unsafe extern "C" fn privileged(cpu: *mut Cpu, op: *const Op, mem: *m
     unsafe { raise(enter(cpu, op, mem), Fault::gp(0)) }
 }
 
+/// An instruction that may not access its operand, but waits for the FPU first.
+pub(crate) unsafe extern "C" fn privileged_wait(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let fault = if x.cpu().fpu.pending() { Fault::MF } else { Fault::gp(0) };
+    // SAFETY: as for every handler.
+    unsafe { raise(x, fault) }
+}
+
 /// A repeated string instruction that may not access its operands: which it only does while ECX (CX) is not 0.
 pub(crate) unsafe extern "C" fn privileged_repeat(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
     let x = enter(cpu, op, mem);

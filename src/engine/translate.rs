@@ -330,7 +330,9 @@ impl Translations {
                 self.arena.push_op(Op { d: if insn.addr16 { attribute::ADDR16 } else { 0 }, ..op });
                 return true;
             }
-            self.arena.push_op(plain(handlers::privileged));
+            let waits = form.exceptions.contains(&"#MF");
+            let handler: Handler = if waits { handlers::privileged_wait } else { handlers::privileged };
+            self.arena.push_op(plain(handler));
             return false;
         }
         if let Status::Todo(_) = form.status {

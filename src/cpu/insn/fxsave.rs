@@ -4,6 +4,9 @@ use crate::cpu::image::{FXSAVE_BYTES, MXCSR_MASK, mxcsr};
 use crate::cpu::x87::{read_image, write_image};
 use crate::cpu::{Exec, Fault};
 
+/// Bytes of the operand that must be accessible.
+const OPERAND_BYTES: u32 = 512;
+
 /// Raises #GP(0) unless the address is a multiple of 16.
 fn aligned(addr: u32) -> Result<(), Fault> {
     if addr.is_multiple_of(16) { Ok(()) } else { Err(Fault::gp(0)) }
@@ -17,7 +20,7 @@ pub fn fxsave(x: Exec, addr: u32) -> Result<(), Fault> {
         // Silicon finds out about the end first.
         x.probe_write(addr.wrapping_add(FXSAVE_BYTES as u32 - 1), 1)?;
         let image = x.cpu().fxsave();
-        write_image(x, addr, &image)
+        write_image(x, addr, &image, OPERAND_BYTES)
     })
 }
 
@@ -26,7 +29,7 @@ pub fn fxsave(x: Exec, addr: u32) -> Result<(), Fault> {
 pub fn fxrstor(x: Exec, addr: u32) -> Result<(), Fault> {
     x.apart(move |x| {
         aligned(addr)?;
-        let image = read_image::<FXSAVE_BYTES>(x, addr)?;
+        let image = read_image::<FXSAVE_BYTES>(x, addr, OPERAND_BYTES)?;
         if mxcsr(&image) & !MXCSR_MASK != 0 {
             return Err(Fault::gp(0));
         }

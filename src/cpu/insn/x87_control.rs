@@ -2,7 +2,7 @@
 
 use crate::cpu::x87::{on_registers, read_image, wait, write_image};
 use crate::cpu::{Exec, Fault, Word};
-use crate::fpu::Fpu;
+use crate::fpu::{ENV_16, ENV_32, Fpu, SAVE_16, SAVE_32};
 
 /// Nothing but what every instruction of the FPU does. SDM Vol. 2A, "FNOP".
 #[inline(always)]
@@ -87,10 +87,10 @@ pub fn fldenv<W: Word>(x: Exec, addr: u32) -> Result<(), Fault> {
     x.apart(move |x| {
         wait(x)?;
         if W::BITS == 16 {
-            let image = read_image(x, addr)?;
+            let image = read_image(x, addr, ENV_16 as u32)?;
             x.cpu().fpu.load_env16(&image);
         } else {
-            let image = read_image(x, addr)?;
+            let image = read_image(x, addr, ENV_32 as u32)?;
             x.cpu().fpu.load_env32(&image);
         }
         Ok(())
@@ -107,7 +107,7 @@ fn save<const N: usize>(
 ) -> Result<(), Fault> {
     x.apart(move |x| {
         let image = image(&x.cpu().fpu);
-        write_image(x, addr, &image)?;
+        write_image(x, addr, &image, N as u32)?;
         then(&mut x.cpu().fpu);
         Ok(())
     })
@@ -139,10 +139,10 @@ pub fn frstor<W: Word>(x: Exec, addr: u32) -> Result<(), Fault> {
     x.apart(move |x| {
         wait(x)?;
         if W::BITS == 16 {
-            let image = read_image(x, addr)?;
+            let image = read_image(x, addr, SAVE_16 as u32)?;
             x.cpu().fpu.restore16(&image);
         } else {
-            let image = read_image(x, addr)?;
+            let image = read_image(x, addr, SAVE_32 as u32)?;
             x.cpu().fpu.restore32(&image);
         }
         Ok(())
