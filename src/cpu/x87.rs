@@ -197,10 +197,9 @@ pub(super) fn store_80<T: Copy>(
     })
 }
 
-/// Reads an even number of bytes, the first of `len` that must be readable; the last one is touched first.
+/// Reads an even number of bytes.
 #[inline(always)]
-pub(super) fn read_image<const N: usize>(x: Exec, addr: u32, len: u32) -> Result<[u8; N], Fault> {
-    x.load::<u8>(addr.wrapping_add(len.wrapping_sub(1)))?;
+pub(super) fn read_image<const N: usize>(x: Exec, addr: u32) -> Result<[u8; N], Fault> {
     let mut image = [0; N];
     for (at, part) in (0u32..).step_by(4).zip(image.chunks_mut(4)) {
         let from = addr.wrapping_add(at);
@@ -212,12 +211,10 @@ pub(super) fn read_image<const N: usize>(x: Exec, addr: u32, len: u32) -> Result
     Ok(image)
 }
 
-/// Writes an even number of bytes, the first of `len` that must be writable, a page's worth at most: all or, if that
-/// faults, none. The last byte is touched first.
+/// Writes an even number of bytes, a page's worth at most: all or, if that faults, none.
 #[inline(always)]
-pub(super) fn write_image(x: Exec, addr: u32, image: &[u8], len: u32) -> Result<(), Fault> {
-    x.probe_write(addr.wrapping_add(len.wrapping_sub(1)), 1)?;
-    x.probe_write(addr, len)?;
+pub(super) fn write_image(x: Exec, addr: u32, image: &[u8]) -> Result<(), Fault> {
+    x.probe_write(addr, image.len() as u32)?;
     for (at, part) in (0u32..).step_by(4).zip(image.chunks(4)) {
         let to = addr.wrapping_add(at);
         match *part {

@@ -66,6 +66,9 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
                     state = prepare(bench, encoding, &mut random);
                 }
                 let operand = suit(bench, encoding, &mut state, &mut random, &mut rng);
+                if operand.as_ref().is_some_and(|operand| operand.wraps) {
+                    continue;
+                }
                 let pace = if random.percent(90) { Pace::Whole } else { Pace::Pieces(random.next()) };
                 let (silicon, differences) = compare(bench, encoding, code, &state, pace, &operand);
                 tally.vectors += 1;
@@ -74,10 +77,7 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
                 } else {
                     tally.completed += 1;
                 }
-                // Which fault comes first is not modelled where several are due: a pending or unmasked exception beside a
-                // memory operand that cannot be accessed, and the byte of an image that is touched first.
-                let faulted = silicon.eip == encoding.insn.eip && encoding.insn.mem.is_some();
-                if !differences.is_empty() && !faulted {
+                if !differences.is_empty() {
                     tally.differed += 1;
                     if tally.differed <= SHOWN {
                         *report += &show(encoding, &state, &operand, &differences);
@@ -159,6 +159,8 @@ fn base(bench: &Bench<'_>, selector: u16) -> Option<u32> {
 struct Memory {
     at: u32,
     bytes: Vec<u8>,
+    /// It runs over the end of 16-bit offsets. The processor goes on at offset 0, the machine behind the end.
+    wraps: bool,
 }
 
 /// Gives the FPU a state, and a memory operand a value that suits the instruction.
@@ -195,7 +197,8 @@ fn suit(
     }
     let at = effective(state);
     bench.poke(at, &bytes);
-    Some(Memory { at, bytes })
+    let wraps = encoding.insn.addr16 && at.wrapping_sub(base) as usize + bytes.len() > 0x1_0000;
+    Some(Memory { at, bytes, wraps })
 }
 
 /// A control and status word of SSE without reserved bits.
@@ -258,7 +261,7 @@ fn compare(
         if differences.is_empty() || tries == TRIES {
             return (silicon, differences);
         }
-        if let Some(Memory { at, bytes }) = operand {
+        if let Some(Memory { at, bytes, .. }) = operand {
             bench.poke(*at, bytes);
         }
     }
@@ -300,7 +303,7 @@ fn show(encoding: &Encoding, state: &State, operand: &Option<Memory>, difference
         fx("silicon", &difference.silicon.fx.0);
         fx(difference.machine, &difference.left.fx.0);
     }
-    if let Some(Memory { at, bytes }) = operand {
+    if let Some(Memory { at, bytes, .. }) = operand {
         let shown = &bytes[..bytes.len().min(28)];
         let _ = writeln!(text, "  operand {at:08x}: {shown:02x?}");
     }

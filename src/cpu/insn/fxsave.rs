@@ -4,8 +4,8 @@ use crate::cpu::image::{FXSAVE_BYTES, MXCSR_MASK, mxcsr};
 use crate::cpu::x87::{read_image, write_image};
 use crate::cpu::{Exec, Fault};
 
-/// Bytes of the operand that must be accessible.
-const OPERAND_BYTES: u32 = 512;
+/// Offset of the operand's last byte, which is touched first.
+const LAST: u32 = 511;
 
 /// Raises #GP(0) unless the address is a multiple of 16.
 fn aligned(addr: u32) -> Result<(), Fault> {
@@ -17,10 +17,9 @@ fn aligned(addr: u32) -> Result<(), Fault> {
 pub fn fxsave(x: Exec, addr: u32) -> Result<(), Fault> {
     x.apart(move |x| {
         aligned(addr)?;
-        // Silicon finds out about the end first.
-        x.probe_write(addr.wrapping_add(FXSAVE_BYTES as u32 - 1), 1)?;
+        x.probe_write(addr.wrapping_add(LAST), 1)?;
         let image = x.cpu().fxsave();
-        write_image(x, addr, &image, OPERAND_BYTES)
+        write_image(x, addr, &image)
     })
 }
 
@@ -29,7 +28,8 @@ pub fn fxsave(x: Exec, addr: u32) -> Result<(), Fault> {
 pub fn fxrstor(x: Exec, addr: u32) -> Result<(), Fault> {
     x.apart(move |x| {
         aligned(addr)?;
-        let image = read_image::<FXSAVE_BYTES>(x, addr, OPERAND_BYTES)?;
+        x.load::<u8>(addr.wrapping_add(LAST))?;
+        let image = read_image::<FXSAVE_BYTES>(x, addr)?;
         if mxcsr(&image) & !MXCSR_MASK != 0 {
             return Err(Fault::gp(0));
         }

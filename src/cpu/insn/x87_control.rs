@@ -2,7 +2,8 @@
 
 use crate::cpu::x87::{on_registers, read_image, wait, write_image};
 use crate::cpu::{Exec, Fault, Word};
-use crate::fpu::{ENV_16, ENV_32, Fpu, SAVE_16, SAVE_32};
+use crate::fpu::Fpu;
+use crate::memory::access::GuestValue;
 
 /// Nothing but what every instruction of the FPU does. SDM Vol. 2A, "FNOP".
 #[inline(always)]
@@ -83,23 +84,31 @@ pub fn fnstsw(x: Exec) -> Result<u16, Fault> {
 
 /// Loads the environment. SDM Vol. 2A, "FLDENV".
 #[inline(always)]
-pub fn fldenv<W: Word>(x: Exec, addr: u32) -> Result<(), Fault> {
+pub fn fldenv<W: Word + GuestValue>(x: Exec, addr: u32) -> Result<(), Fault> {
     x.apart(move |x| {
         wait(x)?;
         if W::BITS == 16 {
-            let image = read_image(x, addr, ENV_16 as u32)?;
+            let image = read::<W, _>(x, addr)?;
             x.cpu().fpu.load_env16(&image);
         } else {
-            let image = read_image(x, addr, ENV_32 as u32)?;
+            let image = read::<W, _>(x, addr)?;
             x.cpu().fpu.load_env32(&image);
         }
         Ok(())
     })
 }
 
-/// Stores an image and then does to the FPU what goes with it.
+/// Reads an image: its first word, its last byte, the rest.
 #[inline(always)]
-fn save<const N: usize>(
+fn read<W: Word + GuestValue, const N: usize>(x: Exec, addr: u32) -> Result<[u8; N], Fault> {
+    x.load::<W>(addr)?;
+    x.load::<u8>(addr.wrapping_add(N as u32 - 1))?;
+    read_image(x, addr)
+}
+
+/// Stores an image, touched in the order of [`read`], and then does to the FPU what goes with it.
+#[inline(always)]
+fn save<W: Word, const N: usize>(
     x: Exec,
     addr: u32,
     image: impl FnOnce(&Fpu) -> [u8; N],
@@ -107,7 +116,9 @@ fn save<const N: usize>(
 ) -> Result<(), Fault> {
     x.apart(move |x| {
         let image = image(&x.cpu().fpu);
-        write_image(x, addr, &image, N as u32)?;
+        x.probe_write(addr, W::BYTES)?;
+        x.probe_write(addr.wrapping_add(N as u32 - 1), 1)?;
+        write_image(x, addr, &image)?;
         then(&mut x.cpu().fpu);
         Ok(())
     })
@@ -117,9 +128,9 @@ fn save<const N: usize>(
 #[inline(always)]
 pub fn fnstenv<W: Word>(x: Exec, addr: u32) -> Result<(), Fault> {
     if W::BITS == 16 {
-        save(x, addr, Fpu::env16, Fpu::mask_all)
+        save::<W, _>(x, addr, Fpu::env16, Fpu::mask_all)
     } else {
-        save(x, addr, Fpu::env32, Fpu::mask_all)
+        save::<W, _>(x, addr, Fpu::env32, Fpu::mask_all)
     }
 }
 
@@ -127,22 +138,22 @@ pub fn fnstenv<W: Word>(x: Exec, addr: u32) -> Result<(), Fault> {
 #[inline(always)]
 pub fn fnsave<W: Word>(x: Exec, addr: u32) -> Result<(), Fault> {
     if W::BITS == 16 {
-        save(x, addr, Fpu::save16, Fpu::fninit)
+        save::<W, _>(x, addr, Fpu::save16, Fpu::fninit)
     } else {
-        save(x, addr, Fpu::save32, Fpu::fninit)
+        save::<W, _>(x, addr, Fpu::save32, Fpu::fninit)
     }
 }
 
 /// Loads everything. SDM Vol. 2A, "FRSTOR".
 #[inline(always)]
-pub fn frstor<W: Word>(x: Exec, addr: u32) -> Result<(), Fault> {
+pub fn frstor<W: Word + GuestValue>(x: Exec, addr: u32) -> Result<(), Fault> {
     x.apart(move |x| {
         wait(x)?;
         if W::BITS == 16 {
-            let image = read_image(x, addr, SAVE_16 as u32)?;
+            let image = read::<W, _>(x, addr)?;
             x.cpu().fpu.restore16(&image);
         } else {
-            let image = read_image(x, addr, SAVE_32 as u32)?;
+            let image = read::<W, _>(x, addr)?;
             x.cpu().fpu.restore32(&image);
         }
         Ok(())
