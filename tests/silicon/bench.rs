@@ -330,7 +330,14 @@ impl<'a> Bench<'a> {
             }
             oracle::Stop::Jump | oracle::Stop::Step | oracle::Stop::Timeout => Event::Hang,
         };
-        Left { regs, eip, eflags: eflags & !RF, segs, fx: Fx::of(&outcome.state.fx), event }
+        Left {
+            regs,
+            eip,
+            eflags: eflags & !RF,
+            segs: segs.map(one_null),
+            fx: Fx::of(&outcome.state.fx),
+            event,
+        }
     }
 
     /// Runs the same on both machines and compares; `same` says whether what a machine left is what it should be,
@@ -486,7 +493,14 @@ fn set(machine: &mut Machine, at: u32, state: &State) {
 fn left(machine: &Machine, event: Event) -> Left {
     let cpu = &machine.cpu;
     let fx = Fx::of(&cpu.fxsave());
-    Left { regs: cpu.regs, eip: cpu.eip, eflags: cpu.eflags() & !RF, segs: cpu.selectors, fx, event }
+    Left {
+        regs: cpu.regs,
+        eip: cpu.eip,
+        eflags: cpu.eflags() & !RF,
+        segs: cpu.selectors.map(one_null),
+        fx,
+        event,
+    }
 }
 
 fn event(machine: &Machine, stop: Stop) -> Event {
