@@ -143,6 +143,13 @@ impl Request {
         let mut kernel = self.kernel;
         kernel.sysroot = kernel.sysroot.map(|root| sysroot(&root)).transpose()?;
         let environment = changed(environment(), &self.set, &self.unset);
+        if !self.host_path && self.program.as_bytes() == b"-" {
+            let program = standard_input()
+                .map_err(LoadError::Unreadable)
+                .and_then(|file| Program::from_file(file, self.program.clone(), self.argv, environment))
+                .map_err(|error| failure("standard input".as_ref(), &error))?;
+            return start(program, self.loader, kernel, Launch::new());
+        }
         let path = if self.host_path {
             PathBuf::from(&self.program)
         } else {
@@ -159,6 +166,16 @@ impl Request {
         })?;
         start(program, self.loader, kernel, Launch::new())
     }
+}
+
+/// The program that standard input holds, as a file without a name.
+fn standard_input() -> std::io::Result<std::fs::File> {
+    let path = std::env::temp_dir().join(format!("table86-{}-stdin", std::process::id()));
+    let mut file = std::fs::File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut file)?;
+    std::io::Seek::rewind(&mut file)?;
+    Ok(file)
 }
 
 /// Goes on with what an `execve` of the guest left.

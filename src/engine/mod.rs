@@ -11,4 +11,6 @@ pub(crate) mod train;
 pub(crate) mod translate;
 
 mod arena;
+mod encode;
 mod liveness;
+mod path;

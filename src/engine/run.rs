@@ -1,8 +1,9 @@
 //! The run loop: finds or makes translations, runs them, and turns what made them return into a reason to stop.
 
 use super::op::Op;
+use super::path::{MAX_INSNS, Mode};
 use super::recover;
-use super::translate::{MAX_INSNS, Mode, Settings, Translations};
+use super::translate::{Settings, Translations};
 use crate::cpu::fault::page_fault;
 use crate::cpu::{Cpu, Exit, Fault, FaultKind, Seg, eflags, reg};
 use crate::isa::decode::{MAX_LEN, operand_bytes};

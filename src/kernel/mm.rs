@@ -284,10 +284,10 @@ fn mapped(p: &Process, addr: u32, len: u32) -> Result<(usize, usize), Errno> {
 
 /// msync(2).
 pub fn msync(p: &mut Process, addr: u32, len: u32, flags: u32) -> Result<u32, Errno> {
-    const ASYNC: u32 = 1;
-    const INVALIDATE: u32 = 2;
-    const SYNC: u32 = 4;
-    if flags & !(ASYNC | INVALIDATE | SYNC) != 0 || flags & (ASYNC | SYNC) == ASYNC | SYNC {
+    let known = (libc::MS_ASYNC | libc::MS_INVALIDATE | libc::MS_SYNC) as u32;
+    let both = (libc::MS_ASYNC | libc::MS_SYNC) as u32;
+    // Flags are looked at before the range.
+    if flags & !known != 0 || flags & both == both {
         return Err(Errno::EINVAL);
     }
     let (start, len) = mapped(p, addr, len)?;

@@ -1,6 +1,6 @@
 //! Every implemented row of the tables against this processor.
 //!
-//! `cargo run --release --example sweep` does the same with more numbers. See `tests/README.md`.
+//! `VECTORS=100000 cargo test --release --test silicon` does the same with more numbers. See `tests/README.md`.
 // A state is filled field by field; modules shared with other test binaries are not used whole here.
 #![allow(clippy::field_reassign_with_default, dead_code)]
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]

@@ -96,7 +96,14 @@ impl Walk {
 }
 
 /// Copies a string element, or ECX of them. SDM Vol. 2B, "MOVS/MOVSB/MOVSW/MOVSD/MOVSQ".
+#[inline(always)]
 pub fn movs<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
+    x.apart(move_string::<W>)
+}
+
+/// MOVS, apart from its handler.
+#[inline(always)]
+fn move_string<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     let walk = Walk::new::<W>(x);
     if walk.op.rep == Rep::None {
         return move_element::<W>(walk);
@@ -157,7 +164,14 @@ fn move_elements(walk: Walk, elements: u32) -> u32 {
 }
 
 /// Stores AL, AX or EAX in a string element, or in ECX of them. SDM Vol. 2B, "STOS/STOSB/STOSW/STOSD/STOSQ".
+#[inline(always)]
 pub fn stos<W: Word + GuestValue>(x: Exec, value: W) -> Result<(), Fault> {
+    x.apart(move |x| store_string::<W>(x, value))
+}
+
+/// STOS, apart from its handler.
+#[inline(always)]
+fn store_string<W: Word + GuestValue>(x: Exec, value: W) -> Result<(), Fault> {
     let walk = Walk::new::<W>(x);
     if walk.op.rep == Rep::None {
         x.store(walk.destination(), value)?;
@@ -180,7 +194,14 @@ pub fn stos<W: Word + GuestValue>(x: Exec, value: W) -> Result<(), Fault> {
 
 /// Loads a string element, or the last of ECX of them; `value` is what stays when there is none.
 /// SDM Vol. 2A, "LODS/LODSB/LODSW/LODSD/LODSQ".
-pub fn lods<W: Word + GuestValue>(x: Exec, mut value: W) -> Result<W, Fault> {
+#[inline(always)]
+pub fn lods<W: Word + GuestValue>(x: Exec, value: W) -> Result<W, Fault> {
+    x.apart(move |x| load_string::<W>(x, value))
+}
+
+/// LODS, apart from its handler.
+#[inline(always)]
+fn load_string<W: Word + GuestValue>(x: Exec, mut value: W) -> Result<W, Fault> {
     let walk = Walk::new::<W>(x);
     if walk.op.rep == Rep::None {
         value = x.load(walk.source())?;
@@ -205,7 +226,14 @@ pub fn lods<W: Word + GuestValue>(x: Exec, mut value: W) -> Result<W, Fault> {
 /// SDM Vol. 2A, "CMPS/CMPSB/CMPSW/CMPSD/CMPSQ".
 ///
 /// The flags are those of the last comparison; they do not change when a later access faults, nor with ECX = 0.
+#[inline(always)]
 pub fn cmps<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
+    x.apart(compare_strings::<W>)
+}
+
+/// CMPS, apart from its handler.
+#[inline(always)]
+fn compare_strings<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     let walk = Walk::new::<W>(x);
     let stop_equal = match walk.op.rep {
         Rep::None => {
@@ -258,7 +286,14 @@ fn compare_element<W: Word + GuestValue>(walk: Walk) -> Result<(W, W), Fault> {
 
 /// Compares AL, AX or EAX with string elements: once, while they are equal, or while they differ.
 /// SDM Vol. 2B, "SCAS/SCASB/SCASW/SCASD". The flags are as [`cmps`] leaves them.
+#[inline(always)]
 pub fn scas<W: Word + GuestValue>(x: Exec, wanted: W) -> Result<(), Fault> {
+    x.apart(move |x| scan_string::<W>(x, wanted))
+}
+
+/// SCAS, apart from its handler.
+#[inline(always)]
+fn scan_string<W: Word + GuestValue>(x: Exec, wanted: W) -> Result<(), Fault> {
     let walk = Walk::new::<W>(x);
     let stop_equal = match walk.op.rep {
         Rep::None => {

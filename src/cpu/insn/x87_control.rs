@@ -102,8 +102,8 @@ pub fn fldenv<W: Word>(x: Exec, addr: u32) -> Result<(), Fault> {
 fn save<const N: usize>(
     x: Exec,
     addr: u32,
-    image: fn(&Fpu) -> [u8; N],
-    then: fn(&mut Fpu),
+    image: impl FnOnce(&Fpu) -> [u8; N],
+    then: impl FnOnce(&mut Fpu),
 ) -> Result<(), Fault> {
     x.apart(move |x| {
         let image = image(&x.cpu().fpu);

@@ -272,7 +272,7 @@ pub fn pending() -> SigSet {
     SigSet(set)
 }
 
-/// Moves sent `SIGSEGV` and `SIGBUS` into [`Signals::held`]; one of each waits at most, as for any standard signal.
+/// Moves sent `SIGSEGV` and `SIGBUS` into `Signals::held`; one of each waits at most, as for any standard signal.
 pub fn collect_held(signals: &mut Signals) {
     for slot in &signals.inbox.faults {
         if let Some(info) = slot.take()

@@ -1,0 +1,125 @@
+//! From a decoded instruction to an op's fields and to the keys of the handlers that fit it.
+
+use super::keys;
+use super::op::{Handler, Op};
+use super::path::Job;
+use crate::cpu::exec::attribute;
+use crate::cpu::{Seg, ZERO_REG};
+use crate::isa::decode::NO_REG;
+use crate::isa::{Access, Code, Insn, Operand, Rep, Size};
+
+/// Whether an immediate stands beside a memory operand or another immediate.
+pub(super) fn needs_second_slot(insn: &Insn) -> bool {
+    let immediates = passed(insn).filter(|operand| matches!(operand.code, Code::I | Code::SignedI)).count();
+    immediates > 1 || (insn.mem.is_some() && immediates > 0)
+}
+
+/// Byte offset of a register.
+fn register_offset(number: u8, bytes: u32) -> u8 {
+    if bytes == 1 { (number & 3) * 4 + (number >> 2) } else { number * 4 }
+}
+
+/// The operands that reach the body, as the generator counts them.
+pub(super) fn passed(insn: &Insn) -> impl Iterator<Item = &'static Operand> {
+    insn.form().operands.iter().filter(|operand| {
+        operand.access != Access::Shown && !matches!(operand.code, Code::J | Code::X | Code::Y)
+    })
+}
+
+/// The register that an operand names in this encoding: its byte offset, or its number for those outside the file.
+fn register(insn: &Insn, operand: &Operand) -> Option<u8> {
+    let bytes = match operand.size {
+        Size::B => 1,
+        _ => 4,
+    };
+    Some(match operand.code {
+        Code::E | Code::R if insn.mem.is_none() => register_offset(insn.rm(), bytes),
+        Code::G => register_offset(insn.reg(), bytes),
+        Code::Z => register_offset(insn.low, bytes),
+        Code::Reg(number) => register_offset(number, bytes),
+        Code::S | Code::C | Code::D => insn.reg(),
+        Code::SegReg(number) => number,
+        Code::StI => insn.rm(),
+        Code::St => 0,
+        _ => return None,
+    })
+}
+
+/// The parts of keys that say where operands are, most special first. With `specialise` off only the generic one.
+pub(super) fn operand_keys(job: &Job<'_>, insn: &Insn, specialise: bool) -> Vec<u64> {
+    use keys::spec;
+    let mut result = vec![0];
+    for (at, operand) in passed(insn).enumerate() {
+        let part = |spec: u8| keys::operand(at, spec);
+        let choices: Vec<u64> = match operand.code {
+            Code::I | Code::SignedI => vec![part(spec::IMMEDIATE)],
+            Code::A | Code::One | Code::S | Code::SegReg(_) | Code::C | Code::D | Code::St | Code::StI => {
+                vec![0]
+            }
+            Code::Reg(_) => vec![part(spec::FIXED + register(insn, operand).unwrap_or(0))],
+            _ => match register(insn, operand) {
+                Some(offset) if specialise => vec![part(spec::FIXED + offset), part(spec::REGISTER)],
+                Some(_) => vec![part(spec::REGISTER)],
+                None => memory_keys(job, insn, at, specialise),
+            },
+        };
+        result = result.iter().flat_map(|key| choices.iter().map(move |choice| key | choice)).collect();
+    }
+    result
+}
+
+/// The parts of keys for a memory operand.
+fn memory_keys(job: &Job<'_>, insn: &Insn, at: usize, specialise: bool) -> Vec<u64> {
+    use keys::spec;
+    let part = |spec: u8| keys::operand(at, spec);
+    let any = part(spec::MEMORY);
+    let Some(mem) = insn.mem else { return vec![any] };
+    let address_only = passed(insn).any(|operand| operand.access == Access::Address);
+    let flat = address_only || job.segment(mem.seg) == Seg::None;
+    if !specialise || !flat || insn.addr16 {
+        return vec![any];
+    }
+    match (mem.base, mem.index) {
+        (NO_REG, NO_REG) => vec![part(spec::ABSOLUTE), part(spec::SIB), any],
+        (base, NO_REG) => vec![part(spec::FIXED_BASE + base * 4), part(spec::BASE), part(spec::SIB), any],
+        (NO_REG, index) => vec![keys::indexed(at, index | 4 << 3 | mem.scale << 6), part(spec::SIB), any],
+        (base, index) => vec![keys::indexed(at, base | index << 3 | mem.scale << 6), part(spec::SIB), any],
+    }
+}
+
+/// Fills an op's fields.
+pub(super) fn encode(job: &Job<'_>, insn: &Insn, handler: Handler) -> Op {
+    let form = insn.form();
+    let mut op = Op { handler, a: 0, b: 0, c: 0, d: 0, imm: insn.imm };
+    let mut registers = passed(insn).filter_map(|operand| register(insn, operand));
+    op.a = registers.next().unwrap_or(0);
+    op.b = registers.next().unwrap_or(0);
+    if insn.addr16 {
+        op.d |= attribute::ADDR16;
+    }
+    if insn.lock {
+        op.d |= attribute::LOCKED;
+    }
+    let strings = form.operands.iter().any(|operand| matches!(operand.code, Code::X | Code::Y));
+    if strings {
+        op.a = match (form.rep, insn.rep) {
+            (Rep::Ignored, _) | (_, 0) => 0,
+            (_, 0xf3) => 1,
+            _ => 2,
+        };
+        op.d |= (insn.segment.unwrap_or(Seg::Ds) as u8) << attribute::SEG_SHIFT;
+    }
+    if let Some(mem) = insn.mem {
+        let offset = |register: u8| if register == NO_REG { ZERO_REG } else { register * 4 };
+        op.b = offset(mem.base);
+        op.c = offset(mem.index);
+        let address_only = passed(insn).any(|operand| operand.access == Access::Address);
+        let seg = if address_only { Seg::None } else { job.segment(mem.seg) };
+        op.d |= mem.scale | (seg as u8) << attribute::SEG_SHIFT;
+        op.imm = mem.disp;
+        if form.after_pop && mem.base == 4 {
+            op.imm = op.imm.wrapping_add(insn.operand_bytes());
+        }
+    }
+    op
+}

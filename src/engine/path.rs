@@ -1,0 +1,290 @@
+//! The way of a superblock: which instructions it consists of, and which flags they have to leave.
+
+use super::encode::passed;
+use super::liveness::{self, Facts};
+use crate::cpu::{Cpu, Seg};
+use crate::isa::decode::MAX_LEN;
+use crate::isa::{Access, Code, DecodeError, Flow, Insn, Privilege, Status, decode, flag};
+use crate::memory::Memory;
+
+/// Instructions in a superblock at most.
+pub(crate) const MAX_INSNS: usize = 96;
+/// Calls are followed into their target while the block is shorter than this.
+const INLINE_UNTIL: usize = 48;
+
+/// An instruction on its way into ops.
+pub(super) struct Item {
+    pub(super) eip: u32,
+    pub(super) insn: Result<Insn, Stop>,
+    pub(super) facts: Facts,
+    /// Flags needed behind it.
+    pub(super) after: u8,
+    /// Slot of its op, once emitted; none for jumps that are followed.
+    pub(super) slot: Option<usize>,
+    /// The keys that fit, best first; empty for handlers that have none.
+    pub(super) keys: Vec<u64>,
+    pub(super) followed: bool,
+}
+
+/// Why decoding ended without an instruction.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stop {
+    Undefined,
+    TooLong,
+    /// The first byte that cannot be fetched, and whether its page is there.
+    Unfetchable(u32, bool),
+}
+
+/// What is known about one run of the translator.
+pub(super) struct Job<'a> {
+    pub(super) cpu: &'a Cpu,
+    pub(super) memory: &'a Memory,
+    pub(super) mode: Mode,
+    /// Instructions at most; 1 for a single step, which is not kept.
+    pub(super) max: usize,
+    pub(super) step: bool,
+    /// The code is compared at each entry, so the block is short and straight.
+    pub(super) verified: bool,
+    pub(super) pages: Vec<u32>,
+}
+
+/// How segment registers are set, as far as translations depend on it. Equal for nearly all programs: flat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Mode {
+    /// Bit n: segment register n holds a null selector; an access by it raises #GP.
+    null: u8,
+    /// ES, CS, SS or DS has a base.
+    based: bool,
+}
+
+impl Mode {
+    /// The mode that a CPU is in.
+    pub(crate) fn of(cpu: &Cpu) -> Mode {
+        let null = (0..6).filter(|&at| cpu.selectors[at] & !3 == 0).map(|at| 1 << at).sum();
+        Mode { null, based: cpu.segment_bases[..4].iter().any(|base| *base != 0) }
+    }
+}
+
+impl Item {
+    /// Whether flags that it writes are needed behind `next`, which follows it.
+    pub(super) fn needed_behind(&self, next: &Item) -> bool {
+        let open = if next.facts.barrier { flag::STATUS } else { next.after & !next.facts.kills };
+        self.facts.writes && self.facts_written() & open != 0
+    }
+
+    /// Flags that it may change.
+    pub(super) fn facts_written(&self) -> u8 {
+        let Ok(insn) = self.insn else { return 0 };
+        let flags = &insn.form().flags;
+        let kept: u8 = !(flags.kills[0] | flags.kills[1] | flags.kills[2]);
+        flag::STATUS & !kept
+    }
+}
+
+/// Whether the handler has to keep flags. A body that takes the CPU keeps them itself.
+/// Whether an instruction does nothing but take its place: NOP in its many forms.
+pub(super) fn has_no_effect(insn: &Insn) -> bool {
+    let form = insn.form();
+    let plain =
+        form.flow == Flow::Next && form.privilege == Privilege::User && form.status == Status::Implemented;
+    plain
+        && !form.takes_cpu
+        && !form.flags.writes
+        && form.exceptions.is_empty()
+        && passed(insn).next().is_none()
+}
+
+/// Moves a comparison behind the instruction that stands between it and its branch, so that the two can be joined.
+pub(super) fn bring_together(items: &mut [Item]) {
+    for at in 0..items.len().saturating_sub(2) {
+        let [first, second, third] = &items[at..at + 3] else { continue };
+        let (Ok(one), Ok(two), Ok(branch)) = (&first.insn, &second.insn, &third.insn) else { continue };
+        if first.facts.writes && branch.form().condition.is_some() && liveness::may_swap(one, two) {
+            items.swap(at, at + 1);
+        }
+    }
+}
+
+pub(super) fn flag_is_live(item: &Item) -> bool {
+    let by_handler = item.insn.is_ok_and(|insn| !insn.form().takes_cpu);
+    by_handler && item.facts.writes && item.facts_written() & item.after != 0
+}
+
+impl Job<'_> {
+    /// Reads the instruction at `eip`.
+    fn fetch(&self, eip: u32) -> Result<Insn, Stop> {
+        let mut bytes = [0; MAX_LEN];
+        let fetched = self.memory.fetch(eip, &mut bytes);
+        match decode(&bytes[..fetched], eip) {
+            Ok(insn) if self.cpu.cpuid.has_all(insn.form().cpuid) => Ok(insn),
+            Ok(_) | Err(DecodeError::Undefined) => Err(Stop::Undefined),
+            Err(DecodeError::TooLong) => Err(Stop::TooLong),
+            Err(DecodeError::TooShort) => {
+                let missing = eip.wrapping_add(fetched as u32);
+                let byte = self.memory.page_byte(missing);
+                Err(Stop::Unfetchable(missing, byte & 7 != 0))
+            }
+        }
+    }
+
+    fn note_pages(&mut self, insn: &Insn) {
+        for page in [insn.eip >> 12, insn.next_eip().wrapping_sub(1) >> 12] {
+            if !self.pages.contains(&page) {
+                self.pages.push(page);
+            }
+        }
+    }
+
+    /// Decodes along the likely path.
+    pub(super) fn decode(&mut self, eip: u32) -> Vec<Item> {
+        let mut items: Vec<Item> = Vec::new();
+        let mut at = eip;
+        while items.len() < self.max {
+            let insn = match self.fetch(at) {
+                Ok(insn) => insn,
+                Err(stop) => {
+                    let facts = Facts { reads: 0, writes: false, kills: 0, barrier: true };
+                    items.push(Item {
+                        eip: at,
+                        insn: Err(stop),
+                        facts,
+                        after: flag::STATUS,
+                        slot: None,
+                        keys: Vec::new(),
+                        followed: false,
+                    });
+                    if !self.pages.contains(&(at >> 12))
+                        && !matches!(stop, Stop::Unfetchable(addr, _) if addr == at)
+                    {
+                        self.pages.push(at >> 12);
+                    }
+                    break;
+                }
+            };
+            self.note_pages(&insn);
+            let form = insn.form();
+            let facts = liveness::facts(&insn);
+            let direct = form.operands.iter().any(|operand| operand.code == Code::J);
+            let known =
+                |target: u32| items.iter().any(|item: &Item| item.insn.is_ok_and(|insn| insn.eip == target));
+            let follow = direct
+                && !self.step
+                && !self.verified
+                && !insn.opsize16
+                && form.privilege == Privilege::User
+                && items.len() + 1 < self.max
+                && insn.imm != insn.eip
+                && !known(insn.imm)
+                && match form.flow {
+                    Flow::Jump => true,
+                    Flow::Call => items.len() < INLINE_UNTIL,
+                    _ => false,
+                };
+            let stops = form.privilege != Privilege::User
+                || matches!(form.status, Status::Todo(_))
+                || !(matches!(form.flow, Flow::Next | Flow::Branch) || follow);
+            let writes_code = self.verified && facts.barrier;
+            items.push(Item {
+                eip: at,
+                insn: Ok(insn),
+                facts,
+                after: flag::STATUS,
+                slot: None,
+                keys: Vec::new(),
+                followed: follow,
+            });
+            if stops || writes_code {
+                break;
+            }
+            at = if follow { insn.imm } else { insn.next_eip() };
+        }
+        items
+    }
+
+    /// Finds the flags needed behind each instruction.
+    pub(super) fn mark_live(&mut self, items: &mut [Item]) {
+        if self.step || self.verified {
+            return;
+        }
+        let mut live = match items.last().map(|item| item.insn) {
+            Some(Ok(insn)) => match insn.form().flow {
+                Flow::Next | Flow::Branch => self.lookahead(insn.next_eip()),
+                Flow::Jump | Flow::Call
+                    if insn.form().operands.iter().any(|operand| operand.code == Code::J) =>
+                {
+                    self.lookahead(insn.imm)
+                }
+                _ => flag::STATUS,
+            },
+            _ => flag::STATUS,
+        };
+        for item in items.iter_mut().rev() {
+            if let Ok(insn) = item.insn
+                && insn.form().flow == Flow::Branch
+            {
+                live |= self.lookahead(insn.imm);
+            }
+            item.after = live;
+            live = liveness::before(&item.facts, live);
+        }
+    }
+
+    /// Flags needed at `eip`; its pages become those of the block, which depends on them from now on.
+    fn lookahead(&mut self, eip: u32) -> u8 {
+        let mut at = eip;
+        let mut read = Vec::new();
+        let needed = liveness::lookahead(|| {
+            let insn = self.fetch(at).ok()?;
+            let plain = insn.form().privilege == Privilege::User && insn.form().status == Status::Implemented;
+            at = insn.next_eip();
+            read.push(insn);
+            plain.then_some(insn)
+        });
+        if needed == flag::STATUS {
+            return needed;
+        }
+        let fresh = read.iter().any(|insn| {
+            [insn.eip, insn.next_eip().wrapping_sub(1)].iter().any(|addr| {
+                self.memory.page_byte(*addr) & (crate::memory::page::VERIFY | crate::memory::page::SHARED)
+                    != 0
+            })
+        });
+        if fresh {
+            return flag::STATUS;
+        }
+        for insn in &read {
+            self.note_pages(insn);
+        }
+        needed
+    }
+
+    /// Whether an access is by a null selector, or a write by CS.
+    pub(super) fn may_not_access(&self, insn: &Insn) -> bool {
+        if self.mode.null & 0b1111 == 0
+            && insn.mem.is_none_or(|mem| !matches!(mem.seg, Seg::Fs | Seg::Gs))
+            && insn.segment.is_none()
+        {
+            return false;
+        }
+        let null = |seg: Seg| seg != Seg::None && self.mode.null & 1 << seg as u8 != 0;
+        insn.form().operands.iter().any(|operand| {
+            if matches!(operand.access, Access::Address) {
+                return false;
+            }
+            match operand.code {
+                Code::E | Code::M | Code::O | Code::Q | Code::W => {
+                    let refused = |seg: Seg| null(seg) || (seg == Seg::Cs && operand.access.writes());
+                    operand.access != Access::Shown && insn.mem.is_some_and(|mem| refused(mem.seg))
+                }
+                Code::X => null(insn.segment.unwrap_or(Seg::Ds)),
+                Code::Y => null(Seg::Es),
+                _ => false,
+            }
+        })
+    }
+
+    /// The segment whose base has to be added: none in a flat one.
+    pub(super) fn segment(&self, seg: Seg) -> Seg {
+        if !self.mode.based && !matches!(seg, Seg::Fs | Seg::Gs) { Seg::None } else { seg }
+    }
+}
