@@ -316,11 +316,11 @@ fn transcript(kernel: &mut dyn Kernel, at: u32, dir: &str, script: &str) -> Vec<
     said
 }
 
-fn check(name: &str, script: &str) {
+fn differences(name: &str, script: &str) -> Vec<String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     if !native_available() {
         eprintln!("skipped: this kernel has no system calls for 32-bit programs");
-        return;
+        return Vec::new();
     }
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let at = 0x2000_0000 + number * 2 * ARENA;
@@ -328,7 +328,7 @@ fn check(name: &str, script: &str) {
     let dir = |who| format!("{}-{who}", root.display());
     let native = transcript(&mut Native::new(at), at, &dir("n"), script);
     let emulated = transcript(&mut Emulated::new(at), at, &dir("e"), script);
-    let differing: Vec<String> = script
+    script
         .lines()
         .zip(native.iter().zip(&emulated))
         .zip(1..)
@@ -336,8 +336,22 @@ fn check(name: &str, script: &str) {
         .map(|((line, (native, emulated)), number)| {
             format!("{name}:{number}: {line}\n  native: {native}\n  Table86: {emulated}")
         })
-        .collect();
-    assert!(differing.is_empty(), "{}", differing.join("\n"));
+        .collect()
+}
+
+/// Compares a script's calls. One at a time, since descriptors and limits belong to the whole process; and again if something
+/// differs, since what is awaited may come a moment later for one of the two.
+fn check(name: &str, script: &str) {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut differing = Vec::new();
+    for _ in 0..3 {
+        differing = differences(name, script);
+        if differing.is_empty() {
+            return;
+        }
+    }
+    panic!("{}", differing.join("\n"));
 }
 
 macro_rules! scripts {
