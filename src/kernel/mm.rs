@@ -24,8 +24,8 @@ mod map {
     pub const NONBLOCK: u32 = 0x1_0000;
     pub const HUGETLB: u32 = 0x4_0000;
     pub const FIXED_NOREPLACE: u32 = 0x10_0000;
-    /// What `MAP_SHARED_VALIDATE` lets through.
-    pub const KNOWN: u32 = 0x1f_ffff & !0x8_0000;
+    /// What `MAP_SHARED_VALIDATE` lets through: flags that are older than itself.
+    pub const KNOWN: u32 = 0x7_f9f3;
 }
 
 /// Protection bits that `mprotect` knows beside read, write and execute.
@@ -140,8 +140,9 @@ fn map(p: &mut Process, request: Request) -> Result<u32, Errno> {
     let Request { addr, len, prot, flags, fd, offset } = request;
     let shared = match flags & map::TYPE {
         map::SHARED => true,
-        map::SHARED_VALIDATE if flags & !map::KNOWN == 0 => true,
-        map::SHARED_VALIDATE => return Err(Errno::EOPNOTSUPP),
+        map::SHARED_VALIDATE if flags & map::ANONYMOUS != 0 => return Err(Errno::EINVAL),
+        map::SHARED_VALIDATE if flags & !map::KNOWN != 0 => return Err(Errno::EOPNOTSUPP),
+        map::SHARED_VALIDATE => true,
         map::PRIVATE => false,
         _ => return Err(Errno::EINVAL),
     };

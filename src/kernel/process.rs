@@ -135,7 +135,7 @@ impl Process {
     /// and identity, as `execve` hands them on.
     pub fn new(machine: Machine, image: Image, options: Options, launch: Launch) -> Process {
         let deadline = options.timeout.map(|t| Instant::now() + t);
-        super::exec::set_name(&image.exec_name);
+        super::exec::set_name(&image);
         signal::host::close_standard_files();
         Process {
             space: AddressSpace::new(image.brk_start),

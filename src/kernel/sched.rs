@@ -96,21 +96,18 @@ pub fn sched_getaffinity(p: &mut Process, pid: i32, len: u32, mask: u32) -> Resu
     Ok(written as u32)
 }
 
-/// sched_setattr(2). The structure says its own size.
+/// sched_setattr(2). The structure says its own size; a wrong one is replaced by the host's.
 pub fn sched_setattr(p: &mut Process, pid: i32, attr: u32, flags: u32) -> Result<u32, Errno> {
     if attr == 0 {
         return Err(Errno::EINVAL);
     }
     let memory = &p.machine.memory;
-    let size = match memory.read::<u32>(attr)? {
-        0 => ATTR_MIN,
-        size @ ATTR_MIN..=ATTR_MAX => size,
-        _ => {
-            memory.write(attr, ATTR_MIN)?;
-            return Err(Errno::E2BIG);
-        }
+    let (len, access) = match memory.read::<u32>(attr)? {
+        0 => (ATTR_MIN, Access::Read),
+        size @ ATTR_MIN..=ATTR_MAX => (size, Access::Read),
+        _ => (size_of::<u32>() as u32, Access::Write),
     };
-    let start = memory.host_range(attr, size, Access::Read)?;
+    let start = memory.host_range(attr, len, access)?;
     host::pass(libc::SYS_sched_setattr, [pid.into(), start.expose_provenance().into(), flags.into()])
 }
 

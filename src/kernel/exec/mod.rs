@@ -15,7 +15,7 @@ pub use state::Resumed;
 use super::args::{Fd, Path, Str};
 use super::errno::Errno;
 use super::host::{self, Arg, PrivateFd};
-use super::process::Process;
+use super::process::{Image, Process};
 use super::signal;
 use program::{Kind, Program, Target};
 use std::ffi::CString;
@@ -52,9 +52,12 @@ impl Default for Launch {
     }
 }
 
-/// Names this process after its program (`comm` in proc(5)), as the host would have done.
-pub(super) fn set_name(exec_name: &std::ffi::OsStr) {
-    let bytes = exec_name.as_bytes();
+/// Names this process after its program (`comm` in proc(5)), as the host would have done: by the path that was executed,
+/// or by the file itself if that was a descriptor.
+pub(super) fn set_name(image: &Image) {
+    let by_descriptor = image.exec_name.as_bytes().starts_with(b"/dev/fd/");
+    let name = if by_descriptor { image.exe_path.as_os_str() } else { &image.exec_name };
+    let bytes = name.as_bytes();
     let base = bytes.rsplit(|&byte| byte == b'/').next().unwrap_or(bytes);
     let name = super::paths::c_string(&base[..base.len().min(15)]);
     // Only the look of it is lost if this fails.

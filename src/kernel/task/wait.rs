@@ -2,6 +2,7 @@
 
 use super::super::abi::Rusage;
 use super::super::args::GuestPtr;
+use super::super::blocking::NOT_STARTED;
 use super::super::errno::Errno;
 use super::super::host::{self, Arg};
 use super::super::process::Process;
@@ -42,14 +43,18 @@ pub fn waitid(
     let mut usage: libc::rusage = host::zeroed();
     let args =
         [which.into(), pid.into(), Arg::slice_mut(&mut bytes), options.into(), Arg::output(&mut usage)];
-    host::blocking(libc::SYS_waitid, args)?;
+    let result = host::blocking(libc::SYS_waitid, args);
+    if result == Err(NOT_STARTED) {
+        return Err(NOT_STARTED);
+    }
     let found = Info::from_host(&bytes);
     let memory = &p.machine.memory;
     if found.signal != 0 {
         GuestPtr::new(rusage).write_opt(memory, Rusage::from_host(&usage))?;
     }
+    // As in Linux, zeros are written when the call fails.
     if info != 0 {
         memory.write_bytes(info, &found.to_guest()[..WAITID_INFO])?;
     }
-    Ok(0)
+    result.map(|_| 0)
 }
