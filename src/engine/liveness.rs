@@ -34,7 +34,9 @@ pub(crate) fn facts(insn: &Insn) -> Facts {
             !matches!(operand.access, Access::Address | Access::Shown)
                 && matches!(operand.code, Code::E | Code::M | Code::O | Code::Q | Code::W)
         });
-    let barrier = touches_memory || form.takes_cpu || !form.exceptions.is_empty();
+    // They push or pop EIP.
+    let stack = matches!(form.flow, Flow::Call | Flow::Ret);
+    let barrier = touches_memory || stack || form.takes_cpu || !form.exceptions.is_empty();
     Facts { reads: flags.reads & flag::STATUS, writes: flags.writes && !form.takes_cpu, kills, barrier }
 }
 

@@ -6,10 +6,13 @@
 
 use super::op::Op;
 use crate::cpu::Cpu;
+#[cfg(not(trap_memory))]
 use crate::cpu::fault::page_fault;
+#[cfg(not(trap_memory))]
 use crate::memory::page;
 
-/// #PF's error code for an access to a page with this page byte.
+/// #PF's error code for an access to a page with this page byte, as if each page that may be accessed had been touched.
+#[cfg(not(trap_memory))]
 pub(crate) fn error_code(page_byte: u8, write: bool) -> u16 {
     let present = page_byte & (page::READ | page::WRITE | page::EXEC) != 0;
     page_fault::USER
@@ -52,7 +55,8 @@ pub(crate) fn prepare_thread() {}
 
 #[cfg(trap_memory)]
 mod trap {
-    use super::{Cpu, Op, chain, error_code};
+    use super::{Cpu, Op, chain};
+    use crate::cpu::fault::page_fault;
     use crate::cpu::{Exit, Fault};
     use crate::memory::{Memory, guarded};
     use std::arch::naked_asm;
@@ -171,12 +175,12 @@ mod trap {
             let (cpu, memory) = (RUNNING.get(), MEMORY.get());
             let addr = (!cpu.is_null()).then(|| (*memory).contains_host((*info).si_addr().cast())).flatten();
             if let (Some(cpu), Some(addr), false) = (cpu.as_mut(), addr, sent) {
-                let write = registers[libc::REG_ERR as usize] & 2 != 0;
-                // An access may start below a page's end and fault behind it.
-                let byte = (*memory).page_byte(addr);
+                // Whether a page is present is up to the kernel, which fills in pages when they are touched: what it
+                // told the host's processor is what it would have told the guest's.
+                let told = registers[libc::REG_ERR as usize] as u16;
                 cpu.exit = if signal == libc::SIGBUS { Exit::Bus } else { Exit::Fault };
                 cpu.cr2 = addr;
-                cpu.fault = Fault::pf(error_code(byte, write));
+                cpu.fault = Fault::pf(page_fault::USER | told & (page_fault::WRITE | page_fault::PRESENT));
                 cpu.exit_op = if cpu.current_op.is_null() {
                     registers[libc::REG_RSI as usize] as *const Op
                 } else {

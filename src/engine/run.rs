@@ -7,7 +7,7 @@ use super::translate::{Settings, Translations};
 use crate::cpu::fault::page_fault;
 use crate::cpu::{Cpu, Exit, Fault, FaultKind, Seg, eflags, reg};
 use crate::isa::decode::{MAX_LEN, operand_bytes};
-use crate::isa::{Access, Code, Flow, Insn, Mem, Operand, decode, flag};
+use crate::isa::{Access, Code, Flow, Insn, Mem, Operand, Size, decode, flag};
 use crate::memory::{Memory, page};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -247,11 +247,21 @@ impl Machine {
                 _ => return None,
             };
             let linear = addr.wrapping_add(self.cpu.segment_bases[seg as usize]);
-            Some((linear, operand_bytes(operand.size, insn.opsize16), seg))
+            // Of a far pointer the offset comes first, by itself, of two bounds the lower one, and of the FPU's
+            // environment the control word.
+            let bytes = match operand.size {
+                Size::P | Size::A | Size::E => insn.operand_bytes(),
+                size => operand_bytes(size, insn.opsize16),
+            };
+            Some((linear, bytes, seg))
         });
-        // What is no operand is the stack.
-        let mut accesses = accesses.filter(|(addr, ..)| *addr == start);
-        let (_, bytes, seg) = accesses.next().unwrap_or((start, insn.operand_bytes(), Seg::Ss));
+        // What is no operand is the stack, or for bit strings another part of the string.
+        let found = { accesses }.find(|(addr, ..)| *addr == start);
+        let (_, bytes, seg) = match (insn.form().room, insn.mem) {
+            _ if found.is_some() => found?,
+            ("stack" | "control", _) => (start, insn.operand_bytes(), Seg::Ss),
+            (_, mem) => (start, insn.operand_bytes(), mem?.seg),
+        };
         let flat = self.cpu.segment_bases[seg as usize] == 0;
         let fault = if seg == Seg::Ss { Fault::ss(0) } else { Fault::gp(0) };
         (flat && bytes > room).then_some(fault)

@@ -63,6 +63,16 @@ impl Lines {
         self.lines.len()
     }
 
+    /// The instructions of a line, and the condition of a branch behind them. `None` if it cannot be used so.
+    pub fn encode(&self, number: usize, random: &mut Random) -> Option<(Vec<Encoding>, Option<u8>)> {
+        let (branches, plain): (Vec<&Part>, Vec<&Part>) =
+            self.lines[number].iter().partition(|part| part.family == "jcc");
+        let mut composer = Composer { lines: self, random, items: Vec::new(), labels: 0 };
+        let encodings: Option<Vec<Encoding>> = plain.into_iter().map(|part| composer.encode(part)).collect();
+        let condition = branches.first().and_then(|part| part.condition);
+        encodings.filter(|encodings| !encodings.is_empty()).map(|encodings| (encodings, condition))
+    }
+
     /// A program of these lines, and how many of them are in it.
     pub fn program(&self, lines: impl Iterator<Item = usize>, random: &mut Random) -> (Program, usize) {
         let mut state = State::default();

@@ -10,18 +10,22 @@ mod bench;
 mod cases;
 mod encode;
 mod exempt;
+mod faults;
 mod hot;
 mod operands;
 #[path = "../oracle/mod.rs"]
 mod oracle;
 mod program;
 mod random;
+mod refused;
 mod sequence;
 mod single;
 mod x87;
 
 use bench::{Bench, machines};
+use faults::Faults;
 use oracle::with_oracle;
+use refused::Refused;
 use sequence::prove_programs;
 use single::{Report, Tally, prove_row, row};
 use table86::isa::FORMS;
@@ -116,6 +120,58 @@ fn each_row_of_the_fpu_does_what_the_processor_does() {
         println!("seed {SEED:#x}\n{report}");
         assert!(unproven.is_empty(), "{} rows are not proven:\n{}", unproven.len(), unproven.join("\n"));
     });
+}
+
+/// States a row, and lines of the list of specialised handlers, for injected faults.
+const FAULTY_STATES: u32 = if cfg!(debug_assertions) { 128 } else { 512 };
+
+#[test]
+fn injected_faults_leave_what_the_processor_leaves() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        let mut faults = Faults::default();
+        faults::prove_rows(&mut bench, FAULTY_STATES, SEED, &mut faults);
+        faults::prove_hot_handlers(&mut bench, EVERY, SEED, &mut faults);
+        println!("seed {SEED:#x}: {faults}");
+        assert!(faults.mismatches.is_empty(), "{}", faults.mismatches.join("\n"));
+        assert!(faults.total() >= 100_000, "{faults}");
+        assert!(faults.by_class.values().all(|count| *count >= 500), "{faults}");
+    });
+}
+
+/// Tries encodings that are refused, and prints how often by which fault.
+fn refuse(attempt: fn(&mut Bench<'_>, u64, &mut Refused), least: [u64; 3]) {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        let mut refused = Refused::default();
+        attempt(&mut bench, SEED, &mut refused);
+        let [ud, gp, pf] = refused.faults;
+        println!("seed {SEED:#x}: {} runs, #UD {ud}, #GP {gp}, #PF {pf}", refused.runs);
+        assert!(refused.mismatches.is_empty(), "{}", refused.mismatches.join("\n"));
+        assert!(refused.faults.iter().zip(least).all(|(found, least)| *found >= least), "{least:?}");
+    });
+}
+
+#[test]
+fn lock_is_refused_where_no_row_allows_it() {
+    refuse(refused::try_locks, [5000, 0, 0]);
+}
+
+#[test]
+fn encodings_that_no_row_declares_are_refused() {
+    refuse(refused::try_gaps, [2000, 0, 0]);
+}
+
+#[test]
+fn more_than_fifteen_bytes_are_refused() {
+    refuse(refused::try_lengths, [0, 1000, 0]);
+}
+
+#[test]
+fn instructions_cut_off_by_the_end_of_memory_fault_at_the_byte_that_is_missing() {
+    refuse(refused::try_cuts, [0, 0, 1500]);
 }
 
 #[test]

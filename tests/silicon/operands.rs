@@ -25,6 +25,39 @@ pub struct Setup<'a> {
     bases: [u32; 6],
     insn: &'a Insn,
     random: &'a mut Random,
+    /// Most addresses are wrong.
+    faulting: bool,
+}
+
+/// How many addresses in a hundred are wrong where faults are wanted: an instruction may have two.
+const WRONG: u32 = 70;
+
+/// An address where an operand of `len` bytes cannot be, or not as a whole, or not written.
+pub fn wrong_address(random: &mut Random, len: u32) -> u32 {
+    match random.below(10) {
+        0..3 => DATA + WINDOW - random.below(len),
+        3 => DATA - 1 - random.below(len),
+        4 => DATA + WINDOW + random.below(PAGE),
+        5 => MIXED + PAGE - random.below(len),
+        6 => MIXED + 2 * PAGE - 1 - random.below(len),
+        7 => MIXED + PAGE + random.below(PAGE),
+        8 => random.pick(&[0, 0x1000, 0x4000_0000, 0xbfff_f000, 0xffff_d000]) + random.below(PAGE),
+        _ => 0u32.wrapping_sub(random.below(2 * len + 1)),
+    }
+}
+
+/// A stack pointer about which the stack ends, or cannot be written.
+pub fn wrong_stack(random: &mut Random) -> u32 {
+    let aligned = random.percent(60);
+    let at = match random.below(8) {
+        0 | 1 => STACK + random.below(48),
+        2 | 3 => STACK + WINDOW - random.below(48),
+        4 => MIXED + PAGE + random.below(48),
+        5 => MIXED + 2 * PAGE + random.below(48),
+        6 => random.pick(&[0x1000, 0x4000_0000, 0xbfff_f000]) + random.below(PAGE),
+        _ => random.below(96).wrapping_sub(48),
+    };
+    if aligned { at & !3 } else { at }
 }
 
 /// Addresses for operands that are absolute: in the windows, at their ends, and in what a segment with 16-bit
@@ -46,11 +79,20 @@ pub const ABSOLUTE: [u32; 12] = [
 
 /// Chooses a state for an instruction, and writes its operands to memory.
 pub fn prepare(bench: &mut Bench<'_>, encoding: &Encoding, random: &mut Random) -> State {
+    prepare_with(bench, encoding, random, false)
+}
+
+/// The same, but most of what the instruction accesses is not there, or only begins there.
+pub fn prepare_faulting(bench: &mut Bench<'_>, encoding: &Encoding, random: &mut Random) -> State {
+    prepare_with(bench, encoding, random, true)
+}
+
+fn prepare_with(bench: &mut Bench<'_>, encoding: &Encoding, random: &mut Random, faulting: bool) -> State {
     let mut state = State::default();
     state.regs = [0; 8].map(|_: u32| random.operand());
     state.eflags = status_flags(random);
     let tls = bench.tls;
-    let mut setup = Setup { state, bases: [0; 6], insn: &encoding.insn, random };
+    let mut setup = Setup { state, bases: [0; 6], insn: &encoding.insn, random, faulting };
     setup.choose_segments(tls);
     setup.choose_stack();
     setup.place_operands(bench);
@@ -136,6 +178,9 @@ impl Setup<'_> {
     }
 
     fn stack_address(&mut self) -> u32 {
+        if self.faulting && self.random.percent(WRONG) {
+            return wrong_stack(self.random);
+        }
         match self.random.below(20) {
             0 => STACK + self.random.below(40),
             1 => STACK + WINDOW - self.random.below(40),
@@ -149,6 +194,9 @@ impl Setup<'_> {
     /// An address for an operand of `len` bytes.
     fn address(&mut self, len: u32) -> u32 {
         let len = len.max(1);
+        if self.faulting && self.random.percent(WRONG) {
+            return wrong_address(self.random, len);
+        }
         match self.random.below(40) {
             // Around the ends of the window: partly or not at all mapped.
             0..3 => DATA + WINDOW - self.random.below(len + 1),

@@ -139,7 +139,7 @@ fn compare_one(
 }
 
 /// Whether a machine left what the processor did, as far as the tables promise.
-fn is_same(insn: &Insn, left: &Left, silicon: &Left, undefined: u32) -> bool {
+pub fn is_same(insn: &Insn, left: &Left, silicon: &Left, undefined: u32) -> bool {
     let mut left = *left;
     let faulted = matches!(silicon.event, Event::Fault { .. });
     left.eflags ^= (left.eflags ^ silicon.eflags) & undefined;

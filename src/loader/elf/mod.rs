@@ -28,9 +28,6 @@ const HEADERS_MAX: usize = 65_536;
 /// Longest interpreter path, its NUL included.
 const PATH_MAX: u32 = 4096;
 
-/// Lowest address that a program may ask for (`vm.mmap_min_addr`).
-const LOWEST: u32 = 0x1_0000;
-
 /// Why an ELF file cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ElfError {
@@ -118,9 +115,6 @@ pub enum SegmentProblem {
         /// `p_memsz`.
         len: u32,
     },
-    /// Too low.
-    #[error("address {0:#x} is below {LOWEST:#x}, the lowest that can be mapped")]
-    TooLow(u32),
     /// A page of the file cannot be a page of memory.
     #[error("address {addr:#x} and file offset {offset:#x} differ within a page")]
     Misaligned {
@@ -202,7 +196,7 @@ impl Elf {
         let size = file.metadata().map_err(ElfError::Read)?.len();
         let header = read_header(file, size)?;
         let headers = read_program_headers(file, size, &header)?;
-        let segments = segments(&headers, size, header.e_type == ET_DYN)?;
+        let segments = segments(&headers, size)?;
         let interpreter = match headers.iter().find(|header| header.p_type == PT_INTERP) {
             Some(header) => Some(interpreter(file, size, header)?),
             None => None,
@@ -336,7 +330,7 @@ fn program_header(bytes: &[u8]) -> ProgramHeader {
 }
 
 /// The segments to be loaded, checked.
-fn segments(headers: &[ProgramHeader], size: u64, relocatable: bool) -> Result<Vec<Segment>, ElfError> {
+fn segments(headers: &[ProgramHeader], size: u64) -> Result<Vec<Segment>, ElfError> {
     let mut found: Vec<(usize, Segment)> = Vec::new();
     for (index, header) in headers.iter().enumerate().filter(|(_, header)| header.p_type == PT_LOAD) {
         let segment = Segment {
@@ -347,7 +341,7 @@ fn segments(headers: &[ProgramHeader], size: u64, relocatable: bool) -> Result<V
             align: header.p_align,
             prot: protection(header.p_flags),
         };
-        check(&segment, relocatable).map_err(|problem| ElfError::Segment { index, problem })?;
+        check(&segment).map_err(|problem| ElfError::Segment { index, problem })?;
         let file_end = u64::from(segment.offset) + u64::from(segment.file_len);
         if segment.file_len > 0 && file_end > size {
             return Err(truncated("a segment", file_end, size));
@@ -375,16 +369,13 @@ fn protection(flags: u32) -> Prot {
     bit(PF_R, Prot::READ) | bit(PF_W, Prot::WRITE) | bit(PF_X, Prot::EXEC)
 }
 
-fn check(segment: &Segment, relocatable: bool) -> Result<(), SegmentProblem> {
+fn check(segment: &Segment) -> Result<(), SegmentProblem> {
     let &Segment { addr, memory_len, file_len, offset, .. } = segment;
     if file_len > memory_len {
         return Err(SegmentProblem::LongerInFile { file: file_len, memory: memory_len });
     }
     if u64::from(addr) + u64::from(memory_len) > u64::from(END) {
         return Err(SegmentProblem::OutOfRange { addr, len: memory_len });
-    }
-    if !relocatable && memory_len > 0 && addr < LOWEST {
-        return Err(SegmentProblem::TooLow(addr));
     }
     if file_len > 0 && addr % page::SIZE != offset % page::SIZE {
         return Err(SegmentProblem::Misaligned { addr, offset });
