@@ -248,9 +248,9 @@ impl Machine {
             };
             let linear = addr.wrapping_add(self.cpu.segment_bases[seg as usize]);
             // Of a far pointer the offset comes first, by itself, of two bounds the lower one, and of the FPU's
-            // environment the control word.
+            // images the control word.
             let bytes = match operand.size {
-                Size::P | Size::A | Size::E => insn.operand_bytes(),
+                Size::P | Size::A | Size::E | Size::M => insn.operand_bytes(),
                 size => operand_bytes(size, insn.opsize16),
             };
             Some((linear, bytes, seg))
