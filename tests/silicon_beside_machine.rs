@@ -60,3 +60,36 @@ fn the_oracle_first() {
         compare(oracle, &mut machine);
     });
 }
+
+/// A page that nothing has touched, of a mapping that is not there otherwise.
+const UNTOUCHED: u32 = 0x5000_0000;
+
+#[test]
+#[cfg_attr(feature = "portable", ignore = "pages that may be accessed count as touched there")]
+fn a_page_is_present_once_it_was_touched() {
+    let mut machine = machine();
+    with_oracle(|oracle| {
+        let len = 4 * oracle::PAGE;
+        oracle.map(UNTOUCHED, len, oracle::Access::Read).expect("a window");
+        let request = MapRequest::anonymous(Place::Fixed(UNTOUCHED), len, Prot::READ);
+        machine.memory.map(&request).expect("a window");
+        // mov [ebx], eax; mov eax, [ebx] and the same; jmp ebx; mov eax, [ebx] and the same
+        let codes: [&[u8]; 4] =
+            [&[0x89, 0x03], &[0x8B, 0x03, 0x89, 0x03], &[0xFF, 0xE3], &[0x8B, 0x03, 0xFF, 0xE3]];
+        let mut seen = Vec::new();
+        for (number, code) in (0..).zip(codes) {
+            let at = CODE + 0x100 * number;
+            let state = State::with(&[(EBX, UNTOUCHED + oracle::PAGE * number)]);
+            let fault = oracle.run(code, at, &state).fault().expect("a fault");
+            machine.memory.write_bytes(at, code).expect("code is mapped");
+            machine.cpu.regs = state.regs;
+            machine.cpu.eip = at;
+            let Stop::Exception(exception) = machine.run(u64::MAX) else {
+                panic!("no exception in {code:x?}")
+            };
+            assert_eq!((exception.code.into(), machine.cpu.cr2), (fault.error, fault.cr2), "{code:x?}");
+            seen.push(fault.error);
+        }
+        println!("error codes {seen:x?}");
+    });
+}

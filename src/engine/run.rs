@@ -194,8 +194,11 @@ impl Machine {
             self.cpu.count += u64::from(location.done);
             if fault.kind == FaultKind::Pf && fault.code & page_fault::FETCH == 0 {
                 fault = self.access_fault(location.eip, fault);
-                self.cpu.fault = fault;
+            } else if fault.kind == FaultKind::Pf && !self.memory.is_present(self.cpu.cr2) {
+                // Whether it is may have changed since the code was translated.
+                fault.code &= !page_fault::PRESENT;
             }
+            self.cpu.fault = fault;
             if fault.is_trap() {
                 self.cpu.eip = self.behind(location.eip);
                 self.cpu.count += 1;
@@ -247,10 +250,11 @@ impl Machine {
                 _ => return None,
             };
             let linear = addr.wrapping_add(self.cpu.segment_bases[seg as usize]);
-            // Of a far pointer the offset comes first, by itself, of two bounds the lower one, and of the FPU's
-            // images the control word.
+            // Of a far pointer the offset comes first, by itself, of two bounds the lower one, of the FPU's images the
+            // control word, and of a number of 80 bits the significand.
             let bytes = match operand.size {
                 Size::P | Size::A | Size::E | Size::M => insn.operand_bytes(),
+                Size::T if operand.access == Access::Linear => 8,
                 size => operand_bytes(size, insn.opsize16),
             };
             Some((linear, bytes, seg))

@@ -91,7 +91,6 @@ int main(void)
 
     FAULT("write to address 16", *unmapped = 1);
     printf("  address %p\n", seen.si_addr);
-    result += *(volatile char *)page; /* a page that was never touched is not present yet */
     FAULT("write to a read-only page", *(volatile char *)(page + 5) = 1);
     printf("  offset %d\n", (int)((char *)seen.si_addr - page));
     FAULT("read of a read-only page", result += *(volatile char *)(page + 5));
