@@ -254,7 +254,7 @@ impl Machine {
             // control word, and of a number of 80 bits the significand.
             let bytes = match operand.size {
                 Size::P | Size::A | Size::E | Size::M => insn.operand_bytes(),
-                Size::T if operand.access == Access::Linear => 8,
+                Size::T => 8,
                 size => operand_bytes(size, insn.opsize16),
             };
             Some((linear, bytes, seg))

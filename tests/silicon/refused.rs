@@ -8,7 +8,7 @@ use crate::random::Random;
 use crate::single::{Before, row};
 use iced_x86::{Decoder, DecoderOptions};
 use table86::isa::decode::MAX_LEN;
-use table86::isa::{DecodeError, FORMS, Form, decode};
+use table86::isa::{Code, DecodeError, FORMS, Form, decode};
 
 /// Mismatches that are looked for.
 const ENOUGH: usize = 8;
@@ -117,10 +117,15 @@ fn try_one(
     }
 }
 
-/// LOCK before each row, wherever the tables do not allow it. Left out is VERW, which AMD's processors execute all the
-/// same if it is about memory, since it has the second task to clear buffers.
+/// What AMD's processors do with LOCK where the SDM wants #UD: VERW has the second task to clear buffers and ignores it
+/// before memory, and MOV to and from CR0 becomes that of CR8, which is privileged just so.
+fn takes_lock(form: &Form) -> bool {
+    form.mnemonic == "verw" || form.operands.iter().any(|operand| operand.code == Code::C)
+}
+
+/// LOCK before each row, wherever the tables do not allow it.
 pub fn try_locks(bench: &mut Bench<'_>, seed: u64, refused: &mut Refused) {
-    for (index, form) in FORMS.iter().enumerate().filter(|(_, form)| form.mnemonic != "verw") {
+    for (index, form) in FORMS.iter().enumerate().filter(|(_, form)| !takes_lock(form)) {
         let mut random = Random::new(seed, index as u64);
         let mut trials = Vec::new();
         for _ in 0..16 {
