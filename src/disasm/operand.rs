@@ -2,7 +2,7 @@
 
 use crate::cpu::Seg;
 use crate::isa::decode::{NO_REG, operand_bytes};
-use crate::isa::{Code, Insn, Mem, Operand, Size};
+use crate::isa::{Code, Flow, Insn, Mem, Operand, Size};
 use std::fmt;
 
 const BYTE_REGS: [&str; 8] = ["al", "cl", "dl", "bl", "ah", "ch", "dh", "bh"];
@@ -107,6 +107,10 @@ impl Shown<'_> {
 
     /// `dword ptr gs:[base+index*scale-0x8]`.
     fn memory(&self, f: &mut fmt::Formatter<'_>, mem: Mem) -> fmt::Result {
+        if self.operand.size == Size::P && self.insn.opsize16 && self.insn.form().flow == Flow::Far {
+            // Its size is that of a near branch's operand.
+            f.write_str("far ")?;
+        }
         f.write_str(pointer(self.operand.size, self.insn.opsize16))?;
         if let Some(segment) = self.insn.segment {
             write!(f, "{}:", SEGMENTS[segment as usize])?;

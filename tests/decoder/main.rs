@@ -2,6 +2,7 @@
 //!
 //! Where the two do not agree, `differences.rs` says why.
 
+mod assembler;
 mod differences;
 mod operands;
 
