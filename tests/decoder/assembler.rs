@@ -99,8 +99,8 @@ fn translated(text: &str, sizes: bool) -> String {
         "popa" | "pusha" | "popf" | "pushf" | "iret" if operands.is_empty() => format!("{mnemonic}w"),
         mnemonic => mnemonic.to_owned(),
     };
-    if matches!(mnemonic.as_str(), "call" | "jmp") && operands.starts_with("fword") {
-        return format!("{prefixes}{mnemonic} dword far {}", operand_in_nasm(operands, false));
+    if let Some((size, place)) = far(operands).filter(|_| matches!(mnemonic.as_str(), "call" | "jmp")) {
+        return format!("{prefixes}{mnemonic} {size} far {}", operand_in_nasm(place, false));
     }
     let words: Vec<String> = operands.split(", ").map(|operand| operand_in_nasm(operand, sizes)).collect();
     format!("{prefixes}{mnemonic} {}", words.join(", "))
