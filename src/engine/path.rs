@@ -121,6 +121,7 @@ impl Job<'_> {
             Err(DecodeError::TooLong) => Err(Stop::TooLong),
             Err(DecodeError::TooShort) => {
                 let missing = eip.wrapping_add(fetched as u32);
+                // Linux fills in a page that may be read before it says that it may not be executed.
                 let byte = self.memory.page_byte(missing);
                 Err(Stop::Unfetchable(missing, byte & 7 != 0))
             }

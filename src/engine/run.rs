@@ -194,11 +194,8 @@ impl Machine {
             self.cpu.count += u64::from(location.done);
             if fault.kind == FaultKind::Pf && fault.code & page_fault::FETCH == 0 {
                 fault = self.access_fault(location.eip, fault);
-            } else if fault.kind == FaultKind::Pf && !self.memory.is_present(self.cpu.cr2) {
-                // Whether it is may have changed since the code was translated.
-                fault.code &= !page_fault::PRESENT;
+                self.cpu.fault = fault;
             }
-            self.cpu.fault = fault;
             if fault.is_trap() {
                 self.cpu.eip = self.behind(location.eip);
                 self.cpu.count += 1;

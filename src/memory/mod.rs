@@ -35,7 +35,6 @@ use reservation::Reservation;
 use std::io;
 use std::ops::BitOr;
 use std::os::fd::RawFd;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -333,18 +332,6 @@ impl Memory {
     /// The byte of the page that holds `addr`, see [`page`].
     pub fn page_byte(&self, addr: u32) -> u8 {
         self.space.page_at(addr)
-    }
-
-    /// Whether the host has filled in the page that holds `addr`, which it does when the page is first touched
-    /// (`proc_pid_pagemap(5)`). Where the host does not tell: whether it may be accessed.
-    pub fn is_present(&self, addr: u32) -> bool {
-        const PRESENT: u64 = 1 << 63;
-        let accessible = self.page_byte(addr) & (page::READ | page::WRITE | page::EXEC) != 0;
-        let number = self.space.host(addr).addr() as u64 / u64::from(page::SIZE);
-        let mut entry = [0; 8];
-        let told = std::fs::File::open("/proc/self/pagemap")
-            .and_then(|pagemap| pagemap.read_exact_at(&mut entry, number * 8));
-        accessible && (told.is_err() || u64::from_ne_bytes(entry) & PRESENT != 0)
     }
 
     /// Guest address of a host address, if it lies in the guest's space or in the guards around it, which count as
