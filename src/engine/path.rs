@@ -325,9 +325,9 @@ impl<'a> Job<'a> {
             return needed;
         }
         let fresh = read.iter().any(|insn| {
-            [insn.eip, insn.next_eip().wrapping_sub(1)].iter().any(|addr| {
-                self.memory.page_byte(*addr) & (page::VERIFY | page::SHARED) != 0
-            })
+            [insn.eip, insn.next_eip().wrapping_sub(1)]
+                .iter()
+                .any(|addr| self.memory.page_byte(*addr) & (page::VERIFY | page::SHARED) != 0)
         });
         if fresh {
             return flag::STATUS;
