@@ -163,7 +163,7 @@ impl Cpu {
     /// `cpu` is a CPU; another thread may be running it.
     pub(crate) unsafe fn leave_soon(cpu: *const Cpu) {
         // SAFETY: only the atomic is touched.
-        unsafe { (*(&raw const (*cpu).limit)).store(0, Ordering::SeqCst) };
+        unsafe { (*cpu).limit.store(0, Ordering::SeqCst) };
     }
 
     /// Makes the handlers return at the next block boundary. Safe to call from a signal handler or another

@@ -435,7 +435,7 @@ impl Registers {
             fpu: cpu.fpu,
             xmm: cpu.xmm,
             mxcsr: cpu.mxcsr,
-            cpuid: cpu.cpuid.clone(),
+            cpuid: cpu.cpuid,
         }
     }
 
