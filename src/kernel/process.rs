@@ -157,7 +157,7 @@ impl Process {
     pub fn run(&mut self) -> ExitReason {
         signal::host::attach(&mut self.signals, &self.machine.cpu);
         self.run_attached();
-        self.group.wait(self.end.unwrap_or(ExitReason::LimitReached))
+        self.group.wait()
     }
 
     /// Runs this thread, whose signals go to this process already, to its end.

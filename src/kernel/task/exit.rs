@@ -24,10 +24,9 @@ pub fn exit_group(p: &mut Process, status: i32) -> Result<u32, Errno> {
 /// What the kernel does for a thread that ends: the others of its process end too if that was meant, robust futexes are
 /// given up, and whoever waits for the thread is woken. Its signals are blocked from then on.
 pub(in crate::kernel) fn leave(p: &mut Process) {
-    if !p.ends_alone
-        && let Some(reason) = p.end
-    {
-        p.group.end(End { reason, eip: p.machine.cpu.eip });
+    let end = End { reason: p.end.unwrap_or(ExitReason::LimitReached), eip: p.machine.cpu.eip };
+    if !p.ends_alone {
+        p.group.end(end);
     }
     robust::release(p);
     host::detach();
@@ -35,7 +34,7 @@ pub(in crate::kernel) fn leave(p: &mut Process) {
     if p.group.has_others() {
         clear_tid(p);
     }
-    p.group.leave(id());
+    p.group.leave(id(), end);
 }
 
 /// Clears the word that shows the thread's id and wakes who waits there.

@@ -58,9 +58,13 @@ impl Group {
         self.state().threads.insert(tid);
     }
 
-    /// Takes a thread out.
-    pub(super) fn leave(&self, tid: u32) {
-        self.state().threads.remove(&tid);
+    /// Takes a thread out, which ended so. The last one's end is that of the process.
+    pub(super) fn leave(&self, tid: u32, end: End) {
+        let mut state = self.state();
+        state.threads.remove(&tid);
+        if state.threads.is_empty() {
+            state.end.get_or_insert(end);
+        }
         self.left.notify_all();
     }
 
@@ -88,26 +92,29 @@ impl Group {
         self.state().end.map(|end| end.reason)
     }
 
-    /// The end of the process, if it did not come by the last thread's exit(2).
+    /// The end of the process, once it is certain.
     pub fn end_of_process(&self) -> Option<End> {
         self.state().end
     }
 
-    /// Waits for the last thread to leave. Gives why the process ended, which is the first thread's `own` reason unless
-    /// all ended at once.
-    pub(in crate::kernel) fn wait(&self, own: ExitReason) -> ExitReason {
+    /// Waits for the last thread to leave, which must have entered before. Gives why the process ended.
+    pub(in crate::kernel) fn wait(&self) -> ExitReason {
         let mut state = self.state();
-        let mut late = false;
-        while !state.threads.is_empty() && !late {
-            if state.end.is_some() {
-                let (guard, timeout) =
-                    self.left.wait_timeout(state, PATIENCE).unwrap_or_else(PoisonError::into_inner);
-                (state, late) = (guard, timeout.timed_out());
-            } else {
+        loop {
+            let Some(end) = state.end else {
                 state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            if state.threads.is_empty() {
+                return end.reason;
             }
+            let (guard, timeout) =
+                self.left.wait_timeout(state, PATIENCE).unwrap_or_else(PoisonError::into_inner);
+            if timeout.timed_out() {
+                return end.reason;
+            }
+            state = guard;
         }
-        state.end.map_or(own, |end| end.reason)
     }
 
     /// Adds instructions that a thread has executed.

@@ -16,7 +16,7 @@ pub use group::Group;
 use super::abi::{CloneArgs, UserDesc};
 use super::args::GuestPtr;
 use super::errno::Errno;
-use super::process::{ExitReason, Options, Process};
+use super::process::{Options, Process};
 use super::signal;
 use super::{prctl, segments};
 use crate::cpu::{Cpu, FlagState, reg};
@@ -301,7 +301,7 @@ fn create_borrower(p: &mut Process, request: &Request) -> Result<u32, Errno> {
             Err(errno) => p.machine.cpu.regs[reg::EAX] = errno.0.wrapping_neg() as u32,
         }
         p.run_attached();
-        p.group.wait(p.end.unwrap_or(ExitReason::LimitReached))
+        p.group.wait()
     });
     p.machine.abandoned();
     kept.put_back(p);

@@ -101,7 +101,7 @@ pub(super) fn create(p: &mut Process, request: &Request) -> Result<u32, Errno> {
         run(&mut process, &request, started);
         if host::gettid() == std::process::id() {
             // It has become the only thread of a child.
-            let reason = process.group.wait(process.end.unwrap_or(ExitReason::LimitReached));
+            let reason = process.group.wait();
             (process.at_end)(&process, reason);
             reason.finish();
         }
@@ -119,7 +119,7 @@ pub(super) fn create_sharer(p: &mut Process, request: &Request) -> Result<u32, E
         let report = started.clone();
         let child = host::vfork(flags, request.exit_signal, &mut process, |process| {
             run(process, &request, &report);
-            process.group.wait(process.end.unwrap_or(ExitReason::LimitReached))
+            process.group.wait()
         });
         child.map(drop)
     })
