@@ -218,7 +218,6 @@ mod trap {
 
 /// What to do with a SIGSEGV or SIGBUS that is none of the guest's accesses: one that was sent goes to whoever registered for it;
 /// our own crash ends the process as if there were no handler.
-#[cfg(trap_memory)]
 fn foreign(signal: i32, info: *const libc::siginfo_t, context: *mut libc::ucontext_t) {
     let hook = SENT.load(std::sync::atomic::Ordering::Relaxed);
     // SAFETY: the kernel's pointer; the hook was stored by `on_sent_signal`.
@@ -235,7 +234,6 @@ fn foreign(signal: i32, info: *const libc::siginfo_t, context: *mut libc::uconte
     }
 }
 
-#[cfg(trap_memory)]
 static SENT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
 /// Gets a signal with what the host tells its handler.
@@ -243,8 +241,21 @@ pub type SentSignal = fn(i32, *const libc::siginfo_t, *mut libc::ucontext_t);
 
 /// Registers who gets a SIGSEGV or SIGBUS that somebody sent: an async-signal-safe function.
 pub fn on_sent_signal(hook: SentSignal) {
-    #[cfg(trap_memory)]
     SENT.store(hook as usize, std::sync::atomic::Ordering::Relaxed);
     #[cfg(not(trap_memory))]
-    let _ = hook;
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: the handler touches only what is safe in a signal handler.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_sent as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER;
+            libc::sigaction(signal, &action, std::ptr::null_mut());
+        }
+    }
+}
+
+/// Without traps, every fault is our own.
+#[cfg(not(trap_memory))]
+extern "C" fn on_sent(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    foreign(signal, info, context.cast());
 }

@@ -265,6 +265,7 @@ fn fork_whole(p: &Process, fork: impl FnOnce() -> Result<u32, Errno>) -> Result<
     let files = p.files.hold();
     let _common = p.common.hold();
     let _actions = p.signals.actions.hold();
+    let _ldt = p.machine.cpu.descriptors.ldt.read();
     let machine = p.machine.lock_for_fork();
     let _memory = p.machine.memory.lock_for_fork();
     let child = fork();

@@ -15,7 +15,7 @@ typedef unsigned (*function)(void);
 
 static atomic_uint version, wrong, seen[THREADS];
 static unsigned char *code, *alias;
-static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_rwlock_t lock = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 
 /* mov eax, value; ret */
 static void write_function(unsigned char *at, unsigned value)
@@ -35,7 +35,7 @@ static void *reader(void *argument)
 {
     unsigned number = (unsigned)(size_t)argument, last = 0;
 
-    while (last < 300) {
+    while (last < 150) {
         unsigned value;
 
         pthread_rwlock_rdlock(&lock);
@@ -57,14 +57,14 @@ static void under_a_lock(const char *name, unsigned char *written)
     write_function(written, 0);
     for (long i = 0; i < THREADS; i++)
         pthread_create(&threads[i], NULL, reader, (void *)i);
-    for (unsigned value = 1; value <= 300; value++) {
+    for (unsigned value = 1; value <= 150; value++) {
         pthread_rwlock_wrlock(&lock);
         write_function(written, value);
         atomic_store(&version, value);
         pthread_rwlock_unlock(&lock);
         if (value % 10 == 0)
             for (int i = 0; i < THREADS; i++)
-                while (value < 300 && atomic_load(&seen[i]) < value)
+                while (value < 150 && atomic_load(&seen[i]) < value)
                     usleep(10);
         sched_yield();
     }
@@ -81,7 +81,7 @@ static void *follower(void *argument)
     function call = (function)(uintptr_t)code;
 
     (void)argument;
-    for (unsigned value = 1; value <= 200; value++) {
+    for (unsigned value = 1; value <= 100; value++) {
         while (atomic_load(&version) != value)
             ;
         if (call() != value)
@@ -98,7 +98,7 @@ static void behind_a_flag(void)
     atomic_store(&version, 0);
     atomic_store(&seen[0], 0);
     pthread_create(&thread, NULL, follower, NULL);
-    for (unsigned value = 1; value <= 200; value++) {
+    for (unsigned value = 1; value <= 100; value++) {
         write_function(code, value);
         atomic_store(&version, value);
         while (atomic_load(&seen[0]) != value)
