@@ -10,7 +10,7 @@ use crate::Memory;
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// State of all threads, each part behind a lock of its own. No two are held at a time but by [`Common::hold`].
+/// State of all threads, each part behind a lock of its own. No two are held at a time but for fork(2).
 pub struct Common {
     /// Where arguments and environment lie.
     pub arguments: Arguments,
