@@ -39,3 +39,8 @@ fn waiting_calls_are_interrupted_and_restarted() {
 fn handlers_run_on_the_alternate_stack_and_die_without_room() {
     assert_eq!(status_of("stacks").signal(), Some(libc::SIGSEGV));
 }
+
+#[test]
+fn threads_share_memory_and_code_and_end_together() {
+    assert_eq!(status_of("threads").code(), Some(0));
+}

@@ -207,6 +207,7 @@ fn start(
     let loaded =
         loader::load(&memory, &mut machine.cpu, program, &options).map_err(|error| failure(&name, &error))?;
     let mut process = Process::new(machine, image(&loaded), kernel, launch);
+    process.at_end = explain;
     let reason = process.run();
     explain(&process, reason);
     drop(process);
@@ -240,12 +241,11 @@ fn image(loaded: &Loaded) -> kernel::Image {
 /// Says on stderr what the exit status cannot: which limit was reached, which instruction was none.
 fn explain(process: &Process, reason: ExitReason) {
     let options = &process.options;
-    let cpu = &process.machine.cpu;
     let text = match reason {
         ExitReason::Exited(_) => return,
         ExitReason::LimitReached => match options.max_instructions {
-            Some(max) if cpu.instructions() >= max => {
-                format!("stopped after {} instructions (--max-insns)", cpu.instructions())
+            Some(max) if process.group.instructions() >= max => {
+                format!("stopped after {} instructions (--max-insns)", process.group.instructions())
             }
             _ => {
                 let seconds = options.timeout.unwrap_or_default().as_secs_f64();
@@ -253,15 +253,16 @@ fn explain(process: &Process, reason: ExitReason) {
             }
         },
         ExitReason::Killed(libc::SIGILL) => {
+            let eip = process.group.end_of_process().map_or(process.machine.cpu.eip, |end| end.eip);
             let mut bytes = [0; decode::MAX_LEN];
-            let len = process.machine.memory.fetch(cpu.eip, &mut bytes);
-            let (len, what) = match decode(&bytes[..len], cpu.eip) {
+            let len = process.machine.memory.fetch(eip, &mut bytes);
+            let (len, what) = match decode(&bytes[..len], eip) {
                 Ok(insn) => (usize::from(insn.len), table86::disasm::text(&insn)),
                 Err(error) => (len.min(8), format!("({error})")),
             };
             let hex: Vec<String> = bytes[..len].iter().map(|byte| format!("{byte:02x}")).collect();
-            let place = place(process, cpu.eip);
-            format!("SIGILL at {:#x}{place}: {} {what}", cpu.eip, hex.join(" "))
+            let place = place(process, eip);
+            format!("SIGILL at {:#x}{place}: {} {what}", eip, hex.join(" "))
         }
         ExitReason::Killed(_) => return,
     };

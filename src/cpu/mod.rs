@@ -157,6 +157,15 @@ impl Cpu {
         self.count
     }
 
+    /// Makes the handlers return at the next block boundary, to go on at once.
+    ///
+    /// # Safety
+    /// `cpu` is a CPU; another thread may be running it.
+    pub(crate) unsafe fn leave_soon(cpu: *const Cpu) {
+        // SAFETY: only the atomic is touched.
+        unsafe { (*cpu).limit.store(0, Ordering::SeqCst) };
+    }
+
     /// Makes the handlers return at the next block boundary. Safe to call from a signal handler or another
     /// thread.
     pub fn request_stop(&self) {

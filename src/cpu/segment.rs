@@ -1,6 +1,7 @@
 //! Segment registers and the descriptors that user mode can load or ask about (SDM Vol. 3A, 3.4 and 3.5).
 
 use super::Fault;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// Segment registers in the manual's numbering, and "none" (base 0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +30,43 @@ pub const IDT_DESCRIPTOR: u16 = 2;
 /// GDT entries that Linux has; more are never visible.
 pub const GDT_ENTRIES: usize = 16;
 
+/// A local descriptor table, which belongs to the memory rather than to a processor.
+#[derive(Clone, Debug, Default)]
+pub struct Ldt(Arc<RwLock<Vec<u64>>>);
+
+impl Ldt {
+    /// A descriptor, if the table is so long.
+    pub fn get(&self, index: usize) -> Option<u64> {
+        self.read().get(index).copied()
+    }
+
+    /// Replaces a descriptor; the table grows as needed.
+    pub fn set(&self, index: usize, descriptor: u64) {
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if table.len() <= index {
+            table.resize(index + 1, 0);
+        }
+        table[index] = descriptor;
+    }
+
+    /// Tells whether there is no table.
+    pub fn is_empty(&self) -> bool {
+        self.read().is_empty()
+    }
+
+    /// All descriptors, which stay as they are for as long.
+    pub fn read(&self) -> RwLockReadGuard<'_, Vec<u64>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The descriptor tables: raw 8-byte descriptors as the manual lays them out.
 #[derive(Clone, Debug)]
 pub struct Descriptors {
     /// The GDT; Linux's fixed entries and the three TLS entries (12 to 14).
     pub gdt: [u64; GDT_ENTRIES],
-    /// The LDT, as long as `modify_ldt` made it.
-    pub ldt: Vec<u64>,
+    /// The LDT, as long as `modify_ldt` made it. Clones share it, as threads do.
+    pub ldt: Ldt,
 }
 
 impl Default for Descriptors {
@@ -51,7 +82,7 @@ impl Default for Descriptors {
         gdt[6] = 0x00af_fb00_0000_ffff;
         // The CPU number's: expand-down, so that no offset is valid; its limit is node << 12 | CPU.
         gdt[15] = 0x0040_f500_0000_0000;
-        Descriptors { gdt, ldt: Vec::new() }
+        Descriptors { gdt, ldt: Ldt::default() }
     }
 }
 
@@ -60,7 +91,7 @@ impl Descriptors {
     pub fn get(&self, selector: u16) -> Option<u64> {
         let index = usize::from(selector >> 3);
         if selector & 4 != 0 {
-            self.ldt.get(index).copied()
+            self.ldt.get(index)
         } else if index == 0 {
             None
         } else {

@@ -2,29 +2,25 @@
 
 use super::op::{Ext, Op};
 
-/// Reserved for translations; pages are used only when written.
-const ARENA_BYTES: usize = 256 << 20;
-
 /// Slots of 16 bytes.
 pub(crate) struct Arena {
     base: *mut Op,
+    slots: usize,
     used: usize,
 }
 
 // SAFETY: the arena owns its range; the pointers in it are only followed under the translations' lock or by running
-// handlers, which `Translations` keeps apart.
+// handlers, which `SharedCode` keeps apart.
 unsafe impl Send for Arena {}
 
 impl Arena {
-    pub(crate) const SLOTS: usize = ARENA_BYTES / size_of::<Op>();
-
-    /// Reserves the range.
-    pub(crate) fn new() -> std::io::Result<Arena> {
+    /// Reserves room for so many slots; pages are used only when written.
+    pub(crate) fn new(slots: usize) -> std::io::Result<Arena> {
         // SAFETY: a fresh anonymous mapping.
         let base = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                ARENA_BYTES,
+                slots * size_of::<Op>(),
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
                 -1,
@@ -34,7 +30,7 @@ impl Arena {
         if base == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error());
         }
-        Ok(Arena { base: base.cast(), used: 0 })
+        Ok(Arena { base: base.cast(), slots, used: 0 })
     }
 
     /// Slots in use; also where the next one will be.
@@ -44,12 +40,12 @@ impl Arena {
 
     /// Whether `slots` more fit.
     pub(crate) fn fits(&self, slots: usize) -> bool {
-        self.used + slots <= Self::SLOTS
+        self.used + slots <= self.slots
     }
 
     /// The op at a slot.
     pub(crate) fn at(&self, slot: usize) -> *mut Op {
-        debug_assert!(slot < Self::SLOTS);
+        debug_assert!(slot < self.slots);
         self.base.wrapping_add(slot)
     }
 
@@ -86,6 +82,6 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         // SAFETY: the range that `new` mapped.
-        unsafe { libc::munmap(self.base.cast(), ARENA_BYTES) };
+        unsafe { libc::munmap(self.base.cast(), self.slots * size_of::<Op>()) };
     }
 }

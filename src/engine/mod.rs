@@ -7,6 +7,7 @@ pub(crate) mod op;
 pub(crate) mod operand;
 pub(crate) mod recover;
 pub(crate) mod run;
+pub(crate) mod shared;
 pub(crate) mod train;
 pub(crate) mod translate;
 

@@ -5,7 +5,7 @@ use super::liveness::{self, Facts};
 use crate::cpu::{Cpu, Seg};
 use crate::isa::decode::MAX_LEN;
 use crate::isa::{Access, Code, DecodeError, Flow, Insn, Privilege, Status, decode, flag};
-use crate::memory::Memory;
+use crate::memory::{CodePage, Memory, page};
 
 /// Instructions in a superblock at most.
 pub(crate) const MAX_INSNS: usize = 96;
@@ -45,7 +45,36 @@ pub(super) struct Job<'a> {
     pub(super) step: bool,
     /// The code is compared at each entry, so the block is short and straight.
     pub(super) verified: bool,
+    /// Verified code is read once, as other threads may change it at any moment.
+    pub(super) snapshot: Option<Snapshot>,
+    /// What the block depends on.
     pub(super) pages: Vec<u32>,
+    /// How many of the pages hold its instructions; the others were looked ahead at.
+    pub(super) decoded: usize,
+}
+
+/// A copy of code.
+pub(super) struct Snapshot {
+    eip: u32,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Snapshot {
+    /// As much as can be fetched of what a straight block at `eip` can have.
+    fn take(memory: &Memory, eip: u32) -> Snapshot {
+        let mut bytes = vec![0; MAX_INSNS * MAX_LEN];
+        let fetched = memory.fetch(eip, &mut bytes);
+        bytes.truncate(fetched);
+        Snapshot { eip, bytes }
+    }
+
+    /// Copies the code at `eip`; gives how much there is of it.
+    fn fetch(&self, eip: u32, out: &mut [u8]) -> usize {
+        let from = (eip.wrapping_sub(self.eip) as usize).min(self.bytes.len());
+        let len = out.len().min(self.bytes.len() - from);
+        out[..len].copy_from_slice(&self.bytes[from..from + len]);
+        len
+    }
 }
 
 /// How segment registers are set, as far as translations depend on it. Equal for nearly all programs: flat.
@@ -110,11 +139,63 @@ pub(super) fn flag_is_live(item: &Item) -> bool {
     by_handler && item.facts.writes && item.facts_written() & item.after != 0
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    /// The translation of a whole block.
+    pub(super) fn new(cpu: &'a Cpu, memory: &'a Memory, mode: Mode) -> Job<'a> {
+        Job {
+            cpu,
+            memory,
+            mode,
+            max: MAX_INSNS,
+            step: false,
+            verified: false,
+            snapshot: None,
+            pages: Vec::new(),
+            decoded: 0,
+        }
+    }
+
+    /// The block at `eip`, with the flags that are needed, and in `pages` what it depends on.
+    pub(super) fn read(&mut self, eip: u32, specialise: bool) -> Vec<Item> {
+        self.pages.clear();
+        self.snapshot = self.verified.then(|| Snapshot::take(self.memory, eip));
+        let mut items = self.decode(eip);
+        self.decoded = self.pages.len();
+        if specialise {
+            bring_together(&mut items);
+        }
+        self.mark_live(&mut items);
+        items
+    }
+
+    /// Sees to it that changes to the block's pages are noticed. Tells whether the block has to be read again, as a page was
+    /// open to writes when it was.
+    ///
+    /// Only the translator guards pages, under a lock that it holds all the time: a page that is guarded now has been since
+    /// before it was read, as a write would have lifted that.
+    pub(super) fn guard_pages(&mut self) -> bool {
+        let mut again = false;
+        for (index, page) in self.pages.iter().enumerate() {
+            let decoded = index < self.decoded;
+            if self.memory.page_byte(page << 12) & page::CODE != 0 || self.verified && decoded {
+                continue;
+            }
+            again = true;
+            if self.memory.protect_code(*page) == CodePage::Verify && decoded {
+                self.verified = true;
+                break;
+            }
+        }
+        again
+    }
+
     /// Reads the instruction at `eip`.
     fn fetch(&self, eip: u32) -> Result<Insn, Stop> {
         let mut bytes = [0; MAX_LEN];
-        let fetched = self.memory.fetch(eip, &mut bytes);
+        let fetched = match &self.snapshot {
+            Some(snapshot) => snapshot.fetch(eip, &mut bytes),
+            None => self.memory.fetch(eip, &mut bytes),
+        };
         match decode(&bytes[..fetched], eip) {
             Ok(insn) if self.cpu.cpuid.has_all(insn.form().cpuid) => Ok(insn),
             Ok(_) | Err(DecodeError::Undefined) => Err(Stop::Undefined),
@@ -245,10 +326,9 @@ impl Job<'_> {
             return needed;
         }
         let fresh = read.iter().any(|insn| {
-            [insn.eip, insn.next_eip().wrapping_sub(1)].iter().any(|addr| {
-                self.memory.page_byte(*addr) & (crate::memory::page::VERIFY | crate::memory::page::SHARED)
-                    != 0
-            })
+            [insn.eip, insn.next_eip().wrapping_sub(1)]
+                .iter()
+                .any(|addr| self.memory.page_byte(*addr) & (page::VERIFY | page::SHARED) != 0)
         });
         if fresh {
             return flag::STATUS;

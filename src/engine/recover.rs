@@ -136,10 +136,33 @@ mod trap {
         }
     }
 
+    /// A thread's alternate stack.
+    struct AlternateStack(*mut libc::c_void);
+
+    const ALTERNATE_SIZE: usize = 64 << 10;
+
+    impl Drop for AlternateStack {
+        fn drop(&mut self) {
+            // SAFETY: the mapping is given back when the thread does not use it any more.
+            unsafe {
+                let mut now: libc::stack_t = std::mem::zeroed();
+                libc::sigaltstack(std::ptr::null(), &mut now);
+                if now.ss_sp == self.0 {
+                    let none = libc::stack_t { ss_flags: libc::SS_DISABLE, ..now };
+                    libc::sigaltstack(&none, std::ptr::null_mut());
+                }
+                libc::munmap(self.0, ALTERNATE_SIZE);
+            }
+        }
+    }
+
     /// Gives the thread a stack for signals unless it has one.
     fn alternate_stack() {
-        const SIZE: usize = 64 << 10;
-        // SAFETY: asks, and if there is none gives a fresh mapping, which lives as long as the process.
+        const SIZE: usize = ALTERNATE_SIZE;
+        thread_local! {
+            static STACK: Cell<Option<AlternateStack>> = const { Cell::new(None) };
+        }
+        // SAFETY: asks, and if there is none gives a fresh mapping, which lives as long as the thread.
         unsafe {
             let mut old: libc::stack_t = std::mem::zeroed();
             libc::sigaltstack(std::ptr::null(), &mut old);
@@ -157,6 +180,7 @@ mod trap {
             if stack != libc::MAP_FAILED {
                 let new = libc::stack_t { ss_sp: stack, ss_flags: 0, ss_size: SIZE };
                 libc::sigaltstack(&new, std::ptr::null_mut());
+                STACK.set(Some(AlternateStack(stack)));
             }
         }
     }
@@ -167,11 +191,11 @@ mod trap {
             let context = &mut *context.cast::<libc::ucontext_t>();
             let registers = &mut context.uc_mcontext.gregs;
             let rip = registers[libc::REG_RIP as usize] as usize;
-            if let Some(resume) = guarded::fixup(rip) {
+            let sent = (*info).si_code <= 0;
+            if !sent && let Some(resume) = guarded::fixup(rip) {
                 registers[libc::REG_RIP as usize] = resume as i64;
                 return;
             }
-            let sent = (*info).si_code <= 0;
             let (cpu, memory) = (RUNNING.get(), MEMORY.get());
             let addr = (!cpu.is_null()).then(|| (*memory).contains_host((*info).si_addr().cast())).flatten();
             if let (Some(cpu), Some(addr), false) = (cpu.as_mut(), addr, sent) {
@@ -191,21 +215,19 @@ mod trap {
                 registers[libc::REG_RIP as usize] = landing as *const () as i64;
                 return;
             }
-            crate::engine::recover::foreign(signal, info);
+            crate::engine::recover::foreign(signal, info, context);
         }
     }
 }
 
 /// What to do with a SIGSEGV or SIGBUS that is none of the guest's accesses: one that was sent goes to whoever registered for it;
 /// our own crash ends the process as if there were no handler.
-#[cfg(trap_memory)]
-fn foreign(signal: i32, info: *const libc::siginfo_t) {
-    type Sent = fn(i32, *const libc::siginfo_t);
+fn foreign(signal: i32, info: *const libc::siginfo_t, context: *mut libc::ucontext_t) {
     let hook = SENT.load(std::sync::atomic::Ordering::Relaxed);
     // SAFETY: the kernel's pointer; the hook was stored by `on_sent_signal`.
     unsafe {
         if (*info).si_code <= 0 && hook != 0 {
-            return std::mem::transmute::<usize, Sent>(hook)(signal, info);
+            return std::mem::transmute::<usize, SentSignal>(hook)(signal, info, context);
         }
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = libc::SIG_DFL;
@@ -216,13 +238,28 @@ fn foreign(signal: i32, info: *const libc::siginfo_t) {
     }
 }
 
-#[cfg(trap_memory)]
 static SENT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
-/// Registers who gets a SIGSEGV or SIGBUS that another process sent: an async-signal-safe function.
-pub fn on_sent_signal(hook: fn(i32, *const libc::siginfo_t)) {
-    #[cfg(trap_memory)]
+/// Gets a signal with what the host tells its handler.
+pub type SentSignal = fn(i32, *const libc::siginfo_t, *mut libc::ucontext_t);
+
+/// Registers who gets a SIGSEGV or SIGBUS that somebody sent: an async-signal-safe function.
+pub fn on_sent_signal(hook: SentSignal) {
     SENT.store(hook as usize, std::sync::atomic::Ordering::Relaxed);
     #[cfg(not(trap_memory))]
-    let _ = hook;
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: the handler touches only what is safe in a signal handler.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_sent as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER;
+            libc::sigaction(signal, &action, std::ptr::null_mut());
+        }
+    }
+}
+
+/// Without traps, every fault is our own.
+#[cfg(not(trap_memory))]
+extern "C" fn on_sent(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    foreign(signal, info, context.cast());
 }

@@ -1,9 +1,10 @@
 //! The run loop: finds or makes translations, runs them, and turns what made them return into a reason to stop.
 
-use super::op::Op;
+use super::op::{Ext, Op};
 use super::path::{MAX_INSNS, Mode};
 use super::recover;
-use super::translate::{Settings, Translations};
+use super::shared::{Gate, SharedCode, Still};
+use super::translate::{Location, MAX_SLOTS, Settings, Translations};
 use crate::cpu::fault::page_fault;
 use crate::cpu::{Cpu, Exit, Fault, FaultKind, Seg, eflags, reg};
 use crate::isa::decode::{MAX_LEN, operand_bytes};
@@ -33,16 +34,86 @@ pub enum Stop {
     Requested,
 }
 
-/// A CPU with its memory and translations.
+/// How often an access that should succeed is tried again before its fault is believed.
+const MOST_RETRIES: u32 = 100;
+
+/// What the processors of one guest have in common: memory and translations.
+#[derive(Clone)]
+pub struct Shared {
+    memory: Arc<Memory>,
+    code: Arc<SharedCode>,
+    settings: Settings,
+}
+
+impl Shared {
+    /// Another machine on the same memory, at reset: see [`Cpu::new`]. Belongs to the calling thread. Fails when the host has no
+    /// address space for it.
+    pub fn machine(&self) -> std::io::Result<Machine> {
+        let mut cpu = Cpu::new();
+        cpu.pages = self.memory.pages();
+        let mode = Mode::of(&cpu);
+        recover::prepare_thread();
+        Ok(Machine {
+            cpu,
+            single: Translations::new(self.settings, MAX_SLOTS)?,
+            gate: self.code.join(),
+            changes: 0,
+            flushes: 0,
+            mode,
+            memory: Arc::clone(&self.memory),
+            code: Arc::clone(&self.code),
+            settings: self.settings,
+            stepping: false,
+            retried: (0, 0),
+        })
+    }
+}
+
+/// Keeps the translations as they are; see [`Machine::lock_for_fork`].
+pub struct ForkGuard<'a> {
+    code: Still<'a>,
+    gate: &'a Arc<Gate>,
+}
+
+impl ForkGuard<'_> {
+    /// In the child: only the machine that was locked by is there.
+    pub fn in_child(mut self) {
+        self.code.forget_others(self.gate);
+    }
+}
+
+/// A branch that may be linked, if blocks have not changed since.
+#[derive(Clone, Copy)]
+struct Patch {
+    ext: *mut Ext,
+    changes: u64,
+}
+
+/// A CPU with its memory and translations, which it may share with others ([`Machine::shared`]).
 pub struct Machine {
     /// The processor's state.
     pub cpu: Box<Cpu>,
     /// The guest's memory.
     pub memory: Arc<Memory>,
-    translations: Translations,
+    code: Arc<SharedCode>,
+    settings: Settings,
+    gate: Arc<Gate>,
+    /// The single step that is under way.
+    single: Translations,
+    /// [`SharedCode::changes`] when the block to be run was found.
+    changes: u64,
+    /// [`Locked::flushes`] when the caches of targets were valid.
+    flushes: u64,
     mode: Mode,
-    /// A single step is under way.
     stepping: bool,
+    /// The instruction (by the count) whose fault was none last, and how often it was tried again.
+    retried: (u64, u32),
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.code.part(&self.gate);
+    }
 }
 
 impl Machine {
@@ -57,29 +128,40 @@ impl Machine {
     }
 
     fn with_settings(memory: Arc<Memory>, settings: Settings) -> std::io::Result<Machine> {
-        let mut cpu = Cpu::new();
-        cpu.pages = memory.pages();
-        let mode = Mode::of(&cpu);
-        recover::prepare_thread();
-        Ok(Machine { cpu, translations: Translations::new(settings)?, mode, memory, stepping: false })
+        Shared { memory, code: SharedCode::new(settings)?, settings }.machine()
+    }
+
+    /// What other machines need to run on the same memory and translations, each on a thread of its own.
+    pub fn shared(&self) -> Shared {
+        let (memory, code) = (Arc::clone(&self.memory), Arc::clone(&self.code));
+        Shared { memory, code, settings: self.settings }
+    }
+
+    /// Waits until no thread changes the translations and keeps it so: held across `fork(2)`, it lets the child find them
+    /// whole. To be taken before [`Memory::lock_for_fork`].
+    pub fn lock_for_fork(&self) -> ForkGuard<'_> {
+        ForkGuard { code: self.code.hold_still(), gate: &self.gate }
+    }
+
+    /// Says that the machine runs no handlers, after a thread that ran it is gone.
+    pub(crate) fn abandoned(&mut self) {
+        self.gate.reset();
     }
 
     /// Executes `max` instructions at most.
     pub fn run(&mut self, max: u64) -> Stop {
         let end = self.cpu.count.saturating_add(max);
-        let mut patch = std::ptr::null_mut();
+        let mut patch = None;
         loop {
             if self.memory.has_dirty_code() {
-                let pages = self.memory.take_dirty_code();
-                self.translations.invalidate(&pages);
-                patch = std::ptr::null_mut();
+                self.forget_dirty_code(None);
             }
             if self.cpu.count >= end {
                 return Stop::Limit;
             }
             let near_end = end - self.cpu.count <= MARGIN;
             if near_end || self.cpu.system_flags & eflags::TF != 0 {
-                patch = std::ptr::null_mut();
+                patch = None;
                 if let Some(stop) = self.step() {
                     return stop;
                 }
@@ -88,27 +170,32 @@ impl Machine {
             let mode = Mode::of(&self.cpu);
             if mode != self.mode {
                 self.mode = mode;
-                self.cpu.jumps.clear();
-                self.cpu.shadow.clear();
-                patch = std::ptr::null_mut();
+                self.clear_caches();
+                patch = None;
             }
-            let entry = self.entry(&mut patch);
-            if !patch.is_null() {
-                self.translations.link(patch, entry);
-                patch = std::ptr::null_mut();
+            let entry = self.entry(patch.take());
+            self.cpu.limit.store(end - MARGIN, Ordering::Relaxed);
+            // A stop that is requested from here on sets the limit again.
+            if !self.code.enter(&self.gate, &mut self.cpu, self.changes) {
+                continue;
             }
-            self.cpu.limit.store(end - MARGIN, Ordering::SeqCst);
-            if self.cpu.stop_requested.swap(false, Ordering::SeqCst) {
+            if self.cpu.stop_requested.load(Ordering::SeqCst) {
+                self.code.leave(&self.gate);
+                self.cpu.stop_requested.store(false, Ordering::SeqCst);
                 return self.settle().unwrap_or(Stop::Requested);
             }
             self.enter(entry);
+            let faulted = matches!(self.cpu.exit, Exit::Fault | Exit::Bus);
+            // Blocks may be freed as soon as the gate is left.
+            let location = if faulted { self.code.lock().locate(self.cpu.exit_op) } else { None };
+            self.code.leave(&self.gate);
             match self.cpu.exit {
                 Exit::Jump => {}
-                Exit::Link => patch = self.cpu.patch,
+                Exit::Link => patch = Some(Patch { ext: self.cpu.patch, changes: self.changes }),
                 Exit::Limit => {}
-                Exit::Modified => self.translations.invalidate_entry(self.mode, self.cpu.eip),
+                Exit::Modified => self.forget_entry(),
                 Exit::Fault | Exit::Bus => {
-                    if let Some(stop) = self.fault() {
+                    if let Some(stop) = self.fault(location) {
                         return stop;
                     }
                 }
@@ -116,21 +203,58 @@ impl Machine {
         }
     }
 
-    /// The block at EIP.
-    fn entry(&mut self, patch: &mut *mut super::op::Ext) -> *const Op {
+    /// Forgets where indirect jumps and returns lead.
+    fn clear_caches(&mut self) {
+        self.cpu.jumps.clear();
+        self.cpu.shadow.clear();
+    }
+
+    /// Gives up the translations from pages that have changed. With `written`, the page at that address becomes writable
+    /// first, while nobody runs code from it.
+    fn forget_dirty_code(&mut self, written: Option<u32>) {
+        let mut code = self.code.stop_others(&self.gate);
+        if let Some(addr) = written {
+            self.memory.code_written(addr, 1);
+        }
+        code.invalidate(&self.memory.take_dirty_code());
+    }
+
+    /// Gives up the block at EIP, whose code has changed.
+    fn forget_entry(&mut self) {
+        let mut code = self.code.stop_others(&self.gate);
+        // Otherwise somebody else may have noticed it first.
+        if self.code.changes() == self.changes {
+            code.invalidate_entry(self.mode, self.cpu.eip);
+        }
+    }
+
+    /// The block at EIP, to which the branch at `patch` leads from now on.
+    fn entry(&mut self, patch: Option<Patch>) -> *const Op {
         let eip = self.cpu.eip;
-        let entry = match self.translations.find(self.mode, eip) {
-            Some(entry) => entry,
-            None => {
-                if self.translations.is_full() {
-                    self.translations.flush();
-                    self.cpu.jumps.clear();
-                    self.cpu.shadow.clear();
-                    *patch = std::ptr::null_mut();
-                }
-                self.translations.translate(&self.cpu, &self.memory, eip)
+        let mut code = self.code.lock();
+        let entry = loop {
+            if let Some(entry) = code.find(self.mode, eip) {
+                break entry;
             }
+            if !code.is_full() {
+                break code.translate(&self.cpu, &self.memory, eip);
+            }
+            drop(code);
+            self.code.stop_others(&self.gate).make_room();
+            code = self.code.lock();
         };
+        self.changes = self.code.changes();
+        if code.flushes() != self.flushes {
+            self.flushes = code.flushes();
+            self.cpu.jumps.clear();
+            self.cpu.shadow.clear();
+        }
+        if let Some(patch) = patch
+            && patch.changes == self.changes
+        {
+            code.link(patch.ext, entry);
+        }
+        drop(code);
         if self.cpu.exit == Exit::Jump {
             let slot = super::links::JumpCache::slot(eip);
             self.cpu.jumps.entries[slot] = super::links::Target { eip, op: entry };
@@ -148,20 +272,15 @@ impl Machine {
 
     /// Executes one instruction with exact flags. `None` when it is complete (or to be tried again).
     fn step(&mut self) -> Option<Stop> {
-        if self.translations.is_full() {
-            self.translations.flush();
-            self.cpu.jumps.clear();
-            self.cpu.shadow.clear();
-        }
         let trapping = self.cpu.system_flags & eflags::TF != 0;
         let before = self.cpu.count;
-        let entry = self.translations.step(&self.cpu, &self.memory, self.cpu.eip);
+        let entry = self.single.step(&self.cpu, &self.memory, self.cpu.eip);
         // Not on into the block that an indirect jump finds.
         self.cpu.limit.store(before, Ordering::SeqCst);
         self.stepping = true;
         self.enter(entry);
         let stop = match self.cpu.exit {
-            Exit::Fault | Exit::Bus => self.fault(),
+            Exit::Fault | Exit::Bus => self.fault(self.single.locate(self.cpu.exit_op)),
             _ => None,
         };
         self.stepping = false;
@@ -175,21 +294,22 @@ impl Machine {
     /// Drops the step's block and what points into it.
     fn forget_step(&mut self) {
         let top = self.cpu.shadow_top as usize % super::links::DEPTH;
-        if self.translations.in_step(self.cpu.shadow.entries[top].op) {
+        if self.single.in_step(self.cpu.shadow.entries[top].op) {
             self.cpu.shadow.entries[top].op = std::ptr::null();
         }
-        self.translations.drop_step();
+        self.single.drop_step();
     }
 
-    fn fault(&mut self) -> Option<Stop> {
-        let stop = self.locate_fault();
+    /// Deals with a fault at a place in the guest's code; `None` if it was none of the guest's.
+    fn fault(&mut self, at: Option<Location>) -> Option<Stop> {
+        let stop = self.settle_fault(at);
         self.resolve(stop)
     }
 
     /// Makes the state that of the instruction that faulted.
-    fn locate_fault(&mut self) -> Stop {
+    fn settle_fault(&mut self, at: Option<Location>) -> Stop {
         let mut fault = self.cpu.fault;
-        if let Some(location) = self.translations.locate(self.cpu.exit_op) {
+        if let Some(location) = at {
             self.cpu.eip = location.eip;
             self.cpu.count += u64::from(location.done);
             if fault.kind == FaultKind::Pf && fault.code & page_fault::FETCH == 0 {
@@ -285,17 +405,23 @@ impl Machine {
         let byte = self.memory.page_byte(addr);
         let write = fault.code & page_fault::WRITE != 0;
         if write && byte & page::CODE != 0 && byte & page::WRITE != 0 {
-            self.memory.code_written(addr, 1);
-            let pages = self.memory.take_dirty_code();
-            // A step's own block is no entry of the table of pages.
-            self.translations.invalidate(&pages);
+            self.forget_dirty_code(Some(addr));
             // The store is tried again, alone: its own block may be what it changes.
             return if self.stepping { None } else { self.step() };
         }
         if fault.code & page_fault::PRESENT == 0 && self.memory.grow_stack(addr) {
             return None;
         }
-        Some(stop)
+        if fault.code & page_fault::FETCH == 0 && self.is_outdated(addr, write) { None } else { Some(stop) }
+    }
+
+    /// Whether a fault was one only because another thread was changing the map, so that the access is to be tried again.
+    fn is_outdated(&mut self, addr: u32, write: bool) -> bool {
+        let byte = self.memory.settled_page_byte(addr);
+        let allowed = byte & if write { page::WRITE } else { page::READ } != 0;
+        let (count, times) = self.retried;
+        self.retried = if count == self.cpu.count { (count, times + 1) } else { (self.cpu.count, 1) };
+        allowed && self.retried.1 < MOST_RETRIES
     }
 
     /// Steps over instructions whose flags the block before left out, so that EFLAGS is exact. They can neither fault nor read

@@ -6,17 +6,17 @@
 use super::arena::Arena;
 use super::encode::{encode, needs_second_slot, operand_keys};
 use super::op::{Ext, Handler, Op};
-use super::path::{Item, Job, MAX_INSNS, Mode, Stop, bring_together, flag_is_live, has_no_effect};
+use super::path::{Item, Job, MAX_INSNS, Mode, Stop, flag_is_live, has_no_effect};
 use super::{handlers, keys};
 use crate::cpu::Cpu;
 use crate::cpu::exec::attribute;
 use crate::isa::{Code, Flow, Imm, Insn, Lock, Privilege, Rep, Status};
-use crate::memory::{CodePage, Memory};
+use crate::memory::Memory;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Ops that a superblock can take at most: three slots an instruction, a stub for each of its two links, a verifier and an end.
-const MAX_SLOTS: usize = MAX_INSNS * 8 + 16;
+pub(super) const MAX_SLOTS: usize = MAX_INSNS * 8 + 16;
 
 /// How to translate.
 #[derive(Clone, Copy, Debug)]
@@ -64,9 +64,10 @@ struct Pending {
 }
 
 impl Translations {
-    pub(crate) fn new(settings: Settings) -> std::io::Result<Translations> {
+    /// None yet, and room for so many slots.
+    pub(crate) fn new(settings: Settings, slots: usize) -> std::io::Result<Translations> {
         Ok(Translations {
-            arena: Arena::new()?,
+            arena: Arena::new(slots)?,
             blocks: Vec::new(),
             entries: HashMap::new(),
             by_page: HashMap::new(),
@@ -96,26 +97,19 @@ impl Translations {
         self.stale.clear();
     }
 
-    /// Translates the block at `eip` and keeps it.
+    /// Translates the block at `eip` and keeps it. Other machines may run meanwhile.
     pub(crate) fn translate(&mut self, cpu: &Cpu, memory: &Memory, eip: u32) -> *const Op {
         let mode = Mode::of(cpu);
-        let mut job =
-            Job { cpu, memory, mode, max: MAX_INSNS, step: false, verified: false, pages: Vec::new() };
-        let mut items = job.decode(eip);
-        // Decided only when the pages are known: verified code is translated again, straight.
-        job.verified =
-            job.pages.clone().into_iter().any(|page| memory.protect_code(page) == CodePage::Verify);
-        if job.verified {
-            items = job.decode(eip);
+        let mut job = Job::new(cpu, memory, mode);
+        let mut items = job.read(eip, self.settings.specialise);
+        // Which pages it is can only be known by reading them, but what is read of a page counts only when no write to it
+        // can go unnoticed any more.
+        while job.guard_pages() {
+            items = job.read(eip, self.settings.specialise);
         }
         let index = self.blocks.len() as u32;
-        if self.settings.specialise {
-            bring_together(&mut items);
-        }
-        job.mark_live(&mut items);
         self.emit(&job, items, eip);
         for page in &job.pages {
-            memory.protect_code(*page);
             self.by_page.entry(*page).or_default().push(index);
         }
         self.entries.insert((mode, eip), index);
@@ -128,8 +122,7 @@ impl Translations {
 
     /// Translates one instruction, all flags exact, for [`Translations::drop_step`] to forget.
     pub(crate) fn step(&mut self, cpu: &Cpu, memory: &Memory, eip: u32) -> *const Op {
-        let mode = Mode::of(cpu);
-        let mut job = Job { cpu, memory, mode, max: 1, step: true, verified: false, pages: Vec::new() };
+        let mut job = Job { max: 1, step: true, ..Job::new(cpu, memory, Mode::of(cpu)) };
         let mut items = job.decode(eip);
         job.mark_live(&mut items);
         self.emit(&job, items, eip);
@@ -186,25 +179,28 @@ impl Translations {
         }
         self.stale.entry(key).or_default().push(start);
         let op = Op { handler: handlers::stale, a: 0, b: 0, c: 0, d: 0, imm: key.1 };
-        // SAFETY: a block has at least two slots and nobody runs this one: it is retired between runs of handlers.
+        // SAFETY: a block has at least two slots and nobody runs this one: blocks are retired while no handlers run.
         unsafe { self.arena.at(start).write(op) };
     }
 
-    /// Turns the entry of an invalid block into a jump to the valid one.
+    /// Turns the entry of an invalid block into a jump to the valid one. Other machines may be at the entry, `stale` until
+    /// now, whose fields stay as they are.
     fn lead_on(&mut self, old: usize, new: usize, eip: u32) {
         let link = AtomicPtr::new(self.arena.at(new));
-        let op = Op { handler: handlers::jump, a: 0, b: 0, c: 0, d: 0, imm: 0 };
-        // SAFETY: as in `retire`.
+        let jump: Handler = handlers::jump;
+        // SAFETY: a block has at least two slots. The second one is nobody's since the block was retired, and the handler's
+        // address is replaced as a whole, behind what it needs.
         unsafe {
-            self.arena.at(old).write(op);
             self.arena.at(old + 1).cast::<Ext>().write(Ext { link, imm2: eip, aux: 0 });
+            let handler = &raw mut (*self.arena.at(old)).handler;
+            AtomicPtr::from_ptr(handler.cast()).store(jump as *mut (), Ordering::Release);
         }
     }
 
     /// Leads the branch whose second slot is `patch` straight to `entry` from now on.
     pub(crate) fn link(&self, patch: *mut Ext, entry: *const Op) {
         // SAFETY: `unlinked` hands out the slot of a branch that is in the arena.
-        unsafe { &*patch }.link.store(entry.cast_mut(), std::sync::atomic::Ordering::Relaxed);
+        unsafe { &*patch }.link.store(entry.cast_mut(), Ordering::Release);
     }
 
     /// Writes ops, stubs and the side table.
@@ -264,9 +260,7 @@ impl Translations {
 
     fn emit_verifier(&mut self, job: &Job<'_>, items: &[Item], eip: u32) -> Option<Box<[u8]>> {
         let end = items.iter().rev().find_map(|item| item.insn.as_ref().ok()).map(Insn::next_eip)?;
-        let mut bytes = vec![0; end.wrapping_sub(eip) as usize].into_boxed_slice();
-        let fetched = job.memory.fetch(eip, &mut bytes);
-        bytes[fetched..].fill(0);
+        let bytes: Box<[u8]> = job.snapshot.as_ref()?.bytes.get(..end.wrapping_sub(eip) as usize)?.into();
         self.arena.push_op(Op { handler: handlers::verify, a: 0, b: 0, c: 0, d: 0, imm: eip });
         let link = AtomicPtr::new(bytes.as_ptr().cast_mut().cast());
         self.arena.push_ext(Ext { link, imm2: eip, aux: bytes.len() as u32 });
@@ -305,7 +299,7 @@ impl Translations {
             }
         };
         // SAFETY: `ext` is a second slot written by `push_link`.
-        unsafe { &*ext }.link.store(target, std::sync::atomic::Ordering::Relaxed);
+        unsafe { &*ext }.link.store(target, Ordering::Release);
     }
 
     /// Writes an instruction's slots. Tells whether the block goes on behind it.
@@ -458,12 +452,8 @@ impl Translations {
         eip: u32,
         mut each: impl FnMut(u32, u64, Option<u64>),
     ) -> Vec<u32> {
-        let mode = Mode::of(cpu);
-        let mut job =
-            Job { cpu, memory, mode, max: MAX_INSNS, step: false, verified: false, pages: Vec::new() };
-        let mut items = job.decode(eip);
-        bring_together(&mut items);
-        job.mark_live(&mut items);
+        let mut job = Job::new(cpu, memory, Mode::of(cpu));
+        let items = job.read(eip, true);
         let mut targets = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let Ok(insn) = item.insn else { continue };

@@ -28,11 +28,14 @@ const FLAG_RESFD: u32 = 1;
 /// Most control blocks of one submission and events of one look; more come with the next call.
 const AT_ONCE: i32 = 1024;
 
+/// The host's `struct iovec`: address and length.
+type HostIovec = [usize; 2];
+
 /// What the host works on: the copy of a control block and the buffers it may point to.
 struct Operation {
     guest: u32,
     block: Box<Iocb>,
-    _iov: Vec<libc::iovec>,
+    _iov: Vec<HostIovec>,
 }
 
 #[derive(Default)]
@@ -69,7 +72,7 @@ pub fn io_setup(p: &mut Process, events: u32, id: GuestPtr<u32>) -> Result<u32, 
     let mapped = memory.map(&request).map_err(Errno::from);
     match mapped.and_then(|addr| id.write(memory, addr).map(|()| addr)) {
         Ok(addr) => {
-            p.aio.contexts.insert(addr, Context { host: host_id, running: HashMap::new() });
+            p.common.aio().contexts.insert(addr, Context { host: host_id, running: HashMap::new() });
             Ok(0)
         }
         Err(error) => {
@@ -84,9 +87,9 @@ pub fn io_setup(p: &mut Process, events: u32, id: GuestPtr<u32>) -> Result<u32, 
 
 /// io_destroy(2). The host waits for what is under way.
 pub fn io_destroy(p: &mut Process, id: u32) -> Result<u32, Errno> {
-    let context = p.aio.context(id)?;
-    host::call(libc::SYS_io_destroy, [context.host.into()])?;
-    p.aio.contexts.remove(&id);
+    let host_id = p.common.aio().context(id)?.host;
+    host::call(libc::SYS_io_destroy, [host_id.into()])?;
+    p.common.aio().contexts.remove(&id);
     p.machine.memory.unmap(id, page::SIZE).map_err(Errno::from)?;
     Ok(0)
 }
@@ -102,7 +105,8 @@ fn prepare(p: &Process, guest: u32) -> Result<Operation, Errno> {
         op::PWRITE => block.buf = In::new(addr, len).host(memory).address(),
         op::PREADV | op::PWRITEV => {
             let access = if block.opcode == op::PREADV { Access::Write } else { Access::Read };
-            iov = Iov::new(addr, len).host(memory, access)?;
+            let parts = Iov::new(addr, len).host(memory, access)?;
+            iov = parts.iter().map(|part| [part.iov_base.expose_provenance(), part.iov_len]).collect();
             block.buf = iov.as_ptr() as u64;
         }
         // No buffer: what is there is a number or has to be zero.
@@ -117,7 +121,7 @@ fn prepare(p: &Process, guest: u32) -> Result<Operation, Errno> {
 
 /// io_submit(2): how many were taken, or the error of the first one.
 pub fn io_submit(p: &mut Process, id: u32, count: i32, blocks: GuestPtr<u32>) -> Result<u32, Errno> {
-    let host_id = p.aio.context(id)?.host;
+    let host_id = p.common.aio().context(id)?.host;
     if count < 0 {
         return Err(Errno::EINVAL);
     }
@@ -126,8 +130,10 @@ pub fn io_submit(p: &mut Process, id: u32, count: i32, blocks: GuestPtr<u32>) ->
         let submitted = blocks.at(index).read(&p.machine.memory).and_then(|guest| {
             let operation = prepare(p, guest)?;
             let address = (&raw const *operation.block) as u64;
+            // Locked until the operation is noted, as another thread may ask for its event at once.
+            let mut aio = p.common.aio();
             host::call(libc::SYS_io_submit, [host_id.into(), 1.into(), Arg::input(&address)])?;
-            p.aio.context(id)?.running.insert(address, operation);
+            aio.context(id)?.running.insert(address, operation);
             Ok(())
         });
         match submitted {
@@ -148,7 +154,7 @@ fn get_events(
     timeout: Option<libc::timespec>,
     mask: Option<SigSet>,
 ) -> Result<u32, Errno> {
-    let host_id = p.aio.context(id)?.host;
+    let host_id = p.common.aio().context(id)?.host;
     if min < 0 || max < 0 || min > max {
         return Err(Errno::EINVAL);
     }
@@ -168,12 +174,14 @@ fn get_events(
         )
     })?;
     list.truncate(found as usize);
-    let running = &mut p.aio.context(id)?.running;
+    let mut aio = p.common.aio();
+    let running = &mut aio.context(id)?.running;
     for event in &mut list {
         if let Some(operation) = running.remove(&{ event.obj }) {
             event.obj = operation.guest.into();
         }
     }
+    drop(aio);
     events.write_array(&p.machine.memory, &list)?;
     Ok(found)
 }
@@ -240,7 +248,8 @@ pub fn io_cancel(
     block: GuestPtr<Iocb>,
     result: GuestPtr<IoEvent>,
 ) -> Result<u32, Errno> {
-    let context = p.aio.context(id)?;
+    let mut aio = p.common.aio();
+    let context = aio.context(id)?;
     let found = context.running.iter().find(|(_, operation)| operation.guest == block.addr);
     let address = *found.ok_or(Errno::EINVAL)?.0;
     let mut event = IoEvent::ZERO;

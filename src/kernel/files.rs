@@ -12,7 +12,7 @@ use super::paths::{self, Follow};
 use super::proc;
 use std::collections::HashMap;
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Bits of `open`'s flags on i386 that not all hosts number alike.
 pub mod open_flags {
@@ -32,53 +32,101 @@ const MEMFD_NAME_MAX: usize = 249;
 /// Largest file of a program without large-file support.
 const MAX_NON_LFS: u64 = i32::MAX as u64;
 
-/// What is known about descriptors beyond what the host knows.
+/// What is known about descriptors beyond what the host knows; clones share it, as threads do.
 #[derive(Clone, Default)]
-pub struct Files {
+pub struct Files(Arc<Mutex<Table>>);
+
+#[derive(Clone, Default)]
+struct Table {
     /// Positions in directories, by descriptor; duplicates share them.
     dirs: HashMap<i32, Arc<Mutex<Cookies>>>,
     /// Opened without `O_LARGEFILE`; true for regular files.
     small: HashMap<i32, bool>,
 }
 
+/// Keeps a table of descriptors as it is.
+pub(super) struct Held<'a>(MutexGuard<'a, Table>);
+
 impl Files {
+    /// A table of its own with the same descriptors, for a process that shares memory but not files.
+    pub fn copy(&self) -> Files {
+        Files(Arc::new(Mutex::new(self.table().clone())))
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no thread changes the table and keeps it so, for fork(2).
+    pub(super) fn hold(&self) -> Held<'_> {
+        Held(self.table())
+    }
+
     /// The positions of a directory that is read through `fd`.
-    pub fn cookies(&mut self, fd: Fd) -> Arc<Mutex<Cookies>> {
-        Arc::clone(self.dirs.entry(fd.0).or_default())
+    pub fn cookies(&self, fd: Fd) -> Arc<Mutex<Cookies>> {
+        Arc::clone(self.table().dirs.entry(fd.0).or_default())
     }
 
     /// As [`Files::cookies`], if the directory has been read at all.
     pub fn known_cookies(&self, fd: Fd) -> Option<Arc<Mutex<Cookies>>> {
-        self.dirs.get(&fd.0).cloned()
+        self.table().dirs.get(&fd.0).cloned()
     }
 
     /// Tells whether `fd` was opened by the guest without `O_LARGEFILE`.
     pub fn is_small(&self, fd: Fd) -> bool {
-        self.small.contains_key(&fd.0)
+        self.table().small.contains_key(&fd.0)
     }
 
     /// The size that a file behind `fd` cannot grow beyond, if its opener does not know large files.
     pub fn size_limit(&self, fd: Fd) -> Option<u64> {
-        self.small.get(&fd.0).filter(|&&regular| regular).map(|_| MAX_NON_LFS)
+        self.table().small.get(&fd.0).filter(|&&regular| regular).map(|_| MAX_NON_LFS)
     }
 
-    fn forget(&mut self, fd: i32) {
-        self.dirs.remove(&fd);
-        self.small.remove(&fd);
+    fn forget(&self, fd: i32) {
+        self.table().forget(fd);
+    }
+
+    fn forget_all(&self, closed: impl Fn(i32) -> bool) {
+        let mut table = self.table();
+        table.dirs.retain(|fd, _| !closed(*fd));
+        table.small.retain(|fd, _| !closed(*fd));
+    }
+
+    fn set_small(&self, fd: i32, regular: bool) {
+        self.table().small.insert(fd, regular);
     }
 
     /// `new` now is what `old` is.
-    pub fn duplicated(&mut self, old: Fd, new: u32) {
+    pub fn duplicated(&self, old: Fd, new: u32) {
         let new = new as i32;
         if old.0 == new {
             return;
         }
-        self.forget(new);
-        if let Some(cookies) = self.known_cookies(old) {
-            self.dirs.insert(new, cookies);
+        let mut table = self.table();
+        table.forget(new);
+        if let Some(cookies) = table.dirs.get(&old.0).cloned() {
+            table.dirs.insert(new, cookies);
         }
-        if let Some(&regular) = self.small.get(&old.0) {
-            self.small.insert(new, regular);
+        if let Some(&regular) = table.small.get(&old.0) {
+            table.small.insert(new, regular);
+        }
+    }
+}
+
+impl Table {
+    fn forget(&mut self, fd: i32) {
+        self.dirs.remove(&fd);
+        self.small.remove(&fd);
+    }
+}
+
+impl Held<'_> {
+    /// In the child: a directory that another thread was reading is read from its beginning.
+    pub(super) fn in_child(mut self) {
+        for cookies in self.0.dirs.values_mut() {
+            if matches!(cookies.try_lock(), Err(TryLockError::WouldBlock)) {
+                *cookies = Arc::default();
+            }
         }
     }
 }
@@ -208,7 +256,7 @@ fn finish_open(p: &mut Process, fd: usize, flags: u32) -> Result<u32, Errno> {
         if regular && stat.st_size as u64 > MAX_NON_LFS {
             return Err(Errno::EOVERFLOW);
         }
-        p.files.small.insert(number, regular);
+        p.files.set_small(number, regular);
     }
     Ok(host::give(fd))
 }
@@ -241,9 +289,7 @@ pub fn close_range(p: &mut Process, first: u32, last: u32, flags: u32) -> Result
     }
     range(from, last)?;
     if flags & libc::CLOSE_RANGE_CLOEXEC == 0 {
-        let inside = |fd: &i32| (first..=last).contains(&(*fd as u32));
-        p.files.dirs.retain(|fd, _| !inside(fd));
-        p.files.small.retain(|fd, _| !inside(fd));
+        p.files.forget_all(|fd| (first..=last).contains(&(fd as u32)));
     }
     Ok(0)
 }

@@ -380,7 +380,7 @@ pub fn chroot(p: &mut Process, path: Path) -> Result<u32, Errno> {
     let path = paths::resolve(p, Fd::CWD, path, Follow::Yes)?;
     let done = host::pass(libc::SYS_chroot, [Arg::text(&path)])?;
     // What was outside cannot be reached any more, the -L root included.
-    p.options.sysroot = None;
+    std::sync::Arc::make_mut(&mut p.options).sysroot = None;
     Ok(done)
 }
 

@@ -46,7 +46,8 @@ fn exchange(p: &mut Process, resource: u32, new: Option<Rlimit64>) -> Result<Rli
         return Err(Errno::EINVAL);
     }
     let mut old = Rlimit64::ZERO;
-    let own = p.limits.own(resource);
+    let mut limits = p.common.limits();
+    let own = limits.own(resource);
     let to_host = if own.is_some() { None } else { new };
     host::call(
         libc::SYS_prlimit64,

@@ -78,7 +78,8 @@ fn protection(p: &Process, prot: u32) -> Prot {
 
 /// brk(2) as the kernel has it: gives the break, whether it moved or not.
 pub fn brk(p: &mut Process, addr: u32) -> Result<u32, Errno> {
-    let AddressSpace { brk_start, brk } = p.space;
+    let mut space = p.common.space();
+    let AddressSpace { brk_start, brk } = *space;
     let (Some(old_end), Some(new_end)) = (page_up(brk), page_up(addr)) else { return Ok(brk) };
     if addr < brk_start {
         return Ok(brk);
@@ -97,9 +98,9 @@ pub fn brk(p: &mut Process, addr: u32) -> Result<u32, Errno> {
         true
     };
     if moved {
-        p.space.brk = addr;
+        space.brk = addr;
     }
-    Ok(p.space.brk)
+    Ok(space.brk)
 }
 
 /// A mapping as the guest asks for it; the offset in bytes.

@@ -4,6 +4,7 @@ pub mod abi;
 pub mod aio;
 pub mod args;
 pub mod blocking;
+pub mod common;
 pub mod dir;
 pub mod epoll;
 pub mod errno;
@@ -40,4 +41,4 @@ pub mod time;
 pub mod timers;
 pub mod xattr;
 
-pub use process::{ExitReason, Image, Observer, Options, Process};
+pub use process::{ExitReason, Image, Observer, Options, Process, SharedObserver};

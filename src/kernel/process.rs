@@ -3,24 +3,20 @@
 //! The loop runs instructions until something stops them, turns exceptions into signals and `int 0x80` into system
 //! calls, and delivers signals between instructions. Each part of the state is a struct of the module that knows it.
 
-use super::aio::Aio;
 use super::blocking;
+use super::common::Common;
 use super::errno::Errno;
 use super::exec::Launch;
 use super::files::Files;
-use super::ipc::Ipc;
-use super::limits::Limits;
-use super::mm::AddressSpace;
-use super::proc::Arguments;
 use super::signal::{self, Call, Signals, fault};
 use super::table::{self, Restart};
-use super::task::Task;
+use super::task::{Group, Task};
 use crate::cpu::{FaultKind, reg};
 use crate::{Machine, Stop};
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The vector of Linux's system calls.
@@ -93,42 +89,42 @@ pub trait Observer {
     fn exit(&mut self, process: &Process, reason: ExitReason);
 }
 
-/// A guest process with its one thread.
+/// A guest process as one of its threads sees it.
 pub struct Process {
-    /// Processor and memory.
+    /// The thread's processor, and memory.
     pub machine: Machine,
     /// What the user asked for.
-    pub options: Options,
+    pub options: Arc<Options>,
     /// What was loaded.
-    pub image: Image,
-    /// Files, paths, directories.
+    pub image: Arc<Image>,
+    /// Descriptors.
     pub files: Files,
-    /// Resource limits that the host is not told.
-    pub limits: Limits,
-    /// Attached System V segments.
-    pub ipc: Ipc,
-    /// Contexts of asynchronous I/O.
-    pub aio: Aio,
-    /// Where arguments and environment lie.
-    pub arguments: Arguments,
-    /// The break and the map's flags.
-    pub space: AddressSpace,
-    /// Actions, masks, the alternate stack.
+    /// What goes with the memory.
+    pub common: Arc<Common>,
+    /// The process's threads.
+    pub group: Arc<Group>,
+    /// Actions, the thread's masks, the alternate stack.
     pub signals: Signals,
     /// Ids, addresses to be cleared or walked at exit.
     pub task: Task,
     /// How to run this program again for `execve`.
-    pub launch: Launch,
+    pub launch: Arc<Launch>,
     /// Sees what happens, if anybody wants to.
-    pub observer: Option<Box<dyn Observer>>,
-    /// Keys of what [`Process::say_once`] said.
-    pub(crate) said: HashSet<String>,
-    /// Set by `exit_group` and by fatal signals; ends the loop.
+    pub observer: Option<SharedObserver>,
+    /// Called at the end of a process that [`Process::run`] does not come back from, since another thread of its parent than
+    /// the first one made it.
+    pub at_end: fn(&Process, ExitReason),
+    /// Set by `exit`, `exit_group` and by fatal signals; ends the loop.
     pub(crate) end: Option<ExitReason>,
+    /// `end` is that of this thread only.
+    pub(crate) ends_alone: bool,
     /// A call that wants to be looked at again once it is known which signal ends it.
     pub(crate) interrupted: Option<Call>,
     pub(crate) deadline: Option<Instant>,
 }
+
+/// An observer of all threads.
+pub type SharedObserver = Arc<Mutex<dyn Observer + Send>>;
 
 impl Process {
     /// A process whose program is loaded into `machine`. Takes over the host process's signal dispositions, mask
@@ -138,39 +134,39 @@ impl Process {
         super::exec::set_name(&image);
         signal::host::close_standard_files();
         Process {
-            space: AddressSpace::new(image.brk_start),
+            common: Arc::new(Common::new(&machine.memory, &image)),
+            group: Arc::default(),
             signals: Signals::inherit(launch.mask),
             task: Task::new(image.exec_stack),
             files: Files::default(),
-            limits: Limits::default(),
-            ipc: Ipc::default(),
-            aio: Aio::default(),
-            arguments: Arguments::locate(&machine.memory, image.start_stack),
             machine,
-            options,
-            image,
-            launch,
+            options: Arc::new(options),
+            image: Arc::new(image),
+            launch: Arc::new(launch),
             observer: None,
-            said: HashSet::new(),
+            at_end: |_, _| (),
             end: None,
+            ends_alone: false,
             interrupted: None,
             deadline,
         }
     }
 
-    /// Runs the guest to its end. The host process is still there afterwards; see [`ExitReason::finish`].
+    /// Runs the guest to its end, which is that of its last thread. The host process is still there afterwards; see
+    /// [`ExitReason::finish`]. To be called on the thread that made the machine.
     pub fn run(&mut self) -> ExitReason {
         signal::host::attach(&mut self.signals, &self.machine.cpu);
-        self.run_attached()
+        self.run_attached();
+        self.group.wait()
     }
 
-    /// As [`Process::run`], for a thread whose signals go to this process already.
-    pub(super) fn run_attached(&mut self) -> ExitReason {
+    /// Runs this thread, whose signals go to this process already, to its end.
+    pub(super) fn run_attached(&mut self) {
+        self.group.enter(super::task::id());
         let reason = self.run_loop();
+        self.end = Some(reason);
         self.with_observer(|observer, process| observer.exit(process, reason));
         super::task::exit::leave(self);
-        signal::host::detach();
-        reason
     }
 
     fn run_loop(&mut self) -> ExitReason {
@@ -181,14 +177,17 @@ impl Process {
             if signal::deliver::wanted(self) {
                 signal::deliver::deliver(self);
             }
-            if let Some(reason) = self.end {
+            if let Some(reason) = self.end.or_else(|| self.group.ended()) {
                 return reason;
             }
             let budget = self.instruction_budget();
             if budget == 0 {
                 return ExitReason::LimitReached;
             }
-            match self.machine.run(budget) {
+            let before = self.machine.cpu.instructions();
+            let stop = self.machine.run(budget);
+            self.group.count(self.machine.cpu.instructions() - before);
+            match stop {
                 Stop::Requested => {}
                 Stop::Limit => {
                     if self.deadline.is_some_and(|at| Instant::now() >= at) {
@@ -206,10 +205,12 @@ impl Process {
 
     /// Instructions that may run before somebody looks at the limits again; 0 if the limit is reached.
     fn instruction_budget(&self) -> u64 {
-        let sliced = self.deadline.is_some() || self.signals.shielded;
+        let max = self.options.max_instructions;
+        let sliced =
+            self.deadline.is_some() || self.signals.shielded || max.is_some() && self.group.has_others();
         let slice = if sliced { TIME_SLICE } else { u64::MAX };
-        match self.options.max_instructions {
-            Some(max) => max.saturating_sub(self.machine.cpu.instructions()).min(slice),
+        match max {
+            Some(max) => max.saturating_sub(self.group.instructions()).min(slice),
             None => slice,
         }
     }
@@ -262,8 +263,9 @@ impl Process {
     }
 
     /// Says something on stderr the first time that `key` comes up.
-    pub fn say_once(&mut self, key: &str, text: impl FnOnce() -> String) {
-        if self.said.insert(key.to_owned()) {
+    pub fn say_once(&self, key: &str, text: impl FnOnce() -> String) {
+        let mut said = self.common.said();
+        if said.insert(key.to_owned()) {
             // Nobody may be listening, which is no reason to stop.
             let _ = writeln!(std::io::stderr(), "table86: {}", text());
         }
@@ -271,9 +273,8 @@ impl Process {
 
     /// Hands the observer, if there is one, a look at the process.
     pub(crate) fn with_observer(&mut self, look: impl FnOnce(&mut dyn Observer, &Process)) {
-        if let Some(mut observer) = self.observer.take() {
-            look(observer.as_mut(), self);
-            self.observer = Some(observer);
+        if let Some(observer) = self.observer.clone() {
+            look(&mut *observer.lock().unwrap_or_else(PoisonError::into_inner), self);
         }
     }
 }

@@ -150,12 +150,12 @@ pub fn modify_ldt(p: &mut Process, function: i32, pointer: u32, bytes: u32) -> R
 }
 
 fn read_ldt(p: &mut Process, pointer: u32, bytes: u32) -> Result<u32, Errno> {
-    let ldt = &p.machine.cpu.descriptors.ldt;
-    if ldt.is_empty() {
+    let mut image: Vec<u8> =
+        p.machine.cpu.descriptors.ldt.read().iter().flat_map(|entry| entry.to_le_bytes()).collect();
+    if image.is_empty() {
         return Ok(0);
     }
     let size = bytes.min(LDT_ENTRIES * 8) as usize;
-    let mut image: Vec<u8> = ldt.iter().flat_map(|entry| entry.to_le_bytes()).collect();
     image.resize(size, 0);
     p.machine.memory.write_bytes(pointer, &image)?;
     Ok(size as u32)
@@ -174,12 +174,8 @@ fn write_ldt(p: &mut Process, pointer: u32, bytes: u32, old: bool) -> Result<u32
     if old {
         desc.flags &= !flag::USEABLE;
     }
-    let ldt = &mut p.machine.cpu.descriptors.ldt;
     let index = desc.entry_number as usize;
-    if ldt.len() <= index {
-        ldt.resize(index + 1, 0);
-    }
-    ldt[index] = if clears { 0 } else { descriptor(&desc) };
+    p.machine.cpu.descriptors.ldt.set(index, if clears { 0 } else { descriptor(&desc) });
     refresh(&mut p.machine.cpu, (index << 3 | 4) as u16);
     Ok(0)
 }

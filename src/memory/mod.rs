@@ -334,6 +334,12 @@ impl Memory {
         self.space.page_at(addr)
     }
 
+    /// As [`Memory::page_byte`], when no change of the map is under way.
+    pub(crate) fn settled_page_byte(&self, addr: u32) -> u8 {
+        let _unchanged = self.lock();
+        self.page_byte(addr)
+    }
+
     /// Guest address of a host address, if it lies in the guest's space or in the guards around it, which count as
     /// wrapped around. Async-signal-safe.
     pub fn contains_host(&self, host: *const u8) -> Option<u32> {

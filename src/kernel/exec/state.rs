@@ -141,9 +141,8 @@ impl State {
 
 /// Writes the state for a program that is open as `program`.
 pub(super) fn write(p: &Process, program: RawFd, exec_name: &CStr) -> Result<OwnedFd, Errno> {
-    let mut options = p.options.clone();
-    options.max_instructions =
-        options.max_instructions.map(|max| max.saturating_sub(p.machine.cpu.instructions()));
+    let mut options = Options::clone(&p.options);
+    options.max_instructions = options.max_instructions.map(|max| max.saturating_sub(p.group.instructions()));
     options.timeout = p.deadline.map(|at| at.saturating_duration_since(Instant::now()));
     let state = State {
         pid: std::process::id(),

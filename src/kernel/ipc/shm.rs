@@ -88,13 +88,13 @@ pub fn shmat(p: &mut Process, id: i32, addr: u32, flags: i32) -> Result<u32, Err
         return Err(error);
     }
     let object = memory.region_at(at).map_or(0, |region| region.ino);
-    p.ipc.attached.insert(at, Attachment { len: len.next_multiple_of(page::SIZE), object });
+    p.common.ipc().attached.insert(at, Attachment { len: len.next_multiple_of(page::SIZE), object });
     Ok(at)
 }
 
 /// shmdt, see shmop(2): `EINVAL` if no segment was attached at that address.
 pub fn shmdt(p: &mut Process, addr: u32) -> Result<u32, Errno> {
-    let Attachment { len, object } = p.ipc.attached.remove(&addr).ok_or(Errno::EINVAL)?;
+    let Attachment { len, object } = p.common.ipc().attached.remove(&addr).ok_or(Errno::EINVAL)?;
     let end = addr.saturating_add(len);
     let memory = &p.machine.memory;
     let mut found = false;

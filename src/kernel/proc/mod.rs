@@ -117,8 +117,8 @@ pub fn open_view(p: &Process, at: Fd, path: &[u8], flags: u32) -> Result<Option<
         _ if flags & libc::O_PATH as u32 != 0 => return Ok(None),
         b"maps" => maps(p).into_bytes(),
         b"auxv" => p.image.auxv.clone(),
-        b"cmdline" => area(p, p.arguments.arg_start, p.arguments.arg_end),
-        b"environ" => area(p, p.arguments.env_start, p.arguments.env_end),
+        b"cmdline" => area(p, p.common.arguments.arg_start, p.common.arguments.arg_end),
+        b"environ" => area(p, p.common.arguments.env_start, p.common.arguments.env_end),
         b"stat" => stat(p)?,
         b"cpuinfo" => {
             let host_text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -181,7 +181,7 @@ fn stat(p: &Process) -> Result<Vec<u8>, Errno> {
     };
     let start_code = regions.iter().find(code).map_or(0, |region| region.start);
     let end_code = regions.iter().rfind(code).map_or(0, |region| region.end);
-    let arguments = &p.arguments;
+    let arguments = &p.common.arguments;
     // Numbered as in the manual, from 1; the first one here is the third.
     for (number, value) in [
         (23, p.machine.memory.mapped_bytes()),

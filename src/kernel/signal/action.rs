@@ -1,7 +1,7 @@
 //! Setting actions (sigaction(2), signal(2)).
 
 use super::mask::SET_SIZE;
-use super::{Action, DefaultAction, SIG_DFL, SIG_IGN, SIGNALS, SigSet, default_action, host, sa, valid};
+use super::{Action, DefaultAction, SIG_DFL, SIG_IGN, SIGNALS, SigSet, default_action, sa, valid};
 use crate::kernel::errno::Errno;
 use crate::kernel::process::Process;
 
@@ -14,8 +14,7 @@ type OldWords = [u32; 4];
 fn replace(p: &mut Process, signal: i32, mut action: Action) {
     action.flags &= sa::KNOWN;
     action.mask = action.mask.without_unblockable();
-    *p.signals.action_mut(signal) = action;
-    host::install(signal, &action);
+    p.signals.set_action(signal, action);
     let ignored = action.handler == SIG_IGN
         || action.handler == SIG_DFL && default_action(signal) == DefaultAction::Ignore;
     if ignored {
@@ -45,7 +44,7 @@ pub fn rt_sigaction(p: &mut Process, signal: i32, new: u32, old: u32, size: u32)
     }
     let words = if new != 0 { Some(p.machine.memory.read::<RtWords>(new)?) } else { None };
     settable(signal, words.is_some())?;
-    let before = *p.signals.action(signal);
+    let before = p.signals.action(signal);
     if let Some([handler, flags, restorer, low, high]) = words {
         let mask = SigSet(u64::from(low) | u64::from(high) << 32);
         replace(p, signal, Action { handler, flags, restorer, mask });
@@ -62,7 +61,7 @@ pub fn rt_sigaction(p: &mut Process, signal: i32, new: u32, old: u32, size: u32)
 pub fn sigaction(p: &mut Process, signal: i32, new: u32, old: u32) -> Result<u32, Errno> {
     let words = if new != 0 { Some(p.machine.memory.read::<OldWords>(new)?) } else { None };
     settable(signal, words.is_some())?;
-    let before = *p.signals.action(signal);
+    let before = p.signals.action(signal);
     if let Some([handler, mask, flags, restorer]) = words {
         replace(p, signal, Action { handler, flags, restorer, mask: SigSet(mask.into()) });
     }

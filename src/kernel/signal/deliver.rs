@@ -73,7 +73,7 @@ fn next(p: &mut Process) -> Option<Info> {
 
 /// Does what the guest wants done about a signal.
 fn handle(p: &mut Process, info: Info, call: &mut Option<Call>) {
-    let action = *p.signals.action(info.signal);
+    let action = p.signals.action(info.signal);
     match action.handler {
         SIG_IGN => {}
         SIG_DFL => default(p, &info),
@@ -105,16 +105,15 @@ fn kill(p: &mut Process, info: &Info) {
 
 /// Calls the guest's handler: builds its frame and blocks what is to be blocked.
 fn run_handler(p: &mut Process, info: &Info) {
-    let action = *p.signals.action(info.signal);
+    let action = p.signals.action(info.signal);
     let frame_mask = p.signals.saved_mask.take().unwrap_or(p.signals.mask);
     if action.flags & sa::RESETHAND != 0 {
-        p.signals.action_mut(info.signal).handler = SIG_DFL;
-        host::install(info.signal, p.signals.action(info.signal));
+        p.signals.set_default(info.signal);
     }
     if frame::push(p, info, &action, frame_mask).is_err() {
         // No room for the frame: SIGSEGV, and no second try if that is what failed.
         if info.signal == libc::SIGSEGV {
-            p.signals.action_mut(libc::SIGSEGV).handler = SIG_DFL;
+            p.signals.set_default(libc::SIGSEGV);
         }
         p.signals.set_mask(frame_mask);
         force(p, Info::kernel(libc::SIGSEGV));
@@ -132,8 +131,7 @@ fn run_handler(p: &mut Process, info: &Info) {
 pub fn force(p: &mut Process, info: Info) {
     let blocked = p.signals.mask.contains(info.signal);
     if blocked || p.signals.action(info.signal).handler == SIG_IGN {
-        p.signals.action_mut(info.signal).handler = SIG_DFL;
-        host::install(info.signal, p.signals.action(info.signal));
+        p.signals.set_default(info.signal);
         if blocked {
             let mask = p.signals.mask.minus(SigSet::of(info.signal));
             p.signals.set_mask(mask);

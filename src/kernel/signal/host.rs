@@ -106,6 +106,11 @@ impl Inbox {
             libc::SIGBUS => drop(self.faults[1].fill(info)),
             _ => drop(self.signals.iter().any(|slot| slot.fill(info))),
         }
+        self.wake();
+    }
+
+    /// Makes the run loop look. Async-signal-safe.
+    fn wake(&self) {
         self.flag.store(1, Ordering::SeqCst);
         let cpu = self.cpu.load(Ordering::Relaxed);
         if !cpu.is_null() {
@@ -139,13 +144,65 @@ pub fn detach() {
 
 /// Asks the engine, which handles `SIGSEGV` and `SIGBUS`, for those that were sent.
 pub(super) fn take_sent_faults() {
-    crate::on_sent_signal(|signal, info| {
+    crate::on_sent_signal(|signal, info, context| {
         let inbox = INBOX.get();
-        if !inbox.is_null() {
-            // SAFETY: `attach` set a valid pointer.
-            unsafe { (*inbox).put(signal, info.cast()) };
+        if inbox.is_null() {
+            return;
+        }
+        // SAFETY: `attach` set a valid pointer; the others are the host's.
+        unsafe {
+            if is_nudge(&*info) {
+                (*inbox).wake();
+            } else {
+                (*inbox).put(signal, info.cast());
+            }
+            keep_from_blocking(context);
         }
     });
+}
+
+/// Its address is what a nudge carries, which nobody else knows.
+static NUDGE: u8 = 0;
+
+/// The part of the host's `siginfo_t` that a nudge fills in.
+#[repr(C)]
+struct QueuedInfo {
+    signal: i32,
+    errno: i32,
+    code: i32,
+    pad: i32,
+    pid: i32,
+    uid: u32,
+    value: usize,
+    rest: [u64; 12],
+}
+
+const _: () = assert!(size_of::<QueuedInfo>() == SIZE);
+
+/// Makes another thread of this process look up, even from a blocking call: its run loop goes round. By the one kind of
+/// signal that the host never blocks.
+pub(in crate::kernel) fn nudge(tid: u32) {
+    // SAFETY: getpid takes nothing.
+    let pid = unsafe { libc::getpid() };
+    let info = QueuedInfo {
+        signal: libc::SIGBUS,
+        errno: 0,
+        code: libc::SI_QUEUE,
+        pad: 0,
+        pid,
+        uid: 0,
+        value: (&raw const NUDGE).addr(),
+        rest: [0; 12],
+    };
+    // SAFETY: the structure is a siginfo_t; the thread may be gone, which is an error and no more.
+    unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, tid, libc::SIGBUS, &raw const info) };
+}
+
+/// Tells a nudge from the guest's signals.
+fn is_nudge(info: &libc::siginfo_t) -> bool {
+    // SAFETY: a queued signal has these fields.
+    let carried = unsafe { info.si_value() }.sival_ptr.addr();
+    info.si_code == libc::SI_QUEUE && carried == (&raw const NUDGE).addr()
 }
 
 /// Records a host signal for the guest. This is the whole of the handler. Async-signal-safe.
@@ -162,6 +219,15 @@ unsafe fn record(signal: i32, info: *const libc::siginfo_t, context: *mut libc::
     let context = context.cast::<libc::ucontext_t>();
     // SAFETY: the host's mask is the first eight bytes of this field; they come into force at the handler's end.
     unsafe { (&raw mut (*context).uc_sigmask).cast::<u64>().write_unaligned(BLOCKED.0) };
+    // SAFETY: the host's context.
+    unsafe { keep_from_blocking(context) };
+}
+
+/// Lets a blocking call that a signal found in front of its host call not begin. Async-signal-safe.
+///
+/// # Safety
+/// `context` is what the host gave to a handler.
+unsafe fn keep_from_blocking(context: *mut libc::ucontext_t) {
     #[cfg(target_arch = "x86_64")]
     {
         // SAFETY: the context is valid and nobody else looks at it.
@@ -170,6 +236,8 @@ unsafe fn record(signal: i32, info: *const libc::siginfo_t, context: *mut libc::
             *pc = onward as i64;
         }
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = context;
 }
 
 /// All that can be blocked without losing guest faults.
@@ -286,8 +354,16 @@ pub fn collect_held(signals: &mut Signals) {
 /// Gives a recorded signal back to the host, where it waits until the guest unblocks it. Everything is blocked.
 pub(super) fn requeue(info: &Info) {
     let bytes = info.to_host();
-    // SAFETY: the bytes are a siginfo_t; a process may queue any signal to itself.
-    unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, libc::getpid(), info.signal, bytes.as_ptr()) };
+    // SAFETY: the bytes are a siginfo_t; a process may queue any signal to itself, and a thread to itself.
+    unsafe {
+        let (pid, tid) = (libc::getpid(), libc::syscall(libc::SYS_gettid) as i32);
+        // Only a process's first thread may send to the process in the name of others.
+        let queued = info.code != libc::SI_TKILL
+            && libc::syscall(libc::SYS_rt_sigqueueinfo, pid, info.signal, bytes.as_ptr()) == 0;
+        if !queued {
+            libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, tid, info.signal, bytes.as_ptr());
+        }
+    }
 }
 
 /// What the host process was like when it started, before Rust's runtime ignored `SIGPIPE`, handled stack overflow,
@@ -331,7 +407,7 @@ pub fn close_standard_files() {
 }
 
 /// The host's actions of `SIGSEGV` and `SIGBUS`, to be put back when an `execve` fails.
-pub struct FaultActions([KernelAction; 2]);
+pub struct FaultActions([Option<KernelAction>; 2]);
 
 /// Makes ignored signals such as `execve` has to hand them on, and puts `mask` in force. Recorded signals go back to
 /// the host first.
@@ -341,12 +417,14 @@ pub fn before_exec(signals: &mut Signals, mask: SigSet) -> FaultActions {
         requeue(&info);
     }
     let saved = [libc::SIGSEGV, libc::SIGBUS].map(|signal| {
-        // SAFETY: zero is a valid value of each field.
-        let mut old: KernelAction = unsafe { zeroed() };
-        let ignored = signals.action(signal).handler == SIG_IGN;
-        let handler = if ignored { libc::SIG_IGN } else { libc::SIG_DFL };
-        host_action(signal, &KernelAction { handler, flags: 0, restorer: 0, mask: 0 }, &raw mut old);
-        old
+        // A handler is taken away by the host.
+        (signals.action(signal).handler == SIG_IGN).then(|| {
+            // SAFETY: zero is a valid value of each field.
+            let mut old: KernelAction = unsafe { zeroed() };
+            let ignore = KernelAction { handler: libc::SIG_IGN, flags: 0, restorer: 0, mask: 0 };
+            host_action(signal, &ignore, &raw mut old);
+            old
+        })
     });
     set_host_mask(mask);
     FaultActions(saved)
@@ -355,7 +433,9 @@ pub fn before_exec(signals: &mut Signals, mask: SigSet) -> FaultActions {
 /// Undoes [`before_exec`].
 pub fn exec_failed(signals: &Signals, saved: &FaultActions) {
     for (signal, action) in [libc::SIGSEGV, libc::SIGBUS].into_iter().zip(&saved.0) {
-        host_action(signal, action, null_mut());
+        if let Some(action) = action {
+            host_action(signal, action, null_mut());
+        }
     }
     apply_mask(signals);
 }

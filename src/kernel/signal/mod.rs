@@ -26,6 +26,7 @@ pub use mask::SigSet;
 use super::errno::Errno;
 use super::process::Process;
 use super::table::Restart;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Signals are numbered 1 to 64.
 pub const SIGNALS: i32 = 64;
@@ -118,10 +119,47 @@ pub struct Trap {
     pub cr2: u32,
 }
 
-/// The signal state of a process and its thread.
+/// What a process wants done about each signal; its threads share it.
+#[derive(Debug)]
+pub struct Actions(Mutex<[Action; SIGNALS as usize]>);
+
+impl Actions {
+    fn lock(&self) -> MutexGuard<'_, [Action; SIGNALS as usize]> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The action of `signal`, which must be 1 to 64.
+    pub fn get(&self, signal: i32) -> Action {
+        self.lock()[signal as usize - 1]
+    }
+
+    /// Replaces an action here and on the host.
+    fn set(&self, signal: i32, action: Action) {
+        let mut actions = self.lock();
+        actions[signal as usize - 1] = action;
+        host::install(signal, &action);
+    }
+
+    /// The same actions for a process that changes them for itself.
+    pub fn copy(&self) -> Arc<Actions> {
+        Arc::new(Actions(Mutex::new(*self.lock())))
+    }
+
+    /// Waits until no thread changes anything and keeps it so, for fork(2).
+    pub(super) fn hold(&self) -> Held<'_> {
+        Held { _actions: self.lock() }
+    }
+}
+
+/// Keeps the actions as they are.
+pub(super) struct Held<'a> {
+    _actions: MutexGuard<'a, [Action; SIGNALS as usize]>,
+}
+
+/// The signal state of a thread.
 pub struct Signals {
-    /// By signal number less 1.
-    pub actions: [Action; SIGNALS as usize],
+    /// The process's actions.
+    pub actions: Arc<Actions>,
     /// Signals blocked now.
     pub mask: SigSet,
     /// The mask to come back to when a call with a temporary mask has ended.
@@ -159,13 +197,14 @@ impl Signals {
         // Rust's runtime ignores it.
         host::install(libc::SIGPIPE, &actions[libc::SIGPIPE as usize - 1]);
         host::take_sent_faults();
-        Signals { actions, mask: mask.unwrap_or_else(host::mask), ..Signals::new() }
+        let actions = Arc::new(Actions(Mutex::new(actions)));
+        Signals { mask: mask.unwrap_or_else(host::mask), ..Signals::new(actions) }
     }
 
-    /// No handlers, nothing blocked, nothing pending.
-    fn new() -> Signals {
+    /// Nothing blocked, nothing pending.
+    fn new(actions: Arc<Actions>) -> Signals {
         Signals {
-            actions: [Action::default(); SIGNALS as usize],
+            actions,
             mask: SigSet::EMPTY,
             saved_mask: None,
             alt_stack: stack::AltStack::default(),
@@ -182,23 +221,33 @@ impl Signals {
     /// The state of a child made by fork or vfork: nothing pending.
     pub fn for_child(&self) -> Signals {
         Signals {
-            actions: self.actions,
             mask: self.mask,
             alt_stack: self.alt_stack,
             trap: self.trap,
             shielded: self.shielded,
-            ..Signals::new()
+            ..Signals::new(self.actions.copy())
         }
     }
 
-    /// The action of `signal`, which must be 1 to 64.
-    pub fn action(&self, signal: i32) -> &Action {
-        &self.actions[signal as usize - 1]
+    /// The state of a task that shares memory with this one, with or without its actions: nothing pending, and no alternate
+    /// stack, as that is in use.
+    pub fn for_task(mask: SigSet, actions: Arc<Actions>) -> Signals {
+        Signals { mask, ..Signals::new(actions) }
     }
 
-    /// As [`Signals::action`], to be changed. The host is not told; see [`host::install`].
-    pub(crate) fn action_mut(&mut self, signal: i32) -> &mut Action {
-        &mut self.actions[signal as usize - 1]
+    /// The action of `signal`, which must be 1 to 64.
+    pub fn action(&self, signal: i32) -> Action {
+        self.actions.get(signal)
+    }
+
+    /// Replaces an action and mirrors it to the host.
+    pub(crate) fn set_action(&self, signal: i32, action: Action) {
+        self.actions.set(signal, action);
+    }
+
+    /// Makes the default action that of `signal`.
+    pub(crate) fn set_default(&self, signal: i32) {
+        self.set_action(signal, Action { handler: SIG_DFL, ..self.action(signal) });
     }
 
     /// Changes the mask here and on the host. `SIGKILL` and `SIGSTOP` stay unblocked.

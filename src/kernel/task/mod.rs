@@ -1,29 +1,38 @@
 //! Tasks: making them (clone(2), fork(2), vfork(2)), and what each has for itself.
 //!
-//! A guest process is a host process, with the same id. `vfork` is the real one: the child runs on the parent's
+//! A guest process is a host process and a guest thread a host thread, with the same ids. `vfork` is the real one: the child runs on the parent's
 //! memory and on the parent's [`Process`] while the parent waits inside its call, which takes its own state back
 //! afterwards.
 
 pub mod exit;
+pub mod group;
 mod host;
 pub mod robust;
+mod thread;
 pub mod wait;
+
+pub use group::Group;
 
 use super::abi::{CloneArgs, UserDesc};
 use super::args::GuestPtr;
 use super::errno::Errno;
-use super::process::Process;
+use super::process::{Options, Process};
 use super::signal;
 use super::{prctl, segments};
 use crate::cpu::{Cpu, FlagState, reg};
+use std::sync::Arc;
 
 /// Flags of clone(2) that are looked at here; the others are the host's.
 mod flag {
     pub const CSIGNAL: u64 = 0xff;
     pub const VM: u64 = 0x100;
+    pub const FS: u64 = 0x200;
+    pub const FILES: u64 = 0x400;
+    pub const SIGHAND: u64 = 0x800;
     pub const PIDFD: u64 = 0x1000;
     pub const VFORK: u64 = 0x4000;
     pub const THREAD: u64 = 0x1_0000;
+    pub const SYSVSEM: u64 = 0x4_0000;
     pub const SETTLS: u64 = 0x8_0000;
     pub const PARENT_SETTID: u64 = 0x10_0000;
     pub const CHILD_CLEARTID: u64 = 0x20_0000;
@@ -85,6 +94,11 @@ fn lowest_mapping() -> u32 {
 /// What ends with a program: held robust futexes are given up.
 pub(super) fn before_exec(p: &mut Process) {
     robust::release(p);
+}
+
+/// The calling thread's id.
+pub(super) fn id() -> u32 {
+    host::gettid()
 }
 
 /// The name by which the host executed this program (`AT_EXECFN`).
@@ -186,14 +200,23 @@ pub fn clone3(p: &mut Process, args: u32, size: u32) -> Result<u32, Errno> {
 
 fn create(p: &mut Process, request: Request) -> Result<u32, Errno> {
     let Request { flags, .. } = request;
+    let needs = |what: u64, needed: u64| flags & what != 0 && flags & needed == 0;
+    if needs(flag::THREAD, flag::SIGHAND)
+        || needs(flag::SIGHAND, flag::VM)
+        || flags & flag::SIGHAND != 0 && flags & flag::CLEAR_SIGHAND != 0
+        || flags & flag::THREAD != 0 && flags & flag::PIDFD != 0
+    {
+        return Err(Errno::EINVAL);
+    }
     if flags & flag::VM == 0 {
-        return create_process(p, &request);
+        create_process(p, &request)
+    } else if flags & flag::THREAD != 0 {
+        thread::create(p, &request)
+    } else if flags & flag::VFORK != 0 {
+        create_borrower(p, &request)
+    } else {
+        thread::create_sharer(p, &request)
     }
-    if flags & (flag::VFORK | flag::THREAD) == flag::VFORK {
-        return create_borrower(p, &request);
-    }
-    p.say_once("threads", || "threads are not implemented yet; clone gives -ENOSYS".to_owned());
-    Err(Errno::ENOSYS)
 }
 
 /// The thread-local storage that `CLONE_SETTLS` asks for, checked.
@@ -211,14 +234,12 @@ fn create_process(p: &mut Process, request: &Request) -> Result<u32, Errno> {
     let mut pidfd = -1i32;
     let wants_pidfd = request.flags & flag::PIDFD != 0;
     let host_flags = flags | if wants_pidfd { flag::PIDFD } else { 0 } | request.flags & flag::VFORK;
-    let child = {
-        let memory = std::sync::Arc::clone(&p.machine.memory);
-        let _unchanged = memory.lock_for_fork();
-        signal::host::block_all();
-        host::fork(host_flags, request.exit_signal, &mut pidfd)
-    };
+    signal::host::block_all();
+    let child = fork_whole(p, || host::fork(host_flags, request.exit_signal, &mut pidfd));
     match child {
         Ok(0) => {
+            p.group = Arc::default();
+            p.group.enter(host::gettid());
             p.signals = p.signals.for_child();
             p.task.robust_list = 0;
             p.task.clear_child_tid = 0;
@@ -236,6 +257,25 @@ fn create_process(p: &mut Process, request: &Request) -> Result<u32, Errno> {
     }
 }
 
+/// Calls `fork` while no other thread is changing anything that the child needs, with all locks held, in the order that is
+/// theirs everywhere.
+fn fork_whole(p: &Process, fork: impl FnOnce() -> Result<u32, Errno>) -> Result<u32, Errno> {
+    let _observer = p.observer.as_ref().map(|observer| observer.lock());
+    let _group = p.group.hold();
+    let files = p.files.hold();
+    let _common = p.common.hold();
+    let _actions = p.signals.actions.hold();
+    let _ldt = p.machine.cpu.descriptors.ldt.read();
+    let machine = p.machine.lock_for_fork();
+    let _memory = p.machine.memory.lock_for_fork();
+    let child = fork();
+    if child == Ok(0) {
+        machine.in_child();
+        files.in_child();
+    }
+    child
+}
+
 /// vfork and `CLONE_VM | CLONE_VFORK`: the child has the parent's memory, and the parent waits.
 fn create_borrower(p: &mut Process, request: &Request) -> Result<u32, Errno> {
     let tls = tls(p, request)?;
@@ -249,6 +289,10 @@ fn create_borrower(p: &mut Process, request: &Request) -> Result<u32, Errno> {
         p.task.robust_list = 0;
         p.task.clear_child_tid = 0;
         p.interrupted = None;
+        p.group = Arc::default();
+        if request.flags & flag::FILES == 0 {
+            p.files = p.files.copy();
+        }
         signal::host::attach(&mut p.signals, &p.machine.cpu);
         if request.flags & flag::CLEAR_SIGHAND != 0 {
             signal::action::reset_handlers(p);
@@ -257,8 +301,10 @@ fn create_borrower(p: &mut Process, request: &Request) -> Result<u32, Errno> {
             Ok(value) => p.machine.cpu.regs[reg::EAX] = value,
             Err(errno) => p.machine.cpu.regs[reg::EAX] = errno.0.wrapping_neg() as u32,
         }
-        p.run_attached()
+        p.run_attached();
+        p.group.wait()
     });
+    p.machine.abandoned();
     kept.put_back(p);
     signal::host::attach(&mut p.signals, &p.machine.cpu);
     let pid = child?;
@@ -273,14 +319,26 @@ fn start_child(p: &mut Process, request: &Request, tls: Option<UserDesc>) -> Res
     if let Some(desc) = tls {
         segments::set_tls(&mut p.machine.cpu, &desc, false)?;
     }
-    if request.flags & flag::CHILD_SETTID != 0 {
-        // As in Linux, a bad address is the child's loss.
-        let _ = p.machine.memory.write(request.child_tid, host::gettid());
-    }
-    if request.flags & flag::CHILD_CLEARTID != 0 {
-        set_tid_address(p, request.child_tid)?;
+    if request.flags & flag::VM == 0 || request.flags & (flag::VFORK | flag::THREAD) == flag::VFORK {
+        show_id(p, request, host::gettid());
+    } else {
+        p.machine.cpu.regs[reg::EAX] = 0;
     }
     Ok(0)
+}
+
+/// Writes the child's id where the child is to find it. As in Linux, a bad address is the child's loss.
+fn show_id(p: &mut Process, request: &Request, tid: u32) {
+    if request.flags & flag::CHILD_SETTID != 0 {
+        let _ = p.machine.memory.write(request.child_tid, tid);
+    }
+    if request.flags & flag::CHILD_CLEARTID != 0 {
+        set_own_tid_address(p, request.child_tid);
+    }
+    // On memory of its own, only the parent is to see it.
+    if request.flags & flag::PARENT_SETTID != 0 && request.flags & flag::VM != 0 {
+        let _ = p.machine.memory.write(request.parent_tid, tid);
+    }
 }
 
 /// What the parent is told.
@@ -297,8 +355,15 @@ fn report(p: &mut Process, request: &Request, pid: u32, pidfd: i32) -> Result<u3
 
 /// set_tid_address(2): the host clears and wakes the guest's word at the end of the task.
 pub fn set_tid_address(p: &mut Process, address: u32) -> Result<u32, Errno> {
+    Ok(set_own_tid_address(p, address))
+}
+
+/// A process's first thread ends with the host's, which then does it even if it is killed; the others' word on the host is
+/// libc's.
+fn set_own_tid_address(p: &mut Process, address: u32) -> u32 {
     p.task.clear_child_tid = address;
-    Ok(host::set_tid_address(&p.machine.memory, address))
+    let tid = host::gettid();
+    if tid == std::process::id() { host::set_tid_address(&p.machine.memory, address) } else { tid }
 }
 
 /// The state that a vfork child changes and its parent wants back.
@@ -307,8 +372,9 @@ struct Kept {
     signals: signal::Signals,
     task: Task,
     files: super::files::Files,
+    group: Arc<Group>,
+    options: Arc<Options>,
     private: super::host::PrivateTable,
-    said: std::collections::HashSet<String>,
 }
 
 impl Kept {
@@ -320,8 +386,9 @@ impl Kept {
             signals: std::mem::replace(&mut p.signals, copy),
             task: p.task.clone(),
             files: p.files.clone(),
+            group: Arc::clone(&p.group),
+            options: Arc::clone(&p.options),
             private: super::host::PrivateTable::save(),
-            said: p.said.clone(),
         }
     }
 
@@ -330,9 +397,11 @@ impl Kept {
         p.signals = self.signals;
         p.task = self.task;
         p.files = self.files;
+        p.group = self.group;
+        p.options = self.options;
         self.private.restore();
-        p.said = self.said;
         p.end = None;
+        p.ends_alone = false;
         p.interrupted = None;
     }
 }
@@ -350,6 +419,7 @@ struct Registers {
     fpu: crate::fpu::Fpu,
     xmm: [u128; 8],
     mxcsr: u32,
+    cpuid: crate::isa::CpuModel,
 }
 
 impl Registers {
@@ -366,6 +436,7 @@ impl Registers {
             fpu: cpu.fpu,
             xmm: cpu.xmm,
             mxcsr: cpu.mxcsr,
+            cpuid: cpu.cpuid,
         }
     }
 
@@ -381,5 +452,6 @@ impl Registers {
         cpu.fpu = self.fpu;
         cpu.xmm = self.xmm;
         cpu.mxcsr = self.mxcsr;
+        cpu.cpuid = self.cpuid;
     }
 }
