@@ -14,3 +14,4 @@ mod arena;
 mod encode;
 mod liveness;
 mod path;
+mod stitch;

@@ -1,0 +1,612 @@
+//! What has to be copied to have a handler's work done in a row with others': its machine code without the jump to the next handler.
+//!
+//! A handler ends in `rsi = next op; jump to its handler`. Its template has the blocks that lead there (`hot`, running off their end)
+//! apart from those that leave otherwise (`cold`: a taken branch, a fault). Fields of ops become immediates, and RSI need not be
+//! moved on when nothing in the hot part wants it.
+
+use super::code::{Block, End, read};
+use iced_x86::{
+    Code, ConditionCode, FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register,
+};
+use std::collections::HashMap;
+
+/// Templates longer than this are not worth copying.
+const MAX_BYTES: usize = 1 << 10;
+
+/// The two places that a template's code goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Hot,
+    Cold,
+}
+
+/// A place in a template's code.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Site {
+    pub(super) part: Part,
+    pub(super) at: u32,
+}
+
+/// What is written over a site when the template is placed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Patch {
+    /// Bytes from the op on, zero-extended to an immediate of 32 bits.
+    Field { from: u32, bytes: u8 },
+    /// Distance to an address outside, from `end` bytes behind the site.
+    Outside { target: usize, end: u32 },
+    /// Distance to another place of the template.
+    Inside(Site),
+    /// Distance to the end of the hot part.
+    HotEnd,
+    /// How far RSI is behind the template's op.
+    Behind,
+}
+
+/// A handler's code, ready to be placed.
+#[derive(Debug, Default)]
+pub(super) struct Template {
+    pub(super) hot: Vec<u8>,
+    pub(super) cold: Vec<u8>,
+    pub(super) patches: Vec<(Site, Patch)>,
+    /// Bytes from its op to the one that it goes on with, if it goes on.
+    pub(super) next: Option<u32>,
+    /// How far RSI is from its op when the hot part ends.
+    pub(super) moved: u32,
+    /// The hot part wants RSI to be at its op.
+    pub(super) wants_op: bool,
+}
+
+/// What a register holds, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Value {
+    Other,
+    /// `Cpu`.
+    Cpu,
+    /// The address so many bytes from the op.
+    Op(i32),
+    /// The handler of the op so many bytes further on.
+    Handler(i32),
+}
+
+type Values = [Value; 16];
+
+/// An instruction of the copy.
+struct Step {
+    insn: Instruction,
+    /// Values before it.
+    values: Values,
+    /// The field of an op that its memory operand is: bytes from the op.
+    field: Option<u32>,
+}
+
+fn number(register: Register) -> Option<usize> {
+    let full = register.full_register();
+    full.is_gpr64().then(|| full as usize - Register::RAX as usize)
+}
+
+const RSP: usize = 4;
+const RSI: usize = 6;
+const RDI: usize = 7;
+
+/// Registers that mean nothing to the next handler.
+const SCRATCH: [usize; 6] = [0, 1, 8, 9, 10, 11];
+
+struct Analysis {
+    info: InstructionInfoFactory,
+}
+
+impl Analysis {
+    /// Registers that an instruction reads and those that it changes, as bit sets.
+    fn used(&mut self, insn: &Instruction) -> (u16, u16) {
+        let (mut reads, mut writes) = (0, 0);
+        for used in self.info.info(insn).used_registers() {
+            let Some(at) = number(used.register()) else { continue };
+            let (read, write) = match used.access() {
+                OpAccess::Read | OpAccess::CondRead => (true, false),
+                OpAccess::Write => (false, true),
+                OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite => (true, true),
+                OpAccess::None | OpAccess::NoMemAccess => (false, false),
+            };
+            // Part of a register keeps the rest.
+            let partial = write && used.register().size() < 4;
+            reads |= u16::from(read || partial) << at;
+            writes |= u16::from(write) << at;
+        }
+        if matches!(insn.flow_control(), FlowControl::Call | FlowControl::IndirectCall) {
+            writes |= 0b1111_1100_0111;
+            writes |= 1 << RSI | 1 << RDI;
+            reads |= 1 << RSI | 1 << RDI | 0b111 | 3 << 8;
+        }
+        (reads, writes)
+    }
+
+    /// The values behind an instruction.
+    fn apply(&mut self, values: &mut Values, insn: &Instruction) {
+        let before = *values;
+        let (_, writes) = self.used(insn);
+        for (at, value) in values.iter_mut().enumerate() {
+            if writes >> at & 1 != 0 {
+                *value = Value::Other;
+            }
+        }
+        let Some(to) = number(insn.op0_register()) else { return };
+        let source = |register: Register| number(register).map_or(Value::Other, |at| before[at]);
+        let moved = |value: Value, by: i64| match (value, i32::try_from(by)) {
+            (Value::Op(offset), Ok(by)) => offset.checked_add(by).map_or(Value::Other, Value::Op),
+            _ => Value::Other,
+        };
+        let plain = insn.memory_index() == Register::None && insn.memory_base().is_gpr64();
+        values[to] = match insn.code() {
+            Code::Mov_r64_rm64 | Code::Mov_rm64_r64
+                if insn.op0_kind() == OpKind::Register && insn.op1_kind() == OpKind::Register =>
+            {
+                source(insn.op1_register())
+            }
+            Code::Lea_r64_m if plain => {
+                moved(source(insn.memory_base()), insn.memory_displacement64() as i64)
+            }
+            Code::Add_rm64_imm8 | Code::Add_rm64_imm32 | Code::Add_RAX_imm32 => {
+                moved(before[to], insn.immediate(1) as i64)
+            }
+            Code::Sub_rm64_imm8 | Code::Sub_rm64_imm32 => {
+                moved(before[to], (insn.immediate(1) as i64).wrapping_neg())
+            }
+            Code::Mov_r64_rm64 if plain => {
+                match moved(source(insn.memory_base()), insn.memory_displacement64() as i64) {
+                    Value::Op(at) if at % 16 == 0 => Value::Handler(at),
+                    _ => Value::Other,
+                }
+            }
+            _ => return,
+        };
+    }
+
+    /// The values at the start of each block.
+    fn flow(&mut self, blocks: &[Block]) -> Vec<Values> {
+        let index: HashMap<u64, usize> =
+            blocks.iter().enumerate().map(|(at, block)| (block.start, at)).collect();
+        let mut entry = [Value::Other; 16];
+        (entry[RDI], entry[RSI]) = (Value::Cpu, Value::Op(0));
+        let mut starts: Vec<Option<Values>> = vec![None; blocks.len()];
+        starts[0] = Some(entry);
+        let mut work = vec![0];
+        while let Some(at) = work.pop() {
+            let Some(mut values) = starts[at] else { continue };
+            for insn in &blocks[at].insns {
+                self.apply(&mut values, insn);
+            }
+            for target in blocks[at].successors() {
+                let Some(&to) = index.get(&target) else { continue };
+                let merged = starts[to].map_or(values, |old| {
+                    std::array::from_fn(|at| if old[at] == values[at] { old[at] } else { Value::Other })
+                });
+                if starts[to] != Some(merged) {
+                    starts[to] = Some(merged);
+                    work.push(to);
+                }
+            }
+        }
+        starts.into_iter().map(|values| values.unwrap_or([Value::Other; 16])).collect()
+    }
+
+    fn steps(&mut self, block: &Block, mut values: Values) -> (Vec<Step>, Values) {
+        let mut steps = Vec::with_capacity(block.insns.len());
+        for insn in &block.insns {
+            steps.push(Step { insn: *insn, values, field: field(insn, &values) });
+            self.apply(&mut values, insn);
+        }
+        (steps, values)
+    }
+
+    /// Whether the step cannot do without RSI being exact: it uses the op, or may fault.
+    fn wants_op(&mut self, step: &Step) -> bool {
+        if step.field.is_some() {
+            return false;
+        }
+        let (reads, _) = self.used(&step.insn);
+        let uses = (0..16).any(|at| reads >> at & 1 != 0 && matches!(step.values[at], Value::Op(_)));
+        let calls = matches!(step.insn.flow_control(), FlowControl::Call | FlowControl::IndirectCall);
+        uses || calls || accesses_guest(&step.insn, &step.values)
+    }
+
+    /// Drops steps whose results nobody wants; `live` are the registers wanted behind them, flags none.
+    fn drop_dead(&mut self, steps: &mut Vec<Step>, mut live: u16) {
+        let mut flags_live = false;
+        let mut kept = Vec::with_capacity(steps.len());
+        for step in steps.drain(..).rev() {
+            let (mut reads, writes) = self.used(&step.insn);
+            if step.field.is_some()
+                && let Some(base) = number(step.insn.memory_base())
+            {
+                let also_operand = (0..step.insn.op_count()).any(|at| {
+                    step.insn.op_kind(at) == OpKind::Register
+                        && number(step.insn.op_register(at)) == Some(base)
+                        && step.insn.op_register(at) != Register::None
+                });
+                if !also_operand || pure_load(&step.insn) {
+                    reads &= !(1 << base);
+                }
+            }
+            let modifies_flags = step.insn.rflags_modified() != 0;
+            let only_registers =
+                writes != 0 && is_pure(&step.insn) && !accesses_guest(&step.insn, &step.values);
+            if only_registers && writes & live == 0 && !(modifies_flags && flags_live) {
+                continue;
+            }
+            if modifies_flags {
+                flags_live = false;
+            }
+            flags_live |= step.insn.rflags_read() != 0;
+            live = live & !writes | reads;
+            kept.push(step);
+        }
+        kept.reverse();
+        *steps = kept;
+    }
+}
+
+/// Whether the instruction only moves its memory operand into its register.
+fn pure_load(insn: &Instruction) -> bool {
+    matches!(
+        insn.code(),
+        Code::Mov_r32_rm32 | Code::Movzx_r32_rm8 | Code::Movzx_r32_rm16 | Code::Mov_r64_rm64
+    )
+}
+
+/// Whether nothing but registers and flags can tell that the instruction ran.
+fn is_pure(insn: &Instruction) -> bool {
+    matches!(
+        insn.code(),
+        Code::Mov_r32_rm32
+            | Code::Mov_r64_rm64
+            | Code::Mov_rm64_r64
+            | Code::Mov_rm32_r32
+            | Code::Movzx_r32_rm8
+            | Code::Movzx_r32_rm16
+            | Code::Lea_r64_m
+            | Code::Lea_r32_m
+            | Code::Add_rm64_imm8
+            | Code::Add_rm64_imm32
+            | Code::Add_RAX_imm32
+    ) && (insn.op0_kind() == OpKind::Register)
+}
+
+/// Whether an instruction accesses memory that is neither the CPU's, the op's, the stack's nor a constant.
+fn accesses_guest(insn: &Instruction, values: &Values) -> bool {
+    if matches!(insn.code(), Code::Lea_r64_m | Code::Lea_r32_m | Code::Lea_r16_m)
+        || insn.is_ip_rel_memory_operand()
+    {
+        return false;
+    }
+    (0..insn.op_count()).any(|at| match insn.op_kind(at) {
+        OpKind::Memory => match number(insn.memory_base()) {
+            Some(RSP) => false,
+            Some(base) => {
+                insn.memory_index() != Register::None || !matches!(values[base], Value::Cpu | Value::Op(_))
+            }
+            None => true,
+        },
+        OpKind::Register
+        | OpKind::NearBranch64
+        | OpKind::Immediate8
+        | OpKind::Immediate8to32
+        | OpKind::Immediate8to64
+        | OpKind::Immediate8to16
+        | OpKind::Immediate16
+        | OpKind::Immediate32
+        | OpKind::Immediate32to64
+        | OpKind::Immediate64 => false,
+        _ => true,
+    })
+}
+
+/// The field of an op that is an instruction's source, if the copy can have it as an immediate: bytes from the op. Links and
+/// handlers, the first half of each slot, may change.
+fn field(insn: &Instruction, values: &Values) -> Option<u32> {
+    if insn.op_count() != 2 || insn.op1_kind() != OpKind::Memory || insn.memory_index() != Register::None {
+        return None;
+    }
+    let Value::Op(offset) = values[number(insn.memory_base())?] else { return None };
+    let at = u32::try_from(i64::from(offset) + insn.memory_displacement64() as i64).ok()?;
+    let bytes = insn.memory_size().size() as u32;
+    let known = at % 16 >= 8 && at % 16 + bytes <= 16;
+    (known && immediate_form(insn).is_some()).then_some(at)
+}
+
+/// The code of the same instruction with an immediate of 32 bits in place of its memory operand.
+fn immediate_form(insn: &Instruction) -> Option<Vec<u8>> {
+    let register = number(insn.op0_register())? as u8;
+    let (high, low) = (register >> 3, register & 7);
+    let mut code = Vec::with_capacity(3);
+    if high != 0 {
+        code.push(0x41);
+    }
+    let extension = match insn.code() {
+        Code::Mov_r32_rm32 | Code::Movzx_r32_rm8 | Code::Movzx_r32_rm16 => {
+            code.push(0xb8 | low);
+            return Some(code);
+        }
+        Code::Add_r32_rm32 => 0,
+        Code::Or_r32_rm32 => 1,
+        Code::And_r32_rm32 => 4,
+        Code::Sub_r32_rm32 => 5,
+        Code::Xor_r32_rm32 => 6,
+        Code::Cmp_r32_rm32 => 7,
+        _ => return None,
+    };
+    code.extend([0x81, 0xc0 | extension << 3 | low]);
+    Some(code)
+}
+
+/// Number of a condition in an opcode.
+fn condition(code: ConditionCode) -> Option<u8> {
+    use ConditionCode::{a, ae, b, be, e, g, ge, l, le, ne, no, np, ns, o, p, s};
+    [o, no, b, ae, e, ne, be, a, s, ns, p, np, l, ge, le, g]
+        .iter()
+        .position(|cc| *cc == code)
+        .map(|at| at as u8)
+}
+
+/// A template under construction.
+struct Layout<'a> {
+    template: Template,
+    places: HashMap<u64, Site>,
+    /// Sites to be led to a block.
+    jumps: Vec<(Site, u64)>,
+    bytes: &'a [u8],
+    base: u64,
+}
+
+impl Layout<'_> {
+    fn part(&mut self, part: Part) -> &mut Vec<u8> {
+        match part {
+            Part::Hot => &mut self.template.hot,
+            Part::Cold => &mut self.template.cold,
+        }
+    }
+
+    fn here(&mut self, part: Part) -> Site {
+        Site { part, at: self.part(part).len() as u32 }
+    }
+
+    /// Room for a distance or immediate.
+    fn hole(&mut self, part: Part) -> Site {
+        let site = self.here(part);
+        self.part(part).extend([0; 4]);
+        site
+    }
+
+    fn jump(&mut self, part: Part, opcode: &[u8], target: u64) {
+        self.part(part).extend(opcode);
+        let site = self.hole(part);
+        self.jumps.push((site, target));
+    }
+
+    fn outside(&mut self, part: Part, opcode: &[u8], target: u64) {
+        self.part(part).extend(opcode);
+        let site = self.hole(part);
+        self.template.patches.push((site, Patch::Outside { target: target as usize, end: 4 }));
+    }
+
+    fn step(&mut self, part: Part, step: &Step) -> Option<()> {
+        let insn = &step.insn;
+        if let Some(from) = step.field {
+            let code = immediate_form(insn)?;
+            self.part(part).extend(code);
+            let site = self.hole(part);
+            let bytes = insn.memory_size().size() as u8;
+            self.template.patches.push((site, Patch::Field { from, bytes }));
+            return Some(());
+        }
+        if insn.flow_control() == FlowControl::Call {
+            self.outside(part, &[0xe8], insn.near_branch_target());
+            return Some(());
+        }
+        let at = (insn.ip() - self.base) as usize;
+        let raw = self.bytes.get(at..at + insn.len())?;
+        let start = self.here(part);
+        self.part(part).extend(raw);
+        if insn.is_ip_rel_memory_operand() {
+            // The distance is the last but for an immediate.
+            let immediate: usize = (0..insn.op_count())
+                .map(|at| match insn.op_kind(at) {
+                    OpKind::Immediate8
+                    | OpKind::Immediate8to32
+                    | OpKind::Immediate8to64
+                    | OpKind::Immediate8to16 => 1,
+                    OpKind::Immediate16 => 2,
+                    OpKind::Immediate32 | OpKind::Immediate32to64 => 4,
+                    _ => 0,
+                })
+                .sum();
+            let end = 4 + immediate as u32;
+            let site = Site { part, at: start.at + insn.len() as u32 - end };
+            let target = insn.ip_rel_memory_address() as usize;
+            self.template.patches.push((site, Patch::Outside { target, end }));
+        }
+        Some(())
+    }
+}
+
+/// Makes the template of the handler whose code starts `bytes`, at address `base`. `None` when it is not understood or too long:
+/// then the handler is used as it is.
+pub(super) fn template(bytes: &[u8], base: u64) -> Option<Template> {
+    let blocks = read(bytes, base)?;
+    let mut analysis = Analysis { info: InstructionInfoFactory::new() };
+    let starts = analysis.flow(&blocks);
+    let mut ends = Vec::with_capacity(blocks.len());
+    let mut bodies = Vec::with_capacity(blocks.len());
+    for (block, values) in blocks.iter().zip(starts) {
+        let (steps, values) = analysis.steps(block, values);
+        bodies.push(steps);
+        ends.push(values);
+    }
+    // Where the block goes on with the next op: how far that is.
+    let goes_on: Vec<Option<u32>> =
+        blocks.iter().zip(&ends).map(|(block, values)| next_op(block, values)).collect();
+    let mut hot: Vec<bool> = goes_on.iter().map(Option::is_some).collect();
+    loop {
+        let mut changed = false;
+        for (at, block) in blocks.iter().enumerate() {
+            let leads = || {
+                block
+                    .successors()
+                    .any(|to| blocks.iter().zip(&hot).any(|(other, hot)| *hot && other.start == to))
+            };
+            if !hot[at] && leads() {
+                hot[at] = true;
+                changed = true;
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    let exits: Vec<usize> = (0..blocks.len()).filter(|at| goes_on[*at].is_some()).collect();
+    let next = match exits.as_slice() {
+        [] => None,
+        [first, rest @ ..] if rest.iter().all(|at| goes_on[*at] == goes_on[*first]) => goes_on[*first],
+        _ => return None,
+    };
+    let mut moved = next.unwrap_or(0);
+    if next.is_none() {
+        hot.fill(true);
+    }
+    if let [exit] = exits[..] {
+        moved = shorten(&mut analysis, &mut bodies[exit])?;
+    }
+    let wants_op = (0..blocks.len()).any(|at| {
+        hot[at]
+            && (bodies[at].iter().any(|step| analysis.wants_op(step))
+                || (goes_on[at].is_none() && matches!(blocks[at].end, End::Leave(_))))
+    }) || moved != 0;
+    // The exit comes last; it runs off the end.
+    let mut order: Vec<usize> =
+        (0..blocks.len()).filter(|at| hot[*at] && exits.first() != Some(at)).collect();
+    if let Some(exit) = exits.first() {
+        order.push(*exit);
+    }
+    if order.first() != Some(&0) {
+        return None;
+    }
+    let cold: Vec<usize> = (0..blocks.len()).filter(|at| !hot[*at]).collect();
+    let mut layout =
+        Layout { template: Template::default(), places: HashMap::new(), jumps: Vec::new(), bytes, base };
+    // A cold block may be entered from the hot part, which leaves RSI behind, and from a cold one, which does not.
+    let mut entered = HashMap::new();
+    for (part, order) in [(Part::Hot, &order), (Part::Cold, &cold)] {
+        for (position, &at) in order.iter().enumerate() {
+            let block = &blocks[at];
+            if part == Part::Cold && !wants_op {
+                let site = layout.here(part);
+                entered.insert(block.start, site);
+                // lea rsi, [rsi + behind]
+                layout.part(part).extend([0x48, 0x8d, 0xb6]);
+                let site = layout.hole(part);
+                layout.template.patches.push((site, Patch::Behind));
+            }
+            let place = layout.here(part);
+            layout.places.insert(block.start, place);
+            for step in &bodies[at] {
+                layout.step(part, step)?;
+            }
+            let following = order.get(position + 1).map(|at| blocks[*at].start);
+            // In the cold part each block may start with its own correction of RSI, so none is run into.
+            let following = following.filter(|_| part == Part::Hot || wants_op);
+            match &block.end {
+                End::Goto(target) if Some(*target) == following => {}
+                End::Goto(target) => layout.jump(part, &[0xe9], *target),
+                End::Branch { insn, taken, not_taken } => {
+                    let code = condition(insn.condition_code())?;
+                    if Some(*not_taken) == following {
+                        layout.jump(part, &[0x0f, 0x80 | code], *taken);
+                    } else if Some(*taken) == following {
+                        layout.jump(part, &[0x0f, 0x80 | code ^ 1], *not_taken);
+                    } else {
+                        layout.jump(part, &[0x0f, 0x80 | code], *taken);
+                        layout.jump(part, &[0xe9], *not_taken);
+                    }
+                }
+                End::Outside(target) => layout.outside(part, &[0xe9], *target),
+                End::Leave(_) if goes_on[at].is_some() => {
+                    if position + 1 != order.len() {
+                        layout.part(part).push(0xe9);
+                        let site = layout.hole(part);
+                        layout.template.patches.push((site, Patch::HotEnd));
+                    }
+                }
+                End::Leave(insn) => {
+                    let values = ends[at];
+                    layout.step(part, &Step { insn: *insn, values, field: None })?;
+                }
+            }
+        }
+    }
+    let Layout { mut template, places, jumps, .. } = layout;
+    for (site, target) in jumps {
+        let place = match (site.part, entered.get(&target)) {
+            (Part::Hot, Some(place)) => *place,
+            _ => *places.get(&target)?,
+        };
+        template.patches.push((site, Patch::Inside(place)));
+    }
+    (template.next, template.moved, template.wants_op) = (next, moved, wants_op);
+    (template.hot.len() + template.cold.len() <= MAX_BYTES).then_some(template)
+}
+
+/// How far the next op is, if the block ends in the jump to its handler.
+fn next_op(block: &Block, values: &Values) -> Option<u32> {
+    let End::Leave(insn) = &block.end else { return None };
+    let Value::Op(next) = values[RSI] else { return None };
+    let target = match insn.code() {
+        Code::Jmp_rm64 if insn.op0_kind() == OpKind::Register => values[number(insn.op0_register())?],
+        Code::Jmp_rm64 if insn.memory_index() == Register::None => {
+            match values[number(insn.memory_base())?] {
+                Value::Op(at) => Value::Handler(at.checked_add(insn.memory_displacement64() as i32)?),
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    let ahead = next > 0 && next % 16 == 0 && values[RDI] == Value::Cpu && target == Value::Handler(next);
+    ahead.then_some(next as u32)
+}
+
+/// Leaves out of the last block what only served to go on. Gives how far RSI is from the op behind it.
+fn shorten(analysis: &mut Analysis, steps: &mut Vec<Step>) -> Option<u32> {
+    // The last change of RSI goes, unless something behind it uses RSI.
+    let last = steps.iter().rposition(|step| analysis.used(&step.insn).1 >> RSI & 1 != 0);
+    let mut moved = None;
+    if let Some(last) = last {
+        let used_later = steps[last + 1..].iter().any(|step| {
+            (analysis.used(&step.insn).0 >> RSI & 1 != 0 && step.field.is_none())
+                || accesses_guest(&step.insn, &step.values)
+        });
+        if let (false, Value::Op(before), true) =
+            (used_later, steps[last].values[RSI], is_pure(&steps[last].insn))
+        {
+            steps.remove(last);
+            moved = Some(before);
+        }
+    }
+    let mut live = !0u16;
+    for scratch in SCRATCH {
+        live &= !(1 << scratch);
+    }
+    let moved = match moved {
+        Some(moved) => moved,
+        None => {
+            // Where RSI is at the end, from what the last step leaves.
+            let mut values = steps.first()?.values;
+            for step in steps.iter() {
+                analysis.apply(&mut values, &step.insn);
+            }
+            match values[RSI] {
+                Value::Op(at) => at,
+                _ => return None,
+            }
+        }
+    };
+    analysis.drop_dead(steps, live);
+    u32::try_from(moved).ok()
+}
