@@ -164,6 +164,10 @@ impl Stitcher {
                 let value = match *patch {
                     // SAFETY: fields lie in the slots of the op, which are written.
                     Patch::Field { from, bytes } => unsafe { field(place.op, from, bytes) },
+                    // SAFETY: as above.
+                    Patch::Place { from, bytes, plus } => {
+                        unsafe { field(place.op, from, bytes) }.wrapping_add(plus)
+                    }
                     Patch::Outside { target, end } => distance(target, end),
                     Patch::Inside(to) => distance(base + position(&to), 4),
                     Patch::HotEnd => distance(base + place.hot_end, 4),

@@ -6,7 +6,8 @@
 
 use super::code::{Block, End, read};
 use iced_x86::{
-    Code, ConditionCode, FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register,
+    Code, ConditionCode, Encoder, FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKind,
+    Register,
 };
 use std::collections::HashMap;
 
@@ -32,6 +33,8 @@ pub(super) struct Site {
 pub(super) enum Patch {
     /// Bytes from the op on, zero-extended to an immediate of 32 bits.
     Field { from: u32, bytes: u8 },
+    /// The same, and `plus`, to a distance from the CPU.
+    Place { from: u32, bytes: u8, plus: u32 },
     /// Distance to an address outside, from `end` bytes behind the site.
     Outside { target: usize, end: u32 },
     /// Distance to another place of the template.
@@ -66,6 +69,8 @@ enum Value {
     Op(i32),
     /// The handler of the op so many bytes further on.
     Handler(i32),
+    /// A field of an op: bytes from the op, and how many it has.
+    Field(u32, u8),
 }
 
 type Values = [Value; 16];
@@ -75,8 +80,19 @@ struct Step {
     insn: Instruction,
     /// Values before it.
     values: Values,
-    /// The field of an op that its memory operand is: bytes from the op.
-    field: Option<u32>,
+    /// What becomes of its memory operand.
+    operand: Operand,
+}
+
+/// What the copy has in place of a memory operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operand {
+    /// The same.
+    Same,
+    /// A field of an op, as an immediate: bytes from the op.
+    Immediate(u32),
+    /// A place in the CPU that a field says: bytes from the op, how many bytes the field has.
+    Cpu(u32, u8),
 }
 
 fn number(register: Register) -> Option<usize> {
@@ -88,8 +104,8 @@ const RSP: usize = 4;
 const RSI: usize = 6;
 const RDI: usize = 7;
 
-/// Registers that mean nothing to the next handler.
-const SCRATCH: [usize; 6] = [0, 1, 8, 9, 10, 11];
+/// Registers that mean nothing to the next handler: RAX, RCX, R8 to R11.
+const SCRATCH: u16 = 0b1111_0000_0011;
 
 struct Analysis {
     info: InstructionInfoFactory,
@@ -137,6 +153,10 @@ impl Analysis {
         };
         let plain = insn.memory_index() == Register::None && insn.memory_base().is_gpr64();
         values[to] = match insn.code() {
+            _ if pure_load(insn) && field(insn, &before).is_some() => {
+                let bytes = insn.memory_size().size() as u8;
+                field(insn, &before).map_or(Value::Other, |from| Value::Field(from, bytes))
+            }
             Code::Mov_r64_rm64 | Code::Mov_rm64_r64
                 if insn.op0_kind() == OpKind::Register && insn.op1_kind() == OpKind::Register =>
             {
@@ -192,45 +212,53 @@ impl Analysis {
     fn steps(&mut self, block: &Block, mut values: Values) -> (Vec<Step>, Values) {
         let mut steps = Vec::with_capacity(block.insns.len());
         for insn in &block.insns {
-            steps.push(Step { insn: *insn, values, field: field(insn, &values) });
+            steps.push(Step { insn: *insn, values, operand: operand(insn, &values) });
             self.apply(&mut values, insn);
         }
         (steps, values)
     }
 
-    /// Whether the step cannot do without RSI being exact: it uses the op, or may fault.
-    fn wants_op(&mut self, step: &Step) -> bool {
-        if step.field.is_some() {
-            return false;
+    /// Registers that a step reads and changes.
+    fn used_by(&mut self, step: &Step) -> (u16, u16) {
+        let (mut reads, writes) = self.used(&step.insn);
+        let insn = &step.insn;
+        let gone = match step.operand {
+            Operand::Same => Register::None,
+            Operand::Immediate(_) => insn.memory_base(),
+            Operand::Cpu(..) if is_cpu(insn.memory_base(), &step.values) => insn.memory_index(),
+            Operand::Cpu(..) => insn.memory_base(),
+        };
+        if let Some(gone) = number(gone) {
+            let other = (0..insn.op_count()).any(|at| {
+                let reads = at > 0 || !pure_load(insn);
+                reads && insn.op_kind(at) == OpKind::Register && number(insn.op_register(at)) == Some(gone)
+            });
+            if !other {
+                reads &= !(1 << gone);
+            }
         }
-        let (reads, _) = self.used(&step.insn);
-        let uses = (0..16).any(|at| reads >> at & 1 != 0 && matches!(step.values[at], Value::Op(_)));
-        let calls = matches!(step.insn.flow_control(), FlowControl::Call | FlowControl::IndirectCall);
-        uses || calls || accesses_guest(&step.insn, &step.values)
+        (reads, writes)
     }
 
-    /// Drops steps whose results nobody wants; `live` are the registers wanted behind them, flags none.
-    fn drop_dead(&mut self, steps: &mut Vec<Step>, mut live: u16) {
-        let mut flags_live = false;
+    /// Whether the step cannot do without RSI being exact: it uses the op, or may fault.
+    fn wants_op(&mut self, step: &Step) -> bool {
+        let (reads, _) = self.used_by(step);
+        let uses = (0..16).any(|at| reads >> at & 1 != 0 && matches!(step.values[at], Value::Op(_)));
+        let calls = matches!(step.insn.flow_control(), FlowControl::Call | FlowControl::IndirectCall);
+        uses || calls || step.accesses_guest()
+    }
+
+    /// Drops steps whose results nobody wants; `live` are the registers wanted behind them. Gives those wanted before them.
+    fn drop_dead(&mut self, steps: &mut Vec<Step>, mut live: u16, mut flags_live: bool) -> u16 {
         let mut kept = Vec::with_capacity(steps.len());
         for step in steps.drain(..).rev() {
-            let (mut reads, writes) = self.used(&step.insn);
-            if step.field.is_some()
-                && let Some(base) = number(step.insn.memory_base())
-            {
-                let also_operand = (0..step.insn.op_count()).any(|at| {
-                    step.insn.op_kind(at) == OpKind::Register
-                        && number(step.insn.op_register(at)) == Some(base)
-                        && step.insn.op_register(at) != Register::None
-                });
-                if !also_operand || pure_load(&step.insn) {
-                    reads &= !(1 << base);
-                }
-            }
+            let (reads, writes) = self.used_by(&step);
             let modifies_flags = step.insn.rflags_modified() != 0;
-            let only_registers =
-                writes != 0 && is_pure(&step.insn) && !accesses_guest(&step.insn, &step.values);
-            if only_registers && writes & live == 0 && !(modifies_flags && flags_live) {
+            if is_pure(&step.insn)
+                && !step.accesses_guest()
+                && writes & live == 0
+                && !(modifies_flags && flags_live)
+            {
                 continue;
             }
             if modifies_flags {
@@ -242,6 +270,53 @@ impl Analysis {
         }
         kept.reverse();
         *steps = kept;
+        live
+    }
+
+    /// Drops what nobody wants from all blocks. `exits` tells which of them go on with the next op.
+    fn drop_all_dead(&mut self, blocks: &[Block], bodies: &mut [Vec<Step>], exits: &[Option<u32>]) {
+        let mut wanted = vec![0; blocks.len()];
+        let index: HashMap<u64, usize> =
+            blocks.iter().enumerate().map(|(at, block)| (block.start, at)).collect();
+        loop {
+            let mut changed = false;
+            for at in (0..blocks.len()).rev() {
+                let goes_on = exits[at].is_some();
+                let live = match blocks[at].end {
+                    End::Leave(_) if goes_on => !SCRATCH,
+                    End::Leave(_) | End::Outside(_) => !0,
+                    _ => blocks[at].successors().map(|to| wanted[index[&to]]).fold(0, |all, one| all | one),
+                };
+                // Nothing is dropped before all of it is known.
+                let before = self.live_before(&bodies[at], live);
+                changed |= before != wanted[at];
+                wanted[at] = before;
+            }
+            if !changed {
+                break;
+            }
+        }
+        for at in 0..blocks.len() {
+            let goes_on = exits[at].is_some();
+            let live = match blocks[at].end {
+                End::Leave(_) if goes_on => !SCRATCH,
+                End::Leave(_) | End::Outside(_) => !0,
+                _ => blocks[at].successors().map(|to| wanted[index[&to]]).fold(0, |all, one| all | one),
+            };
+            self.drop_dead(&mut bodies[at], live, !goes_on);
+        }
+    }
+
+    fn live_before(&mut self, steps: &[Step], mut live: u16) -> u16 {
+        for step in steps.iter().rev() {
+            let (reads, writes) = self.used_by(step);
+            let dead = is_pure(&step.insn) && !step.accesses_guest() && writes & live == 0;
+            // A dead step that sets flags may be kept; what it reads is then wanted.
+            if !dead || step.insn.rflags_modified() != 0 {
+                live = live & !writes | reads;
+            }
+        }
+        live
     }
 }
 
@@ -271,33 +346,64 @@ fn is_pure(insn: &Instruction) -> bool {
     ) && (insn.op0_kind() == OpKind::Register)
 }
 
-/// Whether an instruction accesses memory that is neither the CPU's, the op's, the stack's nor a constant.
-fn accesses_guest(insn: &Instruction, values: &Values) -> bool {
-    if matches!(insn.code(), Code::Lea_r64_m | Code::Lea_r32_m | Code::Lea_r16_m)
-        || insn.is_ip_rel_memory_operand()
-    {
-        return false;
+impl Step {
+    /// Whether it accesses memory that is neither the CPU's, the op's, the stack's nor a constant.
+    fn accesses_guest(&self) -> bool {
+        let insn = &self.insn;
+        let address_only = matches!(insn.code(), Code::Lea_r64_m | Code::Lea_r32_m | Code::Lea_r16_m);
+        if address_only || insn.is_ip_rel_memory_operand() || self.operand != Operand::Same {
+            return false;
+        }
+        (0..insn.op_count()).any(|at| match insn.op_kind(at) {
+            OpKind::Memory => match number(insn.memory_base()) {
+                Some(RSP) => false,
+                Some(base) => {
+                    let known = matches!(self.values[base], Value::Cpu | Value::Op(_));
+                    insn.memory_index() != Register::None || !known
+                }
+                None => true,
+            },
+            OpKind::Register
+            | OpKind::NearBranch64
+            | OpKind::Immediate8
+            | OpKind::Immediate8to32
+            | OpKind::Immediate8to64
+            | OpKind::Immediate8to16
+            | OpKind::Immediate16
+            | OpKind::Immediate32
+            | OpKind::Immediate32to64
+            | OpKind::Immediate64 => false,
+            _ => true,
+        })
     }
-    (0..insn.op_count()).any(|at| match insn.op_kind(at) {
-        OpKind::Memory => match number(insn.memory_base()) {
-            Some(RSP) => false,
-            Some(base) => {
-                insn.memory_index() != Register::None || !matches!(values[base], Value::Cpu | Value::Op(_))
-            }
-            None => true,
-        },
-        OpKind::Register
-        | OpKind::NearBranch64
-        | OpKind::Immediate8
-        | OpKind::Immediate8to32
-        | OpKind::Immediate8to64
-        | OpKind::Immediate8to16
-        | OpKind::Immediate16
-        | OpKind::Immediate32
-        | OpKind::Immediate32to64
-        | OpKind::Immediate64 => false,
-        _ => true,
-    })
+}
+
+fn is_cpu(register: Register, values: &Values) -> bool {
+    number(register).is_some_and(|at| values[at] == Value::Cpu)
+}
+
+/// What the copy has in place of an instruction's memory operand.
+fn operand(insn: &Instruction, values: &Values) -> Operand {
+    if let Some(from) = field(insn, values) {
+        return Operand::Immediate(from);
+    }
+    let (base, index) = (insn.memory_base(), insn.memory_index());
+    let with = |other: Register| match values[number(other)?] {
+        Value::Field(from, bytes) if other.is_gpr64() => Some((from, bytes)),
+        _ => None,
+    };
+    let named = if insn.memory_index_scale() != 1 || base == Register::None || index == Register::None {
+        None
+    } else if values[RDI] != Value::Cpu {
+        None
+    } else if is_cpu(base, values) {
+        with(index)
+    } else if is_cpu(index, values) {
+        with(base)
+    } else {
+        None
+    };
+    named.map_or(Operand::Same, |(from, bytes)| Operand::Cpu(from, bytes))
 }
 
 /// The field of an op that is an instruction's source, if the copy can have it as an immediate: bytes from the op. Links and
@@ -390,13 +496,33 @@ impl Layout<'_> {
 
     fn step(&mut self, part: Part, step: &Step) -> Option<()> {
         let insn = &step.insn;
-        if let Some(from) = step.field {
-            let code = immediate_form(insn)?;
-            self.part(part).extend(code);
-            let site = self.hole(part);
-            let bytes = insn.memory_size().size() as u8;
-            self.template.patches.push((site, Patch::Field { from, bytes }));
-            return Some(());
+        match step.operand {
+            Operand::Same => {}
+            Operand::Immediate(from) => {
+                let code = immediate_form(insn)?;
+                self.part(part).extend(code);
+                let site = self.hole(part);
+                let bytes = insn.memory_size().size() as u8;
+                self.template.patches.push((site, Patch::Field { from, bytes }));
+                return Some(());
+            }
+            Operand::Cpu(from, bytes) => {
+                let mut named = *insn;
+                named.set_memory_base(Register::RDI);
+                named.set_memory_index(Register::None);
+                named.set_memory_displ_size(4);
+                // Too far for a short displacement.
+                named.set_memory_displacement64(0x7fff_ffff);
+                let mut encoder = Encoder::new(64);
+                encoder.encode(&named, 0).ok()?;
+                let offsets = encoder.get_constant_offsets();
+                let start = self.here(part).at;
+                self.part(part).extend(encoder.take_buffer());
+                let site = Site { part, at: start + offsets.displacement_offset() as u32 };
+                let plus = insn.memory_displacement64() as u32;
+                self.template.patches.push((site, Patch::Place { from, bytes, plus }));
+                return Some(());
+            }
         }
         if insn.flow_control() == FlowControl::Call {
             self.outside(part, &[0xe8], insn.near_branch_target());
@@ -473,8 +599,9 @@ pub(super) fn template(bytes: &[u8], base: u64) -> Option<Template> {
         hot.fill(true);
     }
     if let [exit] = exits[..] {
-        moved = shorten(&mut analysis, &mut bodies[exit])?;
+        moved = shorten(&mut analysis, &mut bodies[exit], ends[exit][RSI])?;
     }
+    analysis.drop_all_dead(&blocks, &mut bodies, &goes_on);
     let wants_op = (0..blocks.len()).any(|at| {
         hot[at]
             && (bodies[at].iter().any(|step| analysis.wants_op(step))
@@ -537,7 +664,7 @@ pub(super) fn template(bytes: &[u8], base: u64) -> Option<Template> {
                 }
                 End::Leave(insn) => {
                     let values = ends[at];
-                    layout.step(part, &Step { insn: *insn, values, field: None })?;
+                    layout.step(part, &Step { insn: *insn, values, operand: Operand::Same })?;
                 }
             }
         }
@@ -573,15 +700,14 @@ fn next_op(block: &Block, values: &Values) -> Option<u32> {
 }
 
 /// Leaves out of the last block what only served to go on. Gives how far RSI is from the op behind it.
-fn shorten(analysis: &mut Analysis, steps: &mut Vec<Step>) -> Option<u32> {
+fn shorten(analysis: &mut Analysis, steps: &mut Vec<Step>, end: Value) -> Option<u32> {
     // The last change of RSI goes, unless something behind it uses RSI.
     let last = steps.iter().rposition(|step| analysis.used(&step.insn).1 >> RSI & 1 != 0);
     let mut moved = None;
     if let Some(last) = last {
-        let used_later = steps[last + 1..].iter().any(|step| {
-            (analysis.used(&step.insn).0 >> RSI & 1 != 0 && step.field.is_none())
-                || accesses_guest(&step.insn, &step.values)
-        });
+        let used_later = steps[last + 1..]
+            .iter()
+            .any(|step| analysis.used_by(step).0 >> RSI & 1 != 0 || step.accesses_guest());
         if let (false, Value::Op(before), true) =
             (used_later, steps[last].values[RSI], is_pure(&steps[last].insn))
         {
@@ -589,24 +715,12 @@ fn shorten(analysis: &mut Analysis, steps: &mut Vec<Step>) -> Option<u32> {
             moved = Some(before);
         }
     }
-    let mut live = !0u16;
-    for scratch in SCRATCH {
-        live &= !(1 << scratch);
-    }
     let moved = match moved {
         Some(moved) => moved,
-        None => {
-            // Where RSI is at the end, from what the last step leaves.
-            let mut values = steps.first()?.values;
-            for step in steps.iter() {
-                analysis.apply(&mut values, &step.insn);
-            }
-            match values[RSI] {
-                Value::Op(at) => at,
-                _ => return None,
-            }
-        }
+        None => match end {
+            Value::Op(at) => at,
+            _ => return None,
+        },
     };
-    analysis.drop_dead(steps, live);
     u32::try_from(moved).ok()
 }
