@@ -4,59 +4,55 @@
 //! apart from those that leave otherwise (`cold`: a taken branch, a fault). Fields of ops become immediates, and RSI need not be
 //! moved on when nothing in the hot part wants it.
 
+use super::access::{Access, Place};
 use super::code::{Block, End, read};
 use iced_x86::{
-    Code, ConditionCode, Encoder, FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKind,
-    Register,
+    Code, ConditionCode, FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register,
 };
 use std::collections::HashMap;
 
-/// Templates longer than this are not worth copying.
-const MAX_BYTES: usize = 1 << 10;
+/// Handlers with more than this are not worth copying.
+const MAX_ATOMS: usize = 200;
 
-/// The two places that a template's code goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    Hot,
-    Cold,
+/// A piece of a template.
+#[derive(Debug)]
+pub(super) enum Atom {
+    /// Machine code that is the same everywhere.
+    Raw(Box<[u8]>),
+    /// Machine code before an immediate of 32 bits: a field of an op, so many bytes from the op, zero-extended.
+    Immediate { code: Box<[u8]>, from: u32, bytes: u8 },
+    /// Machine code with a distance to an address outside at `at`.
+    Outside { code: Box<[u8]>, at: usize, target: usize },
+    /// An instruction with an operand in the CPU.
+    Access(Box<Access>),
+    /// The opcode of a jump to a label.
+    Jump { code: Box<[u8]>, label: usize },
+    /// A label is here.
+    Label(usize),
+    /// RSI, which may be behind, becomes the op.
+    Correct,
 }
 
-/// A place in a template's code.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Site {
-    pub(super) part: Part,
-    pub(super) at: u32,
-}
-
-/// What is written over a site when the template is placed.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Patch {
-    /// Bytes from the op on, zero-extended to an immediate of 32 bits.
-    Field { from: u32, bytes: u8 },
-    /// The same, and `plus`, to a distance from the CPU.
-    Place { from: u32, bytes: u8, plus: u32 },
-    /// Distance to an address outside, from `end` bytes behind the site.
-    Outside { target: usize, end: u32 },
-    /// Distance to another place of the template.
-    Inside(Site),
-    /// Distance to the end of the hot part.
-    HotEnd,
-    /// How far RSI is behind the template's op.
-    Behind,
-}
+/// The label of the end of a template's hot part.
+pub(super) const HOT_END: usize = 0;
 
 /// A handler's code, ready to be placed.
 #[derive(Debug, Default)]
 pub(super) struct Template {
-    pub(super) hot: Vec<u8>,
-    pub(super) cold: Vec<u8>,
-    pub(super) patches: Vec<(Site, Patch)>,
+    pub(super) hot: Vec<Atom>,
+    pub(super) cold: Vec<Atom>,
+    /// How many labels it has.
+    pub(super) labels: usize,
     /// Bytes from its op to the one that it goes on with, if it goes on.
     pub(super) next: Option<u32>,
     /// How far RSI is from its op when the hot part ends.
     pub(super) moved: u32,
     /// The hot part wants RSI to be at its op.
     pub(super) wants_op: bool,
+    /// Registers of the host that the hot part uses, a bit each.
+    pub(super) uses: u16,
+    /// The hot part may change guest registers in ways that are not seen.
+    pub(super) opaque: bool,
 }
 
 /// What a register holds, as far as it matters.
@@ -65,6 +61,8 @@ enum Value {
     Other,
     /// `Cpu`.
     Cpu,
+    /// The base of the guest's memory.
+    Memory,
     /// The address so many bytes from the op.
     Op(i32),
     /// The handler of the op so many bytes further on.
@@ -91,8 +89,8 @@ enum Operand {
     Same,
     /// A field of an op, as an immediate: bytes from the op.
     Immediate(u32),
-    /// A place in the CPU that a field says: bytes from the op, how many bytes the field has.
-    Cpu(u32, u8),
+    /// A place in the CPU.
+    Cpu(Place),
 }
 
 fn number(register: Register) -> Option<usize> {
@@ -100,6 +98,7 @@ fn number(register: Register) -> Option<usize> {
     full.is_gpr64().then(|| full as usize - Register::RAX as usize)
 }
 
+const RDX: usize = 2;
 const RSP: usize = 4;
 const RSI: usize = 6;
 const RDI: usize = 7;
@@ -186,7 +185,7 @@ impl Analysis {
         let index: HashMap<u64, usize> =
             blocks.iter().enumerate().map(|(at, block)| (block.start, at)).collect();
         let mut entry = [Value::Other; 16];
-        (entry[RDI], entry[RSI]) = (Value::Cpu, Value::Op(0));
+        (entry[RDI], entry[RSI], entry[RDX]) = (Value::Cpu, Value::Op(0), Value::Memory);
         let mut starts: Vec<Option<Values>> = vec![None; blocks.len()];
         starts[0] = Some(entry);
         let mut work = vec![0];
@@ -225,8 +224,9 @@ impl Analysis {
         let gone = match step.operand {
             Operand::Same => Register::None,
             Operand::Immediate(_) => insn.memory_base(),
-            Operand::Cpu(..) if is_cpu(insn.memory_base(), &step.values) => insn.memory_index(),
-            Operand::Cpu(..) => insn.memory_base(),
+            Operand::Cpu(Place::At(_)) => Register::None,
+            Operand::Cpu(_) if is_cpu(insn.memory_base(), &step.values) => insn.memory_index(),
+            Operand::Cpu(_) => insn.memory_base(),
         };
         if let Some(gone) = number(gone) {
             let other = (0..insn.op_count()).any(|at| {
@@ -246,6 +246,39 @@ impl Analysis {
         let uses = (0..16).any(|at| reads >> at & 1 != 0 && matches!(step.values[at], Value::Op(_)));
         let calls = matches!(step.insn.flow_control(), FlowControl::Call | FlowControl::IndirectCall);
         uses || calls || step.accesses_guest()
+    }
+
+    /// Whether a step may change guest registers unseen: it calls, or writes through a pointer that may lead there.
+    fn is_opaque(&mut self, step: &Step) -> bool {
+        let insn = &step.insn;
+        if !matches!(insn.flow_control(), FlowControl::Next) {
+            return true;
+        }
+        if step.operand != Operand::Same || insn.is_ip_rel_memory_operand() {
+            return false;
+        }
+        let values = step.values;
+        let info = self.info.info(insn);
+        info.used_memory().iter().any(|used| {
+            let reads = matches!(
+                used.access(),
+                OpAccess::Read | OpAccess::CondRead | OpAccess::None | OpAccess::NoMemAccess
+            );
+            let known = match number(used.base()) {
+                // The stack; but what is saved there would be one of the registers that the copies use.
+                Some(RSP) => false,
+                Some(base) => match values[base] {
+                    Value::Memory | Value::Op(_) => true,
+                    // Arrays of the CPU lie behind its registers.
+                    Value::Cpu => {
+                        used.displacement() >= u64::from(Place::REGISTERS) && used.displacement() < 1 << 31
+                    }
+                    _ => number(used.index()).is_some_and(|index| values[index] == Value::Memory),
+                },
+                None => false,
+            };
+            !reads && !known
+        })
     }
 
     /// Drops steps whose results nobody wants; `live` are the registers wanted behind them. Gives those wanted before them.
@@ -403,7 +436,16 @@ fn operand(insn: &Instruction, values: &Values) -> Operand {
     } else {
         None
     };
-    named.map_or(Operand::Same, |(from, bytes)| Operand::Cpu(from, bytes))
+    let plus = insn.memory_displacement64() as u32;
+    if let Some((from, bytes)) = named {
+        return Operand::Cpu(Place::Named { from, bytes, plus });
+    }
+    let registers = index == Register::None && values[RDI] == Value::Cpu && is_cpu(base, values);
+    let address_only = matches!(insn.code(), Code::Lea_r64_m | Code::Lea_r32_m | Code::Lea_r16_m);
+    if registers && !address_only && plus < Place::REGISTERS {
+        return Operand::Cpu(Place::At(plus));
+    }
+    Operand::Same
 }
 
 /// The field of an op that is an instruction's source, if the copy can have it as an immediate: bytes from the op. Links and
@@ -453,105 +495,52 @@ fn condition(code: ConditionCode) -> Option<u8> {
         .map(|at| at as u8)
 }
 
-/// A template under construction.
-struct Layout<'a> {
-    template: Template,
-    places: HashMap<u64, Site>,
-    /// Sites to be led to a block.
-    jumps: Vec<(Site, u64)>,
+/// What atoms are made from.
+struct Source<'a> {
     bytes: &'a [u8],
     base: u64,
 }
 
-impl Layout<'_> {
-    fn part(&mut self, part: Part) -> &mut Vec<u8> {
-        match part {
-            Part::Hot => &mut self.template.hot,
-            Part::Cold => &mut self.template.cold,
-        }
-    }
-
-    fn here(&mut self, part: Part) -> Site {
-        Site { part, at: self.part(part).len() as u32 }
-    }
-
-    /// Room for a distance or immediate.
-    fn hole(&mut self, part: Part) -> Site {
-        let site = self.here(part);
-        self.part(part).extend([0; 4]);
-        site
-    }
-
-    fn jump(&mut self, part: Part, opcode: &[u8], target: u64) {
-        self.part(part).extend(opcode);
-        let site = self.hole(part);
-        self.jumps.push((site, target));
-    }
-
-    fn outside(&mut self, part: Part, opcode: &[u8], target: u64) {
-        self.part(part).extend(opcode);
-        let site = self.hole(part);
-        self.template.patches.push((site, Patch::Outside { target: target as usize, end: 4 }));
-    }
-
-    fn step(&mut self, part: Part, step: &Step) -> Option<()> {
+impl Source<'_> {
+    fn atom(&self, step: &Step) -> Option<Atom> {
         let insn = &step.insn;
         match step.operand {
             Operand::Same => {}
             Operand::Immediate(from) => {
-                let code = immediate_form(insn)?;
-                self.part(part).extend(code);
-                let site = self.hole(part);
                 let bytes = insn.memory_size().size() as u8;
-                self.template.patches.push((site, Patch::Field { from, bytes }));
-                return Some(());
+                return Some(Atom::Immediate { code: immediate_form(insn)?.into(), from, bytes });
             }
-            Operand::Cpu(from, bytes) => {
-                let mut named = *insn;
-                named.set_memory_base(Register::RDI);
-                named.set_memory_index(Register::None);
-                named.set_memory_displ_size(4);
-                // Too far for a short displacement.
-                named.set_memory_displacement64(0x7fff_ffff);
-                let mut encoder = Encoder::new(64);
-                encoder.encode(&named, 0).ok()?;
-                let offsets = encoder.get_constant_offsets();
-                let start = self.here(part).at;
-                self.part(part).extend(encoder.take_buffer());
-                let site = Site { part, at: start + offsets.displacement_offset() as u32 };
-                let plus = insn.memory_displacement64() as u32;
-                self.template.patches.push((site, Patch::Place { from, bytes, plus }));
-                return Some(());
-            }
+            Operand::Cpu(place) => return Some(Atom::Access(Box::new(Access::new(insn, place)?))),
         }
         if insn.flow_control() == FlowControl::Call {
-            self.outside(part, &[0xe8], insn.near_branch_target());
-            return Some(());
+            return Some(outside(&[0xe8], insn.near_branch_target()));
         }
         let at = (insn.ip() - self.base) as usize;
-        let raw = self.bytes.get(at..at + insn.len())?;
-        let start = self.here(part);
-        self.part(part).extend(raw);
-        if insn.is_ip_rel_memory_operand() {
-            // The distance is the last but for an immediate.
-            let immediate: usize = (0..insn.op_count())
-                .map(|at| match insn.op_kind(at) {
-                    OpKind::Immediate8
-                    | OpKind::Immediate8to32
-                    | OpKind::Immediate8to64
-                    | OpKind::Immediate8to16 => 1,
-                    OpKind::Immediate16 => 2,
-                    OpKind::Immediate32 | OpKind::Immediate32to64 => 4,
-                    _ => 0,
-                })
-                .sum();
-            let end = 4 + immediate as u32;
-            let site = Site { part, at: start.at + insn.len() as u32 - end };
-            let target = insn.ip_rel_memory_address() as usize;
-            self.template.patches.push((site, Patch::Outside { target, end }));
+        let code: Box<[u8]> = self.bytes.get(at..at + insn.len())?.into();
+        if !insn.is_ip_rel_memory_operand() {
+            return Some(Atom::Raw(code));
         }
-        Some(())
+        // The distance is the last but for an immediate; it counts from the end.
+        let immediate: usize = (0..insn.op_count())
+            .map(|at| match insn.op_kind(at) {
+                OpKind::Immediate8
+                | OpKind::Immediate8to32
+                | OpKind::Immediate8to64
+                | OpKind::Immediate8to16 => 1,
+                OpKind::Immediate16 => 2,
+                OpKind::Immediate32 | OpKind::Immediate32to64 => 4,
+                _ => 0,
+            })
+            .sum();
+        let at = code.len().checked_sub(4 + immediate)?;
+        Some(Atom::Outside { code, at, target: insn.ip_rel_memory_address() as usize })
     }
+}
+
+/// A jump or call to an address outside.
+fn outside(opcode: &[u8], target: u64) -> Atom {
+    let code = [opcode, &[0; 4]].concat();
+    Atom::Outside { at: opcode.len(), code: code.into(), target: target as usize }
 }
 
 /// Makes the template of the handler whose code starts `bytes`, at address `base`. `None` when it is not understood or too long:
@@ -617,68 +606,86 @@ pub(super) fn template(bytes: &[u8], base: u64) -> Option<Template> {
         return None;
     }
     let cold: Vec<usize> = (0..blocks.len()).filter(|at| !hot[*at]).collect();
-    let mut layout =
-        Layout { template: Template::default(), places: HashMap::new(), jumps: Vec::new(), bytes, base };
-    // A cold block may be entered from the hot part, which leaves RSI behind, and from a cold one, which does not.
-    let mut entered = HashMap::new();
-    for (part, order) in [(Part::Hot, &order), (Part::Cold, &cold)] {
+    let mut template = Template { next, moved, wants_op, ..Template::default() };
+    for &at in &order {
+        for step in &bodies[at] {
+            let (reads, writes) = analysis.used_by(step);
+            template.uses |= reads | writes;
+            template.opaque |= analysis.is_opaque(step);
+        }
+    }
+    let source = Source { bytes, base };
+    let label: HashMap<u64, usize> =
+        blocks.iter().enumerate().map(|(at, block)| (block.start, at + 1)).collect();
+    // The label of a cold block for those who come from the hot part, where RSI is behind.
+    let behind = |at: usize| blocks.len() + 1 + at;
+    template.labels = 2 * blocks.len() + 1;
+    for (is_hot, order) in [(true, &order), (false, &cold)] {
+        let mut atoms = Vec::new();
         for (position, &at) in order.iter().enumerate() {
             let block = &blocks[at];
-            if part == Part::Cold && !wants_op {
-                let site = layout.here(part);
-                entered.insert(block.start, site);
-                // lea rsi, [rsi + behind]
-                layout.part(part).extend([0x48, 0x8d, 0xb6]);
-                let site = layout.hole(part);
-                layout.template.patches.push((site, Patch::Behind));
+            if !is_hot && !wants_op {
+                atoms.extend([Atom::Label(behind(at)), Atom::Correct]);
             }
-            let place = layout.here(part);
-            layout.places.insert(block.start, place);
+            atoms.push(Atom::Label(at + 1));
             for step in &bodies[at] {
-                layout.step(part, step)?;
+                atoms.push(source.atom(step)?);
             }
             let following = order.get(position + 1).map(|at| blocks[*at].start);
             // In the cold part each block may start with its own correction of RSI, so none is run into.
-            let following = following.filter(|_| part == Part::Hot || wants_op);
+            let following = following.filter(|_| is_hot || wants_op);
+            let mut jump = |code: &[u8], target: u64| {
+                let to = label[&target] - 1;
+                let label = if is_hot && !wants_op && !hot[to] { behind(to) } else { to + 1 };
+                atoms.push(Atom::Jump { code: code.into(), label });
+            };
             match &block.end {
                 End::Goto(target) if Some(*target) == following => {}
-                End::Goto(target) => layout.jump(part, &[0xe9], *target),
+                End::Goto(target) => jump(&[0xe9], *target),
                 End::Branch { insn, taken, not_taken } => {
                     let code = condition(insn.condition_code())?;
                     if Some(*not_taken) == following {
-                        layout.jump(part, &[0x0f, 0x80 | code], *taken);
+                        jump(&[0x0f, 0x80 | code], *taken);
                     } else if Some(*taken) == following {
-                        layout.jump(part, &[0x0f, 0x80 | code ^ 1], *not_taken);
+                        jump(&[0x0f, 0x80 | code ^ 1], *not_taken);
                     } else {
-                        layout.jump(part, &[0x0f, 0x80 | code], *taken);
-                        layout.jump(part, &[0xe9], *not_taken);
+                        jump(&[0x0f, 0x80 | code], *taken);
+                        jump(&[0xe9], *not_taken);
                     }
                 }
-                End::Outside(target) => layout.outside(part, &[0xe9], *target),
+                End::Outside(target) => atoms.push(outside(&[0xe9], *target)),
                 End::Leave(_) if goes_on[at].is_some() => {
                     if position + 1 != order.len() {
-                        layout.part(part).push(0xe9);
-                        let site = layout.hole(part);
-                        layout.template.patches.push((site, Patch::HotEnd));
+                        atoms.push(Atom::Jump { code: [0xe9].into(), label: HOT_END });
                     }
                 }
                 End::Leave(insn) => {
-                    let values = ends[at];
-                    layout.step(part, &Step { insn: *insn, values, operand: Operand::Same })?;
+                    let step = Step { insn: *insn, values: ends[at], operand: Operand::Same };
+                    atoms.push(source.atom(&step)?);
                 }
             }
         }
+        if is_hot {
+            template.hot = atoms;
+        } else {
+            template.cold = atoms;
+        }
     }
-    let Layout { mut template, places, jumps, .. } = layout;
-    for (site, target) in jumps {
-        let place = match (site.part, entered.get(&target)) {
-            (Part::Hot, Some(place)) => *place,
-            _ => *places.get(&target)?,
-        };
-        template.patches.push((site, Patch::Inside(place)));
-    }
-    (template.next, template.moved, template.wants_op) = (next, moved, wants_op);
-    (template.hot.len() + template.cold.len() <= MAX_BYTES).then_some(template)
+    template.opaque |= jumps_back(&template.hot);
+    (template.hot.len() + template.cold.len() <= MAX_ATOMS).then_some(template)
+}
+
+/// Whether there is a loop.
+fn jumps_back(atoms: &[Atom]) -> bool {
+    let mut seen = Vec::new();
+    atoms.iter().any(|atom| match atom {
+        Atom::Label(label) => {
+            seen.push(*label);
+            false
+        }
+        Atom::Jump { label, .. } => seen.contains(label),
+        _ => false,
+    })
 }
 
 /// How far the next op is, if the block ends in the jump to its handler.
