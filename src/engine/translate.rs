@@ -366,7 +366,7 @@ impl Translations {
         let specialise = self.settings.specialise && !job.step;
         item.keys = operand_keys(job, insn, specialise)
             .into_iter()
-            .map(|operands| operands | keys::family(family, live, locked, form.condition.unwrap_or(0)))
+            .map(|operands| operands | keys::family(family, live, locked, item.condition(insn)))
             .filter(|key| keys::single(*key).is_some())
             .collect();
         let Some(handler) = item.keys.first().and_then(|key| keys::single(*key)) else {
@@ -388,7 +388,8 @@ impl Translations {
             }
             Flow::Branch => {
                 self.arena.push_op(op);
-                links.push(Pending { ext: self.push_link(insn.imm, done), target: insn.imm });
+                let exit = item.exit(insn);
+                links.push(Pending { ext: self.push_link(exit, done), target: exit });
                 true
             }
             Flow::Jump if direct => {
@@ -515,7 +516,7 @@ fn best_key(job: &Job<'_>, item: &Item, live: bool) -> Option<u64> {
     let family = form.families[usize::from(insn.opsize16)];
     let plain =
         form.status == Status::Implemented && form.privilege == Privilege::User && family != 0 && !insn.lock;
-    let condition = form.condition.unwrap_or(0);
+    let condition = item.condition(&insn);
     plain.then(|| {
         operand_keys(job, &insn, true)[0]
             | keys::family(family, live, form.lock == Lock::Always && insn.mem.is_some(), condition)
