@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use table86::Survey;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (mut singles, mut pairs) = (3500, 2000);
+    let (mut singles, mut pairs) = (1500, 1500);
     let (mut single_weights, mut pair_weights) = (HashMap::new(), HashMap::new());
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -40,12 +40,26 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     println!("# Trained: `cargo run --release --example train`; see benches/train.rs. Most used first.");
-    print_best(&single_weights, singles, "handlers of one instruction");
-    print_best(&pair_weights, pairs, "handlers of two");
+    print_best(&single_weights, singles, "handlers of one instruction, certain registers");
+    print_best(&generalised(&single_weights), singles, "handlers of one instruction, any registers");
+    // The second of two may get flags, which are the same for all registers; or values, which it only gets by a certain register.
+    let (by_flags, by_value): (Weights, Weights) =
+        pair_weights.into_iter().partition(|(text, _)| reads_flags(text));
+    print_best(&by_value, pairs, "handlers of two, certain registers");
+    print_best(&generalised(&by_flags), pairs, "handlers of two that pass flags, any registers");
     Ok(())
 }
 
-fn print_best(weights: &HashMap<String, f64>, limit: usize, what: &str) {
+/// Handlers' texts and how much each weighs.
+type Weights = HashMap<String, f64>;
+
+/// Whether the second of two depends on flags.
+fn reads_flags(pair: &str) -> bool {
+    let second = pair.split_once(" + ").map_or("", |(_, second)| second);
+    second.contains(" cc=") || ["adc", "sbb", "rcl", "rcr"].iter().any(|name| second.starts_with(name))
+}
+
+fn print_best(weights: &Weights, limit: usize, what: &str) {
     let mut order: Vec<(&String, &f64)> = weights.iter().collect();
     order.sort_by(|one, two| two.1.total_cmp(one.1).then(one.0.cmp(two.0)));
     let total: f64 = weights.values().sum();
@@ -58,27 +72,21 @@ fn print_best(weights: &HashMap<String, f64>, limit: usize, what: &str) {
     for (text, _) in order.iter().take(limit) {
         println!("{text}");
     }
-    // The rest is served by handlers of any register; those whose rest weighs most are made too.
-    let mut general: HashMap<String, f64> = HashMap::new();
-    for (text, weight) in order.into_iter().skip(limit).filter(|(text, _)| !text.contains(" + ")) {
-        let text = generalised(text);
-        *general.entry(text).or_insert(0.0) += *weight;
-    }
-    let mut order: Vec<(String, f64)> = general.into_iter().collect();
-    order.sort_by(|one, two| two.1.total_cmp(&one.1).then(one.0.cmp(&two.0)));
-    for (text, _) in order.into_iter().take(limit / 10) {
-        println!("{text}");
-    }
 }
 
-/// A handler's text with any register and any base in place of certain ones.
-fn generalised(text: &str) -> String {
+/// The weights of handlers of any register, base and index in place of certain ones.
+fn generalised(weights: &Weights) -> Weights {
     let word = |word: &str| match word.as_bytes() {
         [b'r', digit, ..] if digit.is_ascii_digit() => "r".to_owned(),
         [b'b', digit, ..] if digit.is_ascii_digit() => "b".to_owned(),
-        [b'x', digit, ..] if digit.is_ascii_digit() => "sib".to_owned(),
+        // The upper two bits of what follows `x` are the scale.
+        [b'x', ..] => word[1..].parse().map_or(word.to_owned(), |which: u8| format!("s{}", which >> 6)),
         _ => word.to_owned(),
     };
-    let words: Vec<String> = text.split(' ').map(word).collect();
-    words.join(" ")
+    let mut general = Weights::new();
+    for (text, weight) in weights {
+        let words: Vec<String> = text.split(' ').map(word).collect();
+        *general.entry(words.join(" ")).or_insert(0.0) += weight;
+    }
+    general
 }

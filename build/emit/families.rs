@@ -37,6 +37,8 @@ pub enum Spec {
     Memory,
     /// Flat, 32-bit: base, index, displacement.
     Sib,
+    /// The same with a certain scale.
+    Scaled(u8),
     /// Flat, displacement only.
     Absolute,
     /// Flat, base register and displacement.
@@ -60,6 +62,7 @@ impl Spec {
             Spec::Absolute => 5,
             Spec::Base => 6,
             Spec::Indexed(_) => 7,
+            Spec::Scaled(scale) => 8 + scale,
             Spec::Fixed(offset) => 0x20 + offset,
             Spec::FixedBase(offset) => 0x40 + offset,
         }
@@ -67,7 +70,13 @@ impl Spec {
     pub fn is_memory(self) -> bool {
         matches!(
             self,
-            Spec::Memory | Spec::Sib | Spec::Absolute | Spec::Base | Spec::FixedBase(_) | Spec::Indexed(_)
+            Spec::Memory
+                | Spec::Sib
+                | Spec::Scaled(_)
+                | Spec::Absolute
+                | Spec::Base
+                | Spec::FixedBase(_)
+                | Spec::Indexed(_)
         )
     }
 }

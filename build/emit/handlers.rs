@@ -221,6 +221,7 @@ fn type_of(families: &Families, instance: &Instance) -> Option<String> {
                     let memory = match spec {
                         Spec::Memory => "MemAny".into(),
                         Spec::Sib => "MemSib".into(),
+                        Spec::Scaled(scale) => format!("MemScaled<{scale}>"),
                         Spec::Absolute => "MemAbs".into(),
                         Spec::Base => "MemBase".into(),
                         Spec::FixedBase(offset) => format!("MemFixed<{offset}>"),

@@ -1,7 +1,8 @@
 //! `opcodes/hot.txt`: which specialised handlers and pairs to make besides the generic ones.
 //!
 //! A line is an instance, `FAMILY [cc=N] SPEC… [live]`, or two joined by ` + `. SPEC: `r` any register, `rN` the one at
-//! byte offset N, `i` immediate, `m` any memory, `sib`, `abs`, `b` any base register, `bN` that at byte offset N, `xN` base, index and scale as N says, `-` nothing
+//! byte offset N, `i` immediate, `m` any memory, `sib`, `sN` the same with scale N, `abs`,
+//! `b` any base register, `bN` that at byte offset N, `xN` base, index and scale as N says, `-` nothing
 //! to choose.
 
 use super::families::{Families, Instance, Spec};
@@ -83,6 +84,9 @@ fn spec(word: &str) -> Option<Spec> {
         "b" => Spec::Base,
         _ => {
             let number = |text: &str| text.parse().ok().filter(|offset| *offset < 32);
+            if let Some(scale) = word.strip_prefix('s') {
+                return scale.parse().ok().filter(|scale| *scale < 4).map(Spec::Scaled);
+            }
             if let Some(which) = word.strip_prefix('x') {
                 return which.parse().ok().map(Spec::Indexed);
             }

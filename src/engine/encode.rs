@@ -82,8 +82,18 @@ fn memory_keys(job: &Job<'_>, insn: &Insn, at: usize, specialise: bool) -> Vec<u
     match (mem.base, mem.index) {
         (NO_REG, NO_REG) => vec![part(spec::ABSOLUTE), part(spec::SIB), any],
         (base, NO_REG) => vec![part(spec::FIXED_BASE + base * 4), part(spec::BASE), part(spec::SIB), any],
-        (NO_REG, index) => vec![keys::indexed(at, index | 4 << 3 | mem.scale << 6), part(spec::SIB), any],
-        (base, index) => vec![keys::indexed(at, base | index << 3 | mem.scale << 6), part(spec::SIB), any],
+        (NO_REG, index) => vec![
+            keys::indexed(at, index | 4 << 3 | mem.scale << 6),
+            part(spec::SCALED + mem.scale),
+            part(spec::SIB),
+            any,
+        ],
+        (base, index) => vec![
+            keys::indexed(at, base | index << 3 | mem.scale << 6),
+            part(spec::SCALED + mem.scale),
+            part(spec::SIB),
+            any,
+        ],
     }
 }
 

@@ -15,3 +15,4 @@ mod arena;
 mod encode;
 mod liveness;
 mod path;
+mod stitch;

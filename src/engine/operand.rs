@@ -131,6 +131,9 @@ impl<T: Word> Source<T> for SecondImm {
 pub(crate) struct MemAny;
 /// Flat: base, index, displacement.
 pub(crate) struct MemSib;
+/// Flat: base, index with a certain scale, displacement.
+#[allow(dead_code)] // which scales are needed is up to `hot.txt`
+pub(crate) struct MemScaled<const SCALE: u8>;
 /// Flat: displacement.
 pub(crate) struct MemAbs;
 /// Flat: base and displacement.
@@ -163,6 +166,16 @@ impl Address for MemSib {
         let base: u32 = read_register(x, usize::from(op.b));
         let index: u32 = read_register(x, usize::from(op.c));
         base.wrapping_add(index << (op.d & 3)).wrapping_add(op.imm)
+    }
+}
+
+impl<const SCALE: u8> Address for MemScaled<SCALE> {
+    #[inline(always)]
+    fn address(x: Exec) -> u32 {
+        let op = x.op();
+        let base: u32 = read_register(x, usize::from(op.b));
+        let index: u32 = read_register(x, usize::from(op.c));
+        base.wrapping_add(index << SCALE).wrapping_add(op.imm)
     }
 }
 
@@ -242,6 +255,7 @@ macro_rules! memory {
 
 memory!(MemAny);
 memory!(MemSib);
+memory!(MemScaled<SCALE>, const SCALE);
 memory!(MemAbs);
 memory!(MemBase);
 memory!(MemFixed<OFFSET>, const OFFSET);

@@ -23,6 +23,7 @@ pub(super) struct Item {
     pub(super) slot: Option<usize>,
     /// The keys that fit, best first; empty for handlers that have none.
     pub(super) keys: Vec<u64>,
+    /// The block goes on at the target.
     pub(super) followed: bool,
 }
 
@@ -95,6 +96,17 @@ impl Mode {
 }
 
 impl Item {
+    /// Where a branch leaves the block.
+    pub(super) fn exit(&self, insn: &Insn) -> u32 {
+        if self.followed { insn.next_eip() } else { insn.imm }
+    }
+
+    /// The condition of an instruction, for a branch that of leaving the block.
+    pub(super) fn condition(&self, insn: &Insn) -> u8 {
+        let inverse = insn.form().flow == Flow::Branch && self.followed;
+        insn.form().condition.unwrap_or(0) ^ u8::from(inverse)
+    }
+
     /// Whether flags that it writes are needed behind `next`, which follows it.
     pub(super) fn needed_behind(&self, next: &Item) -> bool {
         let open = if next.facts.barrier { flag::STATUS } else { next.after & !next.facts.kills };
@@ -262,6 +274,16 @@ impl<'a> Job<'a> {
                     Flow::Call => items.len() < INLINE_UNTIL,
                     _ => false,
                 };
+            // A loop to the block's start is unrolled: as often as a whole round still fits.
+            let round = items.iter().rev().take_while(|item| item.eip != eip).count() + 2;
+            let again = form.flow == Flow::Branch
+                && form.condition.is_some()
+                && insn.imm == eip
+                && !self.step
+                && !self.verified
+                && !insn.opsize16
+                && items.len() + 1 + round < self.max;
+            let follow = follow || again;
             let stops = form.privilege != Privilege::User
                 || matches!(form.status, Status::Todo(_))
                 || !(matches!(form.flow, Flow::Next | Flow::Branch) || follow);
@@ -304,7 +326,7 @@ impl<'a> Job<'a> {
             if let Ok(insn) = item.insn
                 && insn.form().flow == Flow::Branch
             {
-                live |= self.lookahead(insn.imm);
+                live |= self.lookahead(item.exit(&insn));
             }
             item.after = live;
             live = liveness::before(&item.facts, live);

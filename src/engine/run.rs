@@ -119,12 +119,12 @@ impl Drop for Machine {
 impl Machine {
     /// A machine at reset: see [`Cpu::new`]. Fails when the host has no address space for translations.
     pub fn new(memory: Arc<Memory>) -> std::io::Result<Machine> {
-        Machine::with_settings(memory, Settings { specialise: true })
+        Machine::with_settings(memory, Settings { specialise: true, stitch: true })
     }
 
     /// A machine that uses only generic handlers: slower, to be compared with.
     pub fn generic(memory: Arc<Memory>) -> std::io::Result<Machine> {
-        Machine::with_settings(memory, Settings { specialise: false })
+        Machine::with_settings(memory, Settings { specialise: false, stitch: false })
     }
 
     fn with_settings(memory: Arc<Memory>, settings: Settings) -> std::io::Result<Machine> {

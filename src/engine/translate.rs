@@ -7,6 +7,7 @@ use super::arena::Arena;
 use super::encode::{encode, needs_second_slot, operand_keys};
 use super::op::{Ext, Handler, Op};
 use super::path::{Item, Job, MAX_INSNS, Mode, Stop, flag_is_live, has_no_effect};
+use super::stitch::Stitcher;
 use super::{handlers, keys};
 use crate::cpu::Cpu;
 use crate::cpu::exec::attribute;
@@ -23,6 +24,8 @@ pub(super) const MAX_SLOTS: usize = MAX_INSNS * 8 + 16;
 pub(crate) struct Settings {
     /// Use handlers specialised by register, and pairs. Off, results must be the same.
     pub(crate) specialise: bool,
+    /// Lay the handlers of a block out in a row, where the host allows it.
+    pub(crate) stitch: bool,
 }
 
 /// A translated block.
@@ -47,6 +50,7 @@ pub(crate) struct Translations {
     /// Entries of invalid blocks, to be led on to the next translation of their address.
     stale: HashMap<(Mode, u32), Vec<usize>>,
     settings: Settings,
+    stitcher: Option<Stitcher>,
 }
 
 /// Where a fault happened.
@@ -73,6 +77,7 @@ impl Translations {
             by_page: HashMap::new(),
             stale: HashMap::new(),
             settings,
+            stitcher: if settings.stitch { Stitcher::new() } else { None },
         })
     }
 
@@ -95,6 +100,9 @@ impl Translations {
         self.entries.clear();
         self.by_page.clear();
         self.stale.clear();
+        if let Some(stitcher) = &mut self.stitcher {
+            stitcher.clear();
+        }
     }
 
     /// Translates the block at `eip` and keeps it. Other machines may run meanwhile.
@@ -209,7 +217,9 @@ impl Translations {
         let mut links = Vec::new();
         let mut side = Vec::with_capacity(items.len());
         let mut copy = None;
+        let mut ops = Vec::with_capacity(items.len() + 2);
         if job.verified && !job.step {
+            ops.push(start);
             copy = self.emit_verifier(job, &items, eip);
         }
         let mut open = true;
@@ -222,6 +232,7 @@ impl Translations {
             done += 1;
             match item.insn {
                 Err(stop) => {
+                    ops.push(slot);
                     self.emit_stop(stop);
                     open = false;
                 }
@@ -229,19 +240,28 @@ impl Translations {
                     next_eip = if item.followed { insn.imm } else { insn.next_eip() };
                     if !(item.followed && insn.form().flow == Flow::Jump || has_no_effect(&insn)) {
                         item.slot = Some(slot);
+                        ops.push(slot);
                         open = self.emit_insn(job, item, &insn, done, &mut links);
                     }
                 }
             }
         }
         if open {
+            ops.push(self.arena.used());
             self.emit_jump(next_eip, done, &mut links);
         }
         if self.arena.used() - start < 2 {
             self.emit_stop(Stop::Undefined);
         }
+        let mut seconds = Vec::new();
         if self.settings.specialise && !job.step {
-            self.join_pairs(&items);
+            seconds = self.join_pairs(&items);
+        }
+        if let (Some(stitcher), false) = (&mut self.stitcher, job.step) {
+            let wanted = ops.iter().filter(|slot| !seconds.contains(slot));
+            let ops: Vec<*mut Op> = wanted.map(|slot| self.arena.at(*slot)).collect();
+            // SAFETY: the ops of this block in order, which nobody runs yet.
+            unsafe { stitcher.stitch(&ops) };
         }
         for link in links {
             self.emit_link(job, &link);
@@ -340,7 +360,7 @@ impl Translations {
         let specialise = self.settings.specialise && !job.step;
         item.keys = operand_keys(job, insn, specialise)
             .into_iter()
-            .map(|operands| operands | keys::family(family, live, locked, form.condition.unwrap_or(0)))
+            .map(|operands| operands | keys::family(family, live, locked, item.condition(insn)))
             .filter(|key| keys::single(*key).is_some())
             .collect();
         let Some(handler) = item.keys.first().and_then(|key| keys::single(*key)) else {
@@ -362,7 +382,8 @@ impl Translations {
             }
             Flow::Branch => {
                 self.arena.push_op(op);
-                links.push(Pending { ext: self.push_link(insn.imm, done), target: insn.imm });
+                let exit = item.exit(insn);
+                links.push(Pending { ext: self.push_link(exit, done), target: exit });
                 true
             }
             Flow::Jump if direct => {
@@ -415,14 +436,15 @@ impl Translations {
         self.arena.push_ext(Ext { link, imm2, aux: done });
     }
 
-    /// Overwrites the first handler of pairs that have one of their own; the second op stays valid.
-    fn join_pairs(&mut self, items: &[Item]) {
+    /// Overwrites the first handler of pairs that have one of their own; the second op stays valid. Gives the slots of second ops.
+    fn join_pairs(&mut self, items: &[Item]) -> Vec<usize> {
+        let mut seconds = Vec::new();
         let mut joined = vec![false; items.len() + 1];
         // Branches first: a comparison that is joined with its jump needs no flags.
         for branches in [true, false] {
             for index in (0..items.len().saturating_sub(1)).rev() {
                 let (first, second) = (&items[index], &items[index + 1]);
-                let (Some(slot), Some(_)) = (first.slot, second.slot) else { continue };
+                let (Some(slot), Some(second_slot)) = (first.slot, second.slot) else { continue };
                 let (Ok(insn), Ok(next)) = (first.insn, second.insn) else { continue };
                 let is_branch = next.form().flow == Flow::Branch;
                 if joined[index]
@@ -439,9 +461,11 @@ impl Translations {
                     unsafe { (*self.arena.at(slot)).handler = handler };
                     joined[index] = true;
                     joined[index + 1] = true;
+                    seconds.push(second_slot);
                 }
             }
         }
+        seconds
     }
 
     /// The keys that a block's ops would use, most special first, for training `opcodes/hot.txt`: `each` gets the address of an
@@ -482,7 +506,7 @@ fn best_key(job: &Job<'_>, item: &Item, live: bool) -> Option<u64> {
     let family = form.families[usize::from(insn.opsize16)];
     let plain =
         form.status == Status::Implemented && form.privilege == Privilege::User && family != 0 && !insn.lock;
-    let condition = form.condition.unwrap_or(0);
+    let condition = item.condition(&insn);
     plain.then(|| {
         operand_keys(job, &insn, true)[0]
             | keys::family(family, live, form.lock == Lock::Always && insn.mem.is_some(), condition)
