@@ -1,7 +1,7 @@
 //! The FXSAVE image of the FPU and the vector registers (SDM Vol. 1, table 10-2), as FXSAVE, signal frames and
 //! debuggers see it.
 
-use super::Cpu;
+use super::{Cpu, V128};
 use crate::fpu::{FXSAVE_X87, Fpu};
 
 /// Bytes of an FXSAVE image up to XMM7; the rest of its 512 is reserved or the program's.
@@ -33,7 +33,7 @@ impl Cpu {
         image[MXCSR..MXCSR + 4].copy_from_slice(&self.mxcsr.to_le_bytes());
         image[MXCSR + 4..MXCSR + 8].copy_from_slice(&MXCSR_MASK.to_le_bytes());
         for (slot, xmm) in image[FXSAVE_X87..].chunks_exact_mut(XMM_BYTES).zip(self.xmm) {
-            slot.copy_from_slice(&xmm.to_le_bytes());
+            slot.copy_from_slice(&<[u8; XMM_BYTES]>::from(xmm));
         }
         image
     }
@@ -45,14 +45,16 @@ impl Cpu {
         }
         self.mxcsr = mxcsr(image) & MXCSR_MASK;
         for (slot, xmm) in image[FXSAVE_X87..].chunks_exact(XMM_BYTES).zip(&mut self.xmm) {
-            *xmm = slot.iter().rev().fold(0, |value, byte| value << 8 | u128::from(*byte));
+            if let Some(bytes) = slot.first_chunk::<XMM_BYTES>() {
+                *xmm = V128::from(*bytes);
+            }
         }
     }
 
     /// Makes FPU and vector registers what they are when Linux starts a program or a signal handler.
     pub fn reset_fpu(&mut self) {
         self.fpu = Fpu::default();
-        self.xmm = [0; 8];
+        self.xmm = [V128::ZERO; 8];
         self.mxcsr = MXCSR_INIT;
     }
 }

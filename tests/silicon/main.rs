@@ -18,6 +18,7 @@ mod program;
 mod random;
 mod sequence;
 mod single;
+mod vector;
 mod x87;
 
 use bench::{Bench, machines};
@@ -74,6 +75,7 @@ fn each_row_does_what_the_processor_does() {
             let wanted = only.as_ref().is_none_or(|only| row(form).contains(only.as_str()));
             if !wanted
                 || x87::is_here(form)
+                || vector::is_here(form)
                 || !exempt::is_implemented(form)
                 || exempt::unverifiable(form).is_some()
             {
@@ -108,6 +110,30 @@ fn each_row_of_the_fpu_does_what_the_processor_does() {
         for (index, form) in FORMS.iter().enumerate().filter(|(_, form)| x87::is_here(form)) {
             if only.as_ref().is_none_or(|only| row(form).contains(only.as_str())) {
                 let tally = x87::prove_row(&mut bench, index, VECTORS, SEED, &mut report);
+                if !tally.is_verified(form) {
+                    unproven.push(format!("{}: {tally:?}", row(form)));
+                }
+            }
+        }
+        println!("seed {SEED:#x}\n{report}");
+        assert!(unproven.is_empty(), "{} rows are not proven:\n{}", unproven.len(), unproven.join("\n"));
+    });
+}
+
+#[test]
+fn each_row_of_the_vectors_does_what_the_processor_does() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        bench.oracle.fpu = true;
+        let mut report = String::new();
+        let mut unproven = Vec::new();
+        let only = std::env::var("ROW").ok();
+        let vectors = std::env::var("VECTORS").map_or(VECTORS, |text| text.parse().expect("a number"));
+        for (index, form) in FORMS.iter().enumerate() {
+            let wanted = only.as_ref().is_none_or(|only| row(form).contains(only.as_str()));
+            if wanted && vector::is_here(form) && exempt::is_implemented(form) {
+                let tally = vector::prove_row(&mut bench, index, vectors, SEED, &mut report);
                 if !tally.is_verified(form) {
                     unproven.push(format!("{}: {tally:?}", row(form)));
                 }

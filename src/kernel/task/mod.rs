@@ -15,7 +15,7 @@ use super::errno::Errno;
 use super::process::Process;
 use super::signal;
 use super::{prctl, segments};
-use crate::cpu::{Cpu, FlagState, reg};
+use crate::cpu::{Cpu, FlagState, V128, reg};
 
 /// Flags of clone(2) that are looked at here; the others are the host's.
 mod flag {
@@ -348,7 +348,7 @@ struct Registers {
     cr2: u32,
     descriptors: crate::cpu::Descriptors,
     fpu: crate::fpu::Fpu,
-    xmm: [u128; 8],
+    xmm: [V128; 8],
     mxcsr: u32,
 }
 
