@@ -257,8 +257,12 @@ fn form(
         _ if fields.bool("lock", report) => Lock::Legal,
         _ => Lock::Never,
     };
-    let takes =
-        fields.choice("takes", &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip), ("mxcsr", Takes::Mxcsr)], Takes::Values, report);
+    let takes = fields.choice(
+        "takes",
+        &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip), ("mxcsr", Takes::Mxcsr)],
+        Takes::Values,
+        report,
+    );
     let flow = fields.choice(
         "flow",
         &[

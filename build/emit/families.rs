@@ -209,8 +209,7 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
     });
     let changes_flags = rules.flags.get(&form.flags).is_some_and(|rule| rule.writes());
     let writes_flags = !form.takes.cpu() && changes_flags;
-    let passes_flags =
-        !form.takes.cpu() && (writes_flags || (form.reads != 0 && form.condition.is_none()));
+    let passes_flags = !form.takes.cpu() && (writes_flags || (form.reads != 0 && form.condition.is_none()));
     let mut name = form.body.clone();
     if let Some(bits) = size_bits {
         name.push_str(&format!("_{bits}"));
@@ -257,8 +256,7 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
 /// The operands that reach the body.
 pub fn passed(form: &Form) -> impl Iterator<Item = &Operand> {
     form.operands.iter().filter(|operand| {
-        operand.access != Access::Shown
-            && !matches!(operand.code, Code::J | Code::X | Code::Y | Code::XEdi)
+        operand.access != Access::Shown && !matches!(operand.code, Code::J | Code::X | Code::Y | Code::XEdi)
     })
 }
 

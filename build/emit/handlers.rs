@@ -185,6 +185,16 @@ fn emit_run(out: &mut String, family: &Family) {
         let _ = writeln!(out, "Ok({call})");
         return;
     }
+    let enter = |out: &mut String| {
+        if family.mmx {
+            let _ = writeln!(out, "if {} {{ x.enter_mmx(); }}", mmx.join(" | "));
+        }
+    };
+    // What raises #XM, or faults at an operand that only the body knows, has entered MMX by then.
+    let early = family.takes != Takes::Values;
+    if early {
+        enter(out);
+    }
     let _ = writeln!(out, "let {} = {call};", pattern(&names));
     if family.takes == Takes::Mxcsr {
         out.push_str("x.commit_mxcsr(m)?;\n");
@@ -196,8 +206,8 @@ fn emit_run(out: &mut String, family: &Family) {
     for (at, name) in written.iter().zip(&names) {
         let _ = writeln!(out, "{}::write(x, at{at}, {name})?;", LETTERS[*at]);
     }
-    if family.mmx {
-        let _ = writeln!(out, "if {} {{ x.enter_mmx(); }}", mmx.join(" | "));
+    if !early {
+        enter(out);
     }
     out.push_str("Ok(())\n");
 }

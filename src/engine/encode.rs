@@ -25,8 +25,7 @@ fn register_offset(number: u8, bytes: u32) -> u8 {
 /// The operands that reach the body, as the generator counts them.
 pub(super) fn passed(insn: &Insn) -> impl Iterator<Item = &'static Operand> {
     insn.form().operands.iter().filter(|operand| {
-        operand.access != Access::Shown
-            && !matches!(operand.code, Code::J | Code::X | Code::Y | Code::XEdi)
+        operand.access != Access::Shown && !matches!(operand.code, Code::J | Code::X | Code::Y | Code::XEdi)
     })
 }
 

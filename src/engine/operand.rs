@@ -2,8 +2,8 @@
 
 use super::op::Op;
 use crate::cpu::exec::attribute;
-use crate::cpu::{Exec, Fault, Word};
 use crate::cpu::vector::{V128, Vector};
+use crate::cpu::{Exec, Fault, Word};
 use crate::memory::access::{GuestAtomic, GuestValue};
 
 /// Gives a value.
@@ -312,7 +312,11 @@ impl<M: Address> Place<V128> for Aligned<M> {
         x.store(at, value)
     }
     #[inline(always)]
-    fn update<R>(x: Exec, at: u32, mut change: impl FnMut(V128) -> Result<(V128, R), Fault>) -> Result<R, Fault> {
+    fn update<R>(
+        x: Exec,
+        at: u32,
+        mut change: impl FnMut(V128) -> Result<(V128, R), Fault>,
+    ) -> Result<R, Fault> {
         let (value, rest) = change(Self::read(x, at)?)?;
         Self::write(x, at, value)?;
         Ok(rest)
@@ -379,7 +383,11 @@ macro_rules! vector_register {
                 Ok(())
             }
             #[inline(always)]
-            fn update<R>(x: Exec, at: (), mut change: impl FnMut(T) -> Result<(T, R), Fault>) -> Result<R, Fault> {
+            fn update<R>(
+                x: Exec,
+                at: (),
+                mut change: impl FnMut(T) -> Result<(T, R), Fault>,
+            ) -> Result<R, Fault> {
                 let (value, rest) = change(<Self as Source<T>>::get(x)?)?;
                 Self::write(x, at, value)?;
                 Ok(rest)

@@ -129,6 +129,10 @@ fn suit(
     state.fx[MXCSR..MXCSR + 4].copy_from_slice(&mxcsr.to_le_bytes());
     if form.operands.iter().any(|operand| operand.code == Code::XEdi) {
         let seg = encoding.insn.segment.unwrap_or(table86::cpu::Seg::Ds);
+        // By a null selector MASKMOVQ faults, but AMD's has changed the x87's tags by then.
+        if state.segs[seg as usize] < 4 {
+            state.segs[seg as usize] = 0x2b;
+        }
         if let Some(base) = base(bench, state.segs[seg as usize]) {
             let target = match random.below(8) {
                 0 => DATA + WINDOW - random.below(24),
@@ -148,7 +152,8 @@ fn suit(
         base.wrapping_add(if encoding.insn.addr16 { offset & 0xffff } else { offset })
     };
     let whole = |size: Size| matches!(size, Size::Dq | Size::Ps | Size::Pd);
-    let wants = form.operands.iter().any(|operand| matches!(operand.code, Code::W | Code::M) && whole(operand.size));
+    let wants =
+        form.operands.iter().any(|operand| matches!(operand.code, Code::W | Code::M) && whole(operand.size));
     if wants && !form.unaligned && mem.base != NO_REG && mem.base != mem.index && random.percent(85) {
         let surplus = effective(state) & 15;
         let register = &mut state.regs[usize::from(mem.base)];

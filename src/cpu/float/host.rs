@@ -9,7 +9,9 @@ use std::arch::asm;
 pub fn rcpss(a: u32) -> u32 {
     let mut value = f32::from_bits(a);
     // SAFETY: SSE is part of x86-64; the instruction touches nothing but its operand.
-    unsafe { asm!("rcpss {v}, {v}", v = inout(xmm_reg) value, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("rcpss {v}, {v}", v = inout(xmm_reg) value, options(pure, nomem, nostack, preserves_flags))
+    };
     value.to_bits()
 }
 
@@ -18,6 +20,8 @@ pub fn rcpss(a: u32) -> u32 {
 pub fn rsqrtss(a: u32) -> u32 {
     let mut value = f32::from_bits(a);
     // SAFETY: as in `rcpss`.
-    unsafe { asm!("rsqrtss {v}, {v}", v = inout(xmm_reg) value, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("rsqrtss {v}, {v}", v = inout(xmm_reg) value, options(pure, nomem, nostack, preserves_flags))
+    };
     value.to_bits()
 }

@@ -169,7 +169,7 @@ pub fn round<F: Format>(sign: bool, exp: i32, sig: u128, m: &mut Mxcsr) -> u64 {
 /// As [`round`], by another rounding than MXCSR's.
 pub fn round_as<F: Format>(sign: bool, exp: i32, sig: u128, rounding: Rounding, m: &mut Mxcsr) -> u64 {
     let min_exp = 1 - F::MAX_EXP;
-    let (mut kept, mut exact) = cut(sig, F::PRECISION, sign, rounding);
+    let (mut kept, unbounded_exact) = cut(sig, F::PRECISION, sign, rounding);
     let carried = kept >> F::PRECISION != 0;
     let unbounded = exp + i32::from(carried);
     // Tiny is what would be so with an unbounded exponent: after rounding.
@@ -180,21 +180,24 @@ pub fn round_as<F: Format>(sign: bool, exp: i32, sig: u128, rounding: Rounding, 
     }
     if exp < min_exp {
         let lost = (min_exp - exp) as u32;
-        (kept, exact) = cut_low(sig, F::PRECISION, lost, sign, rounding);
-        if tiny && (!exact || !m.is_masked(flag::UNDERFLOW)) {
+        let (kept, exact) = cut_low(sig, F::PRECISION, lost, sign, rounding);
+        let masked = m.is_masked(flag::UNDERFLOW);
+        if tiny && (!exact || !masked) {
             m.raise(flag::UNDERFLOW);
         }
-        if !exact {
+        // Unmasked, the result is the one that an unbounded exponent would give.
+        if !(if tiny && !masked { unbounded_exact } else { exact }) {
             m.raise(flag::PRECISION);
         }
         // A carry into the hidden bit makes the exponent field 1 by itself.
         return zero::<F>(sign) | kept;
     }
-    if !exact {
+    if !unbounded_exact {
         m.raise(flag::PRECISION);
     }
     if unbounded > F::MAX_EXP {
-        m.raise(flag::OVERFLOW | flag::PRECISION);
+        let exact = !m.is_masked(flag::OVERFLOW);
+        m.raise(if exact { flag::OVERFLOW } else { flag::OVERFLOW | flag::PRECISION });
         let to_infinity = match rounding {
             Rounding::Nearest => true,
             Rounding::Down => sign,

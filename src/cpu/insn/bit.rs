@@ -113,7 +113,12 @@ pub fn btc_string<W: Word + GuestAtomic>(x: Exec, address: u32, index: W) -> Res
     change_string(x, address, index, Change::Complement)
 }
 
-fn change_string<W: Word + GuestAtomic>(x: Exec, address: u32, index: W, change: Change) -> Result<(), Fault> {
+fn change_string<W: Word + GuestAtomic>(
+    x: Exec,
+    address: u32,
+    index: W,
+    change: Change,
+) -> Result<(), Fault> {
     let address = word_address(x, address, index);
     let bit = within::<W>(index.u32());
     let was_set = if x.locked() {

@@ -19,12 +19,9 @@ pub fn maskmov<V: Vector>(x: Exec, source: V, mask: V) -> Result<(), Fault> {
         let edi = x.reg::<u32>(7);
         let offset = if string.addr16 { edi & 0xffff } else { edi };
         let addr = offset.wrapping_add(string.source_base);
-        let wanted = |at: &usize| mask.lane::<i8>(*at) < 0;
-        // All or, if one faults, none.
-        for at in (0..V::BYTES).filter(wanted) {
-            x.probe_write(addr.wrapping_add(at as u32), 1)?;
-        }
-        for at in (0..V::BYTES).filter(wanted) {
+        // AMD's processors want all of the bytes to be writable, whatever the mask.
+        x.probe_write(addr, V::BYTES as u32)?;
+        for at in (0..V::BYTES).filter(|at| mask.lane::<i8>(*at) < 0) {
             x.store(addr.wrapping_add(at as u32), source.lane::<u8>(at))?;
         }
         Ok(())

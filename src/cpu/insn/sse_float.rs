@@ -111,7 +111,12 @@ pub fn maxpd<V: Vector>(a: V, b: V, m: &mut Mxcsr) -> V {
 /// Compares floats by a predicate; all ones where it holds. SDM Vol. 2A, "CMPPS".
 #[inline(always)]
 pub fn cmpps<V: Vector>(a: V, b: V, predicate: u8, m: &mut Mxcsr) -> V {
-    a.zip(b, |a: u32, b: u32| if arith::holds::<F32>(u64::from(a), u64::from(b), predicate, m) { u32::MAX } else { 0 })
+    a.zip(
+        b,
+        |a: u32, b: u32| {
+            if arith::holds::<F32>(u64::from(a), u64::from(b), predicate, m) { u32::MAX } else { 0 }
+        },
+    )
 }
 
 /// Compares doubles by a predicate; all ones where it holds. SDM Vol. 2A, "CMPPD".
@@ -223,9 +228,9 @@ pub fn shufpd(a: V128, b: V128, order: u8) -> V128 {
 /// Joins neighbouring floats by an operation, those of `a` first.
 #[inline(always)]
 fn neighbours_ps(a: V128, b: V128, m: &mut Mxcsr, operation: Operation) -> V128 {
-    let pick = |odd: usize| V128::from_lanes(|at| {
-        if at < 2 { a.lane::<u32>(2 * at + odd) } else { b.lane(2 * (at - 2) + odd) }
-    });
+    let pick = |odd: usize| {
+        V128::from_lanes(|at| if at < 2 { a.lane::<u32>(2 * at + odd) } else { b.lane(2 * (at - 2) + odd) })
+    };
     floats(pick(0), pick(1), m, operation)
 }
 
