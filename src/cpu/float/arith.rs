@@ -107,7 +107,7 @@ pub fn div<F: Format>(a: u64, b: u64, m: &mut Mxcsr) -> u64 {
         _ => {
             let (dividend, divisor) = (u128::from(x.sig) << 63, u128::from(y.sig));
             // 63 or 64 bits, more than any format keeps.
-            let quotient = dividend / divisor << 1 | u128::from(dividend % divisor != 0);
+            let quotient = (dividend / divisor) << 1 | u128::from(dividend % divisor != 0);
             normalized::<F>(sign, x.exp - y.exp + 63, quotient, m)
         }
     }
