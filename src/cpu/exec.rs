@@ -1,6 +1,8 @@
 //! What a running instruction sees of the machine: registers, flags, memory, where it is.
 
-use super::mxcsr::Mxcsr;
+#[cfg(trap_memory)]
+use super::float::host;
+use super::mxcsr::{ALL_MASKED, Mxcsr};
 use super::{Cpu, Fault, Pending, Seg, Word, eflags};
 use crate::engine::op::{Ext, Op};
 use crate::memory::access::{self, GuestAtomic, GuestValue};
@@ -110,14 +112,36 @@ impl Exec {
     /// Control and status of SSE, to be changed and given back to [`Exec::commit_mxcsr`].
     #[inline(always)]
     pub fn mxcsr(self) -> Mxcsr {
-        Mxcsr::new(self.cpu().mxcsr)
+        let cpu = self.cpu();
+        Mxcsr::on_host(cpu.mxcsr, cfg!(trap_memory) && cpu.mxcsr & cpu.host_floats == ALL_MASKED)
+    }
+
+    /// Brings the exception flags in [`Cpu::mxcsr`] up to date.
+    #[inline(always)]
+    pub fn collect_mxcsr_flags(self) {
+        #[cfg(trap_memory)]
+        {
+            self.cpu().mxcsr |= host::flags();
+        }
+    }
+
+    /// Tells the host that [`Cpu::mxcsr`] was replaced.
+    #[inline(always)]
+    pub fn mxcsr_replaced(self) {
+        #[cfg(trap_memory)]
+        host::enter(self.cpu().mxcsr);
     }
 
     /// Commits the exception flags that an instruction has raised; #XM if one of them is not masked.
     #[inline(always)]
     pub fn commit_mxcsr(self, mxcsr: Mxcsr) -> Result<(), Fault> {
-        self.cpu().mxcsr = mxcsr.committed();
-        if mxcsr.stops() { Err(Fault::XM) } else { Ok(()) }
+        if mxcsr.raised() != 0 {
+            self.cpu().mxcsr = mxcsr.committed();
+            if mxcsr.stops() {
+                return Err(Fault::XM);
+            }
+        }
+        Ok(())
     }
 
     /// Raises #MF if an exception of the x87 is pending: what MMX instructions do first, too.

@@ -1,6 +1,7 @@
 //! The FXSAVE image of the FPU and the vector registers (SDM Vol. 1, table 10-2), as FXSAVE, signal frames and
 //! debuggers see it.
 
+use super::mxcsr::ALL_MASKED;
 use super::{Cpu, V128};
 use crate::fpu::{FXSAVE_X87, Fpu};
 
@@ -9,8 +10,6 @@ pub const FXSAVE_BYTES: usize = FXSAVE_X87 + 8 * XMM_BYTES;
 const XMM_BYTES: usize = 16;
 /// Where MXCSR stands, and behind it the mask of the bits that it has.
 const MXCSR: usize = 24;
-/// MXCSR at reset: everything masked, rounding to nearest.
-pub const MXCSR_INIT: u32 = 0x1f80;
 /// The bits of MXCSR that exist; the others are reserved.
 pub const MXCSR_MASK: u32 = 0xffff;
 
@@ -55,6 +54,6 @@ impl Cpu {
     pub fn reset_fpu(&mut self) {
         self.fpu = Fpu::default();
         self.xmm = [V128::ZERO; 8];
-        self.mxcsr = MXCSR_INIT;
+        self.mxcsr = ALL_MASKED;
     }
 }

@@ -106,6 +106,8 @@ pub struct Cpu {
     pub xmm: [V128; 8],
     /// Control and status of SSE (SDM Vol. 1, 10.2.3); never with reserved bits.
     pub mxcsr: u32,
+    /// Bits of `mxcsr` that have to be those of [`mxcsr::ALL_MASKED`] for the host's instructions to be used; 0: never.
+    pub(crate) host_floats: u32,
     /// What CPUID answers.
     pub cpuid: crate::isa::CpuModel,
     pub(crate) shadow: Shadow,
@@ -138,7 +140,8 @@ impl Cpu {
             descriptors: Descriptors::default(),
             fpu: Fpu::default(),
             xmm: [V128::ZERO; 8],
-            mxcsr: image::MXCSR_INIT,
+            mxcsr: mxcsr::ALL_MASKED,
+            host_floats: mxcsr::ALL_MASKED,
             cpuid: crate::isa::CpuModel::default(),
             shadow: Shadow::default(),
             jumps: JumpCache::default(),

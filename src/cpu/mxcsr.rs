@@ -20,6 +20,11 @@ pub mod flag {
     pub const BEFORE: u32 = INVALID | DENORMAL | ZERO_DIVIDE;
 }
 
+/// MXCSR at reset: every exception masked, rounding to nearest.
+pub const ALL_MASKED: u32 = 0x1f80;
+/// Rounding, FTZ and DAZ.
+pub const MODES: u32 = 0xe040;
+
 /// Denormals are zeros.
 const DAZ: u32 = 1 << 6;
 /// From a flag to its mask.
@@ -58,13 +63,32 @@ impl Rounding {
 pub struct Mxcsr {
     before: u32,
     raised: u32,
+    native: bool,
 }
 
 impl Mxcsr {
-    /// Nothing raised yet.
+    /// Nothing raised yet; everything is computed in software.
     #[inline(always)]
     pub fn new(mxcsr: u32) -> Mxcsr {
-        Mxcsr { before: mxcsr, raised: 0 }
+        Mxcsr { before: mxcsr, raised: 0, native: false }
+    }
+
+    /// The same on a host whose own MXCSR has the guest's modes and collects the flags, if `native`.
+    #[inline(always)]
+    pub fn on_host(mxcsr: u32, native: bool) -> Mxcsr {
+        Mxcsr { before: mxcsr, raised: 0, native }
+    }
+
+    /// Whether the host's instructions do what the guest's should.
+    #[inline(always)]
+    pub fn native(self) -> bool {
+        self.native
+    }
+
+    /// What is raised so far.
+    #[inline(always)]
+    pub fn raised(self) -> u32 {
+        self.raised
     }
 
     /// Notes exceptions (bits of [`flag`]).

@@ -59,6 +59,10 @@ impl Machine {
     fn with_settings(memory: Arc<Memory>, settings: Settings) -> std::io::Result<Machine> {
         let mut cpu = Cpu::new();
         cpu.pages = memory.pages();
+        if !settings.specialise {
+            // Floats in software, too.
+            cpu.host_floats = 0;
+        }
         let mode = Mode::of(&cpu);
         recover::prepare_thread();
         Ok(Machine { cpu, translations: Translations::new(settings)?, mode, memory, stepping: false })

@@ -6,7 +6,8 @@
 pub mod approximate;
 pub mod arith;
 pub mod convert;
-mod host;
+#[cfg(target_arch = "x86_64")]
+pub mod host;
 
 use super::mxcsr::{Mxcsr, Rounding, flag};
 use std::cmp::Ordering;
@@ -49,6 +50,15 @@ impl Format for F64 {
     const PRECISION: u32 = 53;
     const MAX_EXP: i32 = 1023;
     const BITS: u32 = 64;
+}
+
+#[cfg(target_arch = "x86_64")]
+pub use host::undisturbed;
+
+/// Does what needs the host's own rounding: arithmetic by Rust's operators. Other hosts keep it all the time.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn undisturbed<R>(work: impl FnOnce() -> R) -> R {
+    work()
 }
 
 /// What an operand is.

@@ -1,6 +1,9 @@
 //! Conversions. Rows: `opcodes/sse_convert.toml`; the arithmetic: [`crate::cpu::float::convert`].
 
+use super::sse_float::{apart, native};
 use crate::cpu::float::convert::{from_i32, narrow, to_i32, widen};
+#[cfg(trap_memory)]
+use crate::cpu::float::host;
 use crate::cpu::float::{F32, F64};
 use crate::cpu::mxcsr::{Mxcsr, Rounding};
 use crate::cpu::vector::{V128, Vector};
@@ -8,19 +11,19 @@ use crate::cpu::vector::{V128, Vector};
 /// Converts floats to doublewords.
 #[inline(always)]
 fn floats_to_i32<V: Vector>(a: V, rounding: Rounding, m: &mut Mxcsr) -> V {
-    a.map(|a: u32| to_i32::<F32>(u64::from(a), rounding, m).cast_unsigned())
+    apart(m, |m| a.map(|a: u32| to_i32::<F32>(u64::from(a), rounding, m).cast_unsigned()))
 }
 
 /// Converts two doubles to doublewords.
 #[inline(always)]
 fn doubles_to_i32(a: V128, rounding: Rounding, m: &mut Mxcsr) -> u64 {
-    u64::from_lanes(|at| to_i32::<F64>(a.lane(at), rounding, m))
+    apart(m, |m| u64::from_lanes(|at| to_i32::<F64>(a.lane(at), rounding, m)))
 }
 
 /// Converts doublewords to floats.
 #[inline(always)]
 fn i32_to_floats<V: Vector>(a: V, m: &mut Mxcsr) -> V {
-    a.map(|a: u32| from_i32::<F32>(a.cast_signed(), m) as u32)
+    native!(m, host::cvtdq2ps(a), apart(m, |m| a.map(|a: u32| from_i32::<F32>(a.cast_signed(), m) as u32)))
 }
 
 /// Converts a doubleword to a double, which is exact.
@@ -68,95 +71,97 @@ pub fn cvtdq2ps(a: V128, m: &mut Mxcsr) -> V128 {
 /// Converts two floats to doubles. SDM Vol. 2A, "CVTPS2PD".
 #[inline(always)]
 pub fn cvtps2pd(a: u64, m: &mut Mxcsr) -> V128 {
-    V128::from_lanes(|at| widen(a.lane(at), m))
+    native!(m, host::cvtps2pd(a), apart(m, |m| V128::from_lanes(|at| widen(a.lane(at), m))))
 }
 
 /// Converts two doubles to floats. SDM Vol. 2A, "CVTPD2PS".
 #[inline(always)]
 pub fn cvtpd2ps(a: V128, m: &mut Mxcsr) -> V128 {
-    u64::from_lanes(|at| narrow(a.lane(at), m)).resize()
+    native!(m, host::cvtpd2ps(a), apart(m, |m| u64::from_lanes(|at| narrow(a.lane(at), m)).resize()))
 }
 
 /// Converts a float to a double. SDM Vol. 2A, "CVTSS2SD".
 #[inline(always)]
 pub fn cvtss2sd(a: u32, m: &mut Mxcsr) -> u64 {
-    widen(a, m)
+    native!(m, host::cvtps2pd(a), apart(m, |m| widen(a, m)))
 }
 
 /// Converts a double to a float. SDM Vol. 2A, "CVTSD2SS".
 #[inline(always)]
 pub fn cvtsd2ss(a: u64, m: &mut Mxcsr) -> u32 {
-    narrow(a, m)
+    native!(m, host::cvtpd2ps(a), apart(m, |m| narrow(a, m)))
 }
 
 /// Converts two floats to doublewords, rounding. SDM Vol. 2A, "CVTPS2PI".
 #[inline(always)]
 pub fn cvtps2pi(a: u64, m: &mut Mxcsr) -> u64 {
-    floats_to_i32(a, m.rounding(), m)
+    native!(m, host::cvtps2dq(a), floats_to_i32(a, m.rounding(), m))
 }
 
 /// Converts floats to doublewords, rounding. SDM Vol. 2A, "CVTPS2DQ".
 #[inline(always)]
 pub fn cvtps2dq(a: V128, m: &mut Mxcsr) -> V128 {
-    floats_to_i32(a, m.rounding(), m)
+    native!(m, host::cvtps2dq(a), floats_to_i32(a, m.rounding(), m))
 }
 
 /// Converts a float to a doubleword, rounding. SDM Vol. 2A, "CVTSS2SI".
 #[inline(always)]
 pub fn cvtss2si(a: u32, m: &mut Mxcsr) -> u32 {
-    floats_to_i32(a, m.rounding(), m)
+    native!(m, host::cvtps2dq(a), floats_to_i32(a, m.rounding(), m))
 }
 
 /// Converts two doubles to doublewords, rounding. SDM Vol. 2A, "CVTPD2PI".
 #[inline(always)]
 pub fn cvtpd2pi(a: V128, m: &mut Mxcsr) -> u64 {
-    doubles_to_i32(a, m.rounding(), m)
+    native!(m, host::cvtpd2dq(a), doubles_to_i32(a, m.rounding(), m))
 }
 
 /// Converts two doubles to doublewords, rounding. SDM Vol. 2A, "CVTPD2DQ".
 #[inline(always)]
 pub fn cvtpd2dq(a: V128, m: &mut Mxcsr) -> V128 {
-    doubles_to_i32(a, m.rounding(), m).resize()
+    native!(m, host::cvtpd2dq(a), doubles_to_i32(a, m.rounding(), m).resize())
 }
 
 /// Converts a double to a doubleword, rounding. SDM Vol. 2A, "CVTSD2SI".
 #[inline(always)]
 pub fn cvtsd2si(a: u64, m: &mut Mxcsr) -> u32 {
-    to_i32::<F64>(a, m.rounding(), m).cast_unsigned()
+    let rounding = m.rounding();
+    native!(m, host::cvtpd2dq(a), apart(m, |m| to_i32::<F64>(a, rounding, m).cast_unsigned()))
 }
 
 /// Converts two floats to doublewords, truncating. SDM Vol. 2A, "CVTTPS2PI".
 #[inline(always)]
 pub fn cvttps2pi(a: u64, m: &mut Mxcsr) -> u64 {
-    floats_to_i32(a, Rounding::Zero, m)
+    native!(m, host::cvttps2dq(a), floats_to_i32(a, Rounding::Zero, m))
 }
 
 /// Converts floats to doublewords, truncating. SDM Vol. 2A, "CVTTPS2DQ".
 #[inline(always)]
 pub fn cvttps2dq(a: V128, m: &mut Mxcsr) -> V128 {
-    floats_to_i32(a, Rounding::Zero, m)
+    native!(m, host::cvttps2dq(a), floats_to_i32(a, Rounding::Zero, m))
 }
 
 /// Converts a float to a doubleword, truncating. SDM Vol. 2A, "CVTTSS2SI".
 #[inline(always)]
 pub fn cvttss2si(a: u32, m: &mut Mxcsr) -> u32 {
-    floats_to_i32(a, Rounding::Zero, m)
+    native!(m, host::cvttps2dq(a), floats_to_i32(a, Rounding::Zero, m))
 }
 
 /// Converts two doubles to doublewords, truncating. SDM Vol. 2A, "CVTTPD2PI".
 #[inline(always)]
 pub fn cvttpd2pi(a: V128, m: &mut Mxcsr) -> u64 {
-    doubles_to_i32(a, Rounding::Zero, m)
+    native!(m, host::cvttpd2dq(a), doubles_to_i32(a, Rounding::Zero, m))
 }
 
 /// Converts two doubles to doublewords, truncating. SDM Vol. 2A, "CVTTPD2DQ".
 #[inline(always)]
 pub fn cvttpd2dq(a: V128, m: &mut Mxcsr) -> V128 {
-    doubles_to_i32(a, Rounding::Zero, m).resize()
+    native!(m, host::cvttpd2dq(a), doubles_to_i32(a, Rounding::Zero, m).resize())
 }
 
 /// Converts a double to a doubleword, truncating. SDM Vol. 2A, "CVTTSD2SI".
 #[inline(always)]
 pub fn cvttsd2si(a: u64, m: &mut Mxcsr) -> u32 {
-    to_i32::<F64>(a, Rounding::Zero, m).cast_unsigned()
+    let rounding = Rounding::Zero;
+    native!(m, host::cvttpd2dq(a), apart(m, |m| to_i32::<F64>(a, rounding, m).cast_unsigned()))
 }

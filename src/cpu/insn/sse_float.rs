@@ -4,6 +4,8 @@
 
 use super::mmx::interleave;
 use crate::cpu::Pending;
+#[cfg(trap_memory)]
+use crate::cpu::float::host;
 use crate::cpu::float::{F32, F64, approximate, arith};
 use crate::cpu::mxcsr::Mxcsr;
 use crate::cpu::vector::{V128, Vector};
@@ -12,117 +14,150 @@ use std::cmp::Ordering;
 /// An operation on two values by their bits.
 type Operation = fn(u64, u64, &mut Mxcsr) -> u64;
 
+/// Computes in software, in a function of its own: what is on the host's stack there must not be the handler's, which is to
+/// end in a tail call.
+#[inline(always)]
+pub(super) fn apart<R>(m: &mut Mxcsr, work: impl FnOnce(&mut Mxcsr) -> R) -> R {
+    #[cold]
+    #[inline(never)]
+    fn outlined<R>(mut m: Mxcsr, work: impl FnOnce(&mut Mxcsr) -> R) -> (R, u32) {
+        let result = work(&mut m);
+        (result, m.raised())
+    }
+    let (result, raised) = outlined(*m, work);
+    m.raise(raised);
+    result
+}
+
+/// What the host's instruction gives if that is the same, else what software computes.
+macro_rules! native {
+    ($m:ident, $host:expr, $soft:expr) => {{
+        #[cfg(trap_memory)]
+        if $m.native() {
+            return $host;
+        }
+        $soft
+    }};
+}
+pub(super) use native;
+
 /// Does an operation on each pair of floats.
 #[inline(always)]
 fn floats<V: Vector>(a: V, b: V, m: &mut Mxcsr, operation: Operation) -> V {
-    a.zip(b, |a: u32, b: u32| operation(u64::from(a), u64::from(b), m) as u32)
+    apart(m, |m| a.zip(b, |a: u32, b: u32| operation(u64::from(a), u64::from(b), m) as u32))
 }
 
 /// Does an operation on each pair of doubles.
 #[inline(always)]
 fn doubles<V: Vector>(a: V, b: V, m: &mut Mxcsr, operation: Operation) -> V {
-    a.zip(b, |a: u64, b: u64| operation(a, b, m))
+    apart(m, |m| a.zip(b, |a: u64, b: u64| operation(a, b, m)))
 }
 
 /// Adds floats. SDM Vol. 2A, "ADDPS".
 #[inline(always)]
 pub fn addps<V: Vector>(a: V, b: V, m: &mut Mxcsr) -> V {
-    floats(a, b, m, arith::add::<F32>)
+    native!(m, host::addps(a, b), floats(a, b, m, arith::add::<F32>))
 }
 
 /// Adds doubles. SDM Vol. 2A, "ADDPD".
 #[inline(always)]
 pub fn addpd<V: Vector>(a: V, b: V, m: &mut Mxcsr) -> V {
-    doubles(a, b, m, arith::add::<F64>)
+    native!(m, host::addpd(a, b), doubles(a, b, m, arith::add::<F64>))
 }
 
 /// Subtracts floats. SDM Vol. 2B, "SUBPS".
 #[inline(always)]
 pub fn subps<V: Vector>(a: V, b: V, m: &mut Mxcsr) -> V {
-    floats(a, b, m, arith::sub::<F32>)
+    native!(m, host::subps(a, b), floats(a, b, m, arith::sub::<F32>))
 }
 
 /// Subtracts doubles. SDM Vol. 2B, "SUBPD".
 #[inline(always)]
 pub fn subpd<V: Vector>(a: V, b: V, m: &mut Mxcsr) -> V {
-    doubles(a, b, m, arith::sub::<F64>)
+    native!(m, host::subpd(a, b), doubles(a, b, m, arith::sub::<F64>))
 }
 
 /// Multiplies floats. SDM Vol. 2B, "MULPS".
 #[inline(always)]
 pub fn mulps<V: Vector>(a: V, b: V, m: &mut Mxcsr) -> V {
-    floats(a, b, m, arith::mul::<F32>)
+    native!(m, host::mulps(a, b), floats(a, b, m, arith::mul::<F32>))
 }
 
 /// Multiplies doubles. SDM Vol. 2B, "MULPD".
 #[inline(always)]
 pub fn mulpd<V: Vector>(a: V, b: V, m: &mut Mxcsr) -> V {
-    doubles(a, b, m, arith::mul::<F64>)
+    native!(m, host::mulpd(a, b), doubles(a, b, m, arith::mul::<F64>))
 }
 
 /// Divides floats. SDM Vol. 2A, "DIVPS".
 #[inline(always)]
 pub fn divps<V: Vector>(a: V, b: V, m: &mut Mxcsr) -> V {
-    floats(a, b, m, arith::div::<F32>)
+    native!(m, host::divps(a, b), floats(a, b, m, arith::div::<F32>))
 }
 
 /// Divides doubles. SDM Vol. 2A, "DIVPD".
 #[inline(always)]
 pub fn divpd<V: Vector>(a: V, b: V, m: &mut Mxcsr) -> V {
-    doubles(a, b, m, arith::div::<F64>)
+    native!(m, host::divpd(a, b), doubles(a, b, m, arith::div::<F64>))
 }
 
 /// Takes the square roots of floats. SDM Vol. 2B, "SQRTPS".
 #[inline(always)]
 pub fn sqrtps<V: Vector>(a: V, m: &mut Mxcsr) -> V {
-    floats(a, a, m, |a, _, m| arith::sqrt::<F32>(a, m))
+    native!(m, host::sqrtps(a), floats(a, a, m, |a, _, m| arith::sqrt::<F32>(a, m)))
 }
 
 /// Takes the square roots of doubles. SDM Vol. 2B, "SQRTPD".
 #[inline(always)]
 pub fn sqrtpd<V: Vector>(a: V, m: &mut Mxcsr) -> V {
-    doubles(a, a, m, |a, _, m| arith::sqrt::<F64>(a, m))
+    native!(m, host::sqrtpd(a), doubles(a, a, m, |a, _, m| arith::sqrt::<F64>(a, m)))
 }
 
 /// Takes the smaller floats. SDM Vol. 2B, "MINPS".
 #[inline(always)]
 pub fn minps<V: Vector>(a: V, b: V, m: &mut Mxcsr) -> V {
-    floats(a, b, m, |a, b, m| arith::select::<F32>(a, b, Ordering::Less, m))
+    native!(m, host::minps(a, b), floats(a, b, m, |a, b, m| arith::select::<F32>(a, b, Ordering::Less, m)))
 }
 
 /// Takes the smaller doubles. SDM Vol. 2B, "MINPD".
 #[inline(always)]
 pub fn minpd<V: Vector>(a: V, b: V, m: &mut Mxcsr) -> V {
-    doubles(a, b, m, |a, b, m| arith::select::<F64>(a, b, Ordering::Less, m))
+    native!(m, host::minpd(a, b), doubles(a, b, m, |a, b, m| arith::select::<F64>(a, b, Ordering::Less, m)))
 }
 
 /// Takes the larger floats. SDM Vol. 2B, "MAXPS".
 #[inline(always)]
 pub fn maxps<V: Vector>(a: V, b: V, m: &mut Mxcsr) -> V {
-    floats(a, b, m, |a, b, m| arith::select::<F32>(a, b, Ordering::Greater, m))
+    native!(m, host::maxps(a, b), floats(a, b, m, |a, b, m| arith::select::<F32>(a, b, Ordering::Greater, m)))
 }
 
 /// Takes the larger doubles. SDM Vol. 2B, "MAXPD".
 #[inline(always)]
 pub fn maxpd<V: Vector>(a: V, b: V, m: &mut Mxcsr) -> V {
-    doubles(a, b, m, |a, b, m| arith::select::<F64>(a, b, Ordering::Greater, m))
+    native!(
+        m,
+        host::maxpd(a, b),
+        doubles(a, b, m, |a, b, m| arith::select::<F64>(a, b, Ordering::Greater, m))
+    )
 }
 
 /// Compares floats by a predicate; all ones where it holds. SDM Vol. 2A, "CMPPS".
 #[inline(always)]
 pub fn cmpps<V: Vector>(a: V, b: V, predicate: u8, m: &mut Mxcsr) -> V {
-    a.zip(
-        b,
-        |a: u32, b: u32| {
-            if arith::holds::<F32>(u64::from(a), u64::from(b), predicate, m) { u32::MAX } else { 0 }
-        },
-    )
+    native!(m, host::cmpps(a, b, predicate), {
+        let holds =
+            |a: u32, b: u32, m: &mut Mxcsr| arith::holds::<F32>(u64::from(a), u64::from(b), predicate, m);
+        apart(m, |m| a.zip(b, |a, b| if holds(a, b, m) { u32::MAX } else { 0 }))
+    })
 }
 
 /// Compares doubles by a predicate; all ones where it holds. SDM Vol. 2A, "CMPPD".
 #[inline(always)]
 pub fn cmppd<V: Vector>(a: V, b: V, predicate: u8, m: &mut Mxcsr) -> V {
-    a.zip(b, |a: u64, b: u64| if arith::holds::<F64>(a, b, predicate, m) { u64::MAX } else { 0 })
+    native!(m, host::cmppd(a, b, predicate), {
+        let holds = |a: u64, b: u64, m: &mut Mxcsr| arith::holds::<F64>(a, b, predicate, m);
+        apart(m, |m| a.zip(b, |a, b| if holds(a, b, m) { u64::MAX } else { 0 }))
+    })
 }
 
 /// Z, P and C as COMISS leaves them; the others are cleared.
@@ -142,25 +177,43 @@ fn ordered(order: Option<Ordering>, f: &mut Pending) {
 /// Compares floats; a signalling NaN is invalid. SDM Vol. 2B, "UCOMISS".
 #[inline(always)]
 pub fn ucomiss(a: u32, b: u32, m: &mut Mxcsr, f: &mut Pending) {
-    ordered(arith::compare::<F32>(u64::from(a), u64::from(b), false, m), f);
+    let order = |m: &mut Mxcsr| {
+        native!(
+            m,
+            host::ucomiss(a, b),
+            apart(m, |m| arith::compare::<F32>(u64::from(a), u64::from(b), false, m))
+        )
+    };
+    ordered(order(m), f);
 }
 
 /// Compares doubles; a signalling NaN is invalid. SDM Vol. 2B, "UCOMISD".
 #[inline(always)]
 pub fn ucomisd(a: u64, b: u64, m: &mut Mxcsr, f: &mut Pending) {
-    ordered(arith::compare::<F64>(a, b, false, m), f);
+    let order =
+        |m: &mut Mxcsr| native!(m, host::ucomisd(a, b), apart(m, |m| arith::compare::<F64>(a, b, false, m)));
+    ordered(order(m), f);
 }
 
 /// Compares floats; any NaN is invalid. SDM Vol. 2A, "COMISS".
 #[inline(always)]
 pub fn comiss(a: u32, b: u32, m: &mut Mxcsr, f: &mut Pending) {
-    ordered(arith::compare::<F32>(u64::from(a), u64::from(b), true, m), f);
+    let order = |m: &mut Mxcsr| {
+        native!(
+            m,
+            host::comiss(a, b),
+            apart(m, |m| arith::compare::<F32>(u64::from(a), u64::from(b), true, m))
+        )
+    };
+    ordered(order(m), f);
 }
 
 /// Compares doubles; any NaN is invalid. SDM Vol. 2A, "COMISD".
 #[inline(always)]
 pub fn comisd(a: u64, b: u64, m: &mut Mxcsr, f: &mut Pending) {
-    ordered(arith::compare::<F64>(a, b, true, m), f);
+    let order =
+        |m: &mut Mxcsr| native!(m, host::comisd(a, b), apart(m, |m| arith::compare::<F64>(a, b, true, m)));
+    ordered(order(m), f);
 }
 
 /// Ands. SDM Vol. 2A, "ANDPS".
@@ -227,60 +280,64 @@ pub fn shufpd(a: V128, b: V128, order: u8) -> V128 {
 
 /// Joins neighbouring floats by an operation, those of `a` first.
 #[inline(always)]
-fn neighbours_ps(a: V128, b: V128, m: &mut Mxcsr, operation: Operation) -> V128 {
+fn neighbours_ps(a: V128, b: V128, m: &mut Mxcsr, operation: fn(V128, V128, &mut Mxcsr) -> V128) -> V128 {
     let pick = |odd: usize| {
         V128::from_lanes(|at| if at < 2 { a.lane::<u32>(2 * at + odd) } else { b.lane(2 * (at - 2) + odd) })
     };
-    floats(pick(0), pick(1), m, operation)
+    operation(pick(0), pick(1), m)
 }
 
 /// Joins neighbouring doubles by an operation, those of `a` first.
 #[inline(always)]
-fn neighbours_pd(a: V128, b: V128, m: &mut Mxcsr, operation: Operation) -> V128 {
-    doubles(unpcklpd(a, b), unpckhpd(a, b), m, operation)
+fn neighbours_pd(a: V128, b: V128, m: &mut Mxcsr, operation: fn(V128, V128, &mut Mxcsr) -> V128) -> V128 {
+    operation(unpcklpd(a, b), unpckhpd(a, b), m)
 }
 
 /// Adds neighbouring floats. SDM Vol. 2A, "HADDPS".
 #[inline(always)]
 pub fn haddps(a: V128, b: V128, m: &mut Mxcsr) -> V128 {
-    neighbours_ps(a, b, m, arith::add::<F32>)
+    neighbours_ps(a, b, m, addps)
 }
 
 /// Adds neighbouring doubles. SDM Vol. 2A, "HADDPD".
 #[inline(always)]
 pub fn haddpd(a: V128, b: V128, m: &mut Mxcsr) -> V128 {
-    neighbours_pd(a, b, m, arith::add::<F64>)
+    neighbours_pd(a, b, m, addpd)
 }
 
 /// Subtracts neighbouring floats. SDM Vol. 2A, "HSUBPS".
 #[inline(always)]
 pub fn hsubps(a: V128, b: V128, m: &mut Mxcsr) -> V128 {
-    neighbours_ps(a, b, m, arith::sub::<F32>)
+    neighbours_ps(a, b, m, subps)
 }
 
 /// Subtracts neighbouring doubles. SDM Vol. 2A, "HSUBPD".
 #[inline(always)]
 pub fn hsubpd(a: V128, b: V128, m: &mut Mxcsr) -> V128 {
-    neighbours_pd(a, b, m, arith::sub::<F64>)
+    neighbours_pd(a, b, m, subpd)
 }
 
 /// Subtracts the even floats and adds the odd ones. SDM Vol. 2A, "ADDSUBPS".
 #[inline(always)]
 pub fn addsubps(a: V128, b: V128, m: &mut Mxcsr) -> V128 {
-    V128::from_lanes(|at| {
-        let operation: Operation = if at % 2 == 0 { arith::sub::<F32> } else { arith::add::<F32> };
-        let (a, b): (u32, u32) = (a.lane(at), b.lane(at));
-        operation(u64::from(a), u64::from(b), m) as u32
+    apart(m, |m| {
+        V128::from_lanes(|at| {
+            let operation: Operation = if at % 2 == 0 { arith::sub::<F32> } else { arith::add::<F32> };
+            let (a, b): (u32, u32) = (a.lane(at), b.lane(at));
+            operation(u64::from(a), u64::from(b), m) as u32
+        })
     })
 }
 
 /// Subtracts the even doubles and adds the odd ones. SDM Vol. 2A, "ADDSUBPD".
 #[inline(always)]
 pub fn addsubpd(a: V128, b: V128, m: &mut Mxcsr) -> V128 {
-    V128::from_lanes(|at| {
-        let operation: Operation = if at % 2 == 0 { arith::sub::<F64> } else { arith::add::<F64> };
-        let (a, b): (u64, u64) = (a.lane(at), b.lane(at));
-        operation(a, b, m)
+    apart(m, |m| {
+        V128::from_lanes(|at| {
+            let operation: Operation = if at % 2 == 0 { arith::sub::<F64> } else { arith::add::<F64> };
+            let (a, b): (u64, u64) = (a.lane(at), b.lane(at));
+            operation(a, b, m)
+        })
     })
 }
 

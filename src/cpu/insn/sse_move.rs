@@ -78,11 +78,13 @@ pub fn ldmxcsr(x: Exec, value: u32) -> Result<(), Fault> {
         return Err(Fault::gp(0));
     }
     x.cpu().mxcsr = value;
+    x.mxcsr_replaced();
     Ok(())
 }
 
 /// MXCSR. SDM Vol. 2B, "STMXCSR".
 #[inline(always)]
 pub fn stmxcsr(x: Exec) -> Result<u32, Fault> {
+    x.collect_mxcsr_flags();
     Ok(x.cpu().mxcsr)
 }
