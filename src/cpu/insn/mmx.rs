@@ -20,9 +20,16 @@ pub fn maskmov<V: Vector>(x: Exec, source: V, mask: V) -> Result<(), Fault> {
         let offset = if string.addr16 { edi & 0xffff } else { edi };
         let addr = offset.wrapping_add(string.source_base);
         // AMD's processors want all of the bytes to be writable, whatever the mask.
-        x.probe_write(addr, V::BYTES as u32)?;
+        let last = V::BYTES as u32 - 1;
+        if x.behind(addr, last) == addr.wrapping_add(last) {
+            x.probe_write(addr, V::BYTES as u32)?;
+        } else {
+            for at in 0..=last {
+                x.probe_write(x.behind(addr, at), 1)?;
+            }
+        }
         for at in (0..V::BYTES).filter(|at| mask.lane::<i8>(*at) < 0) {
-            x.store(addr.wrapping_add(at as u32), source.lane::<u8>(at))?;
+            x.store(x.behind(addr, at as u32), source.lane::<u8>(at))?;
         }
         Ok(())
     })
