@@ -78,13 +78,16 @@ pub fn check(forms: &[Form], families: &Families, sources: &BTreeMap<String, Str
 
 fn describe(form: &Form, passes_flags: bool) -> String {
     let mut parts = Vec::new();
-    if form.takes != Takes::Values {
+    if form.takes.cpu() {
         parts.push("x: Exec".to_owned());
     }
     if form.condition.is_some() {
         parts.push("cond: bool".to_owned());
     }
     parts.push(format!("the operands read or addressed in `{}`", form.ops));
+    if form.takes == Takes::Mxcsr {
+        parts.push("m: &mut Mxcsr".to_owned());
+    }
     if passes_flags {
         parts.push("f: &mut Pending".to_owned());
     }

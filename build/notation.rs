@@ -176,6 +176,8 @@ pub enum Code {
     D,
     X,
     Y,
+    /// At DS:EDI.
+    XEdi,
     P,
     Q,
     N,
@@ -311,6 +313,8 @@ fn code_and_size(name: &str) -> Option<(Code, Size)> {
     match name {
         "1" => return Some((Code::One, Size::B)),
         "Ibs" => return Some((Code::SignedI, Size::V)),
+        "XEDIq" => return Some((Code::XEdi, Size::Q)),
+        "XEDIx" => return Some((Code::XEdi, Size::Dq)),
         "ST" => return Some((Code::St, Size::T)),
         "STi" => return Some((Code::StI, Size::T)),
         _ => {}

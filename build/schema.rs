@@ -52,6 +52,15 @@ pub enum Takes {
     Values,
     Cpu,
     CpuEip,
+    /// Operands, and the control and status of SSE.
+    Mxcsr,
+}
+
+impl Takes {
+    /// Whether the body gets the CPU.
+    pub fn cpu(self) -> bool {
+        matches!(self, Takes::Cpu | Takes::CpuEip)
+    }
 }
 
 /// Whether a row runs.
@@ -88,6 +97,8 @@ pub struct Form {
     pub privilege: Privilege,
     pub cpuid: Vec<String>,
     pub after_pop: bool,
+    /// Its 128-bit memory operand may stand anywhere.
+    pub unaligned: bool,
     pub note: String,
     pub status: Status,
 }
@@ -110,7 +121,7 @@ impl Form {
     }
 }
 
-const FORM_KEYS: [&str; 20] = [
+const FORM_KEYS: [&str; 21] = [
     "flags",
     "reads",
     "body",
@@ -124,6 +135,7 @@ const FORM_KEYS: [&str; 20] = [
     "iopl",
     "cpuid",
     "after_pop",
+    "unaligned",
     "note",
     "status",
     "op",
@@ -245,8 +257,12 @@ fn form(
         _ if fields.bool("lock", report) => Lock::Legal,
         _ => Lock::Never,
     };
-    let takes =
-        fields.choice("takes", &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip)], Takes::Values, report);
+    let takes = fields.choice(
+        "takes",
+        &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip), ("mxcsr", Takes::Mxcsr)],
+        Takes::Values,
+        report,
+    );
     let flow = fields.choice(
         "flow",
         &[
@@ -295,7 +311,7 @@ fn form(
         body: fields.str("body", report).unwrap_or_else(|| name.replace("{cc}", "cc")),
         takes,
         size,
-        fallible: takes != Takes::Values || !exceptions.is_empty(),
+        fallible: takes.cpu() || (takes == Takes::Values && !exceptions.is_empty()),
         exceptions,
         flow,
         lock,
@@ -303,6 +319,7 @@ fn form(
         privilege,
         cpuid: fields.strings("cpuid", report),
         after_pop: fields.bool("after_pop", report),
+        unaligned: fields.bool("unaligned", report),
         note: fields.str("note", report).unwrap_or_default(),
         status,
     })

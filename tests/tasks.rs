@@ -31,6 +31,11 @@ fn frames_hold_and_restore_the_state() {
 }
 
 #[test]
+fn vectors_are_saved_restored_inherited_and_raise_their_exceptions() {
+    assert_eq!(status_of("vectors").code(), Some(0));
+}
+
+#[test]
 fn waiting_calls_are_interrupted_and_restarted() {
     assert_eq!(status_of("waiting").code(), Some(0));
 }

@@ -47,6 +47,10 @@ pub enum Spec {
     Fixed(u8),
     /// Base register at this byte offset, and displacement.
     FixedBase(u8),
+    /// An MMX register, its number in the op's field a or b.
+    Mm,
+    /// An XMM register, its byte offset in the op's field a or b.
+    Xmm,
     /// A certain base, index and scale, and displacement; see `table86::engine::operand::MemIndexed`.
     Indexed(u8),
 }
@@ -62,7 +66,9 @@ impl Spec {
             Spec::Absolute => 5,
             Spec::Base => 6,
             Spec::Indexed(_) => 7,
-            Spec::Scaled(scale) => 8 + scale,
+            Spec::Mm => 8,
+            Spec::Xmm => 9,
+            Spec::Scaled(scale) => 12 + scale,
             Spec::Fixed(offset) => 0x20 + offset,
             Spec::FixedBase(offset) => 0x40 + offset,
         }
@@ -128,6 +134,10 @@ pub struct Family {
     /// The operand size as the body's type parameter.
     pub size_bits: Option<u32>,
     pub lock: Lock,
+    /// Some operand may be an MMX register.
+    pub mmx: bool,
+    /// 128 bits in memory have to be aligned.
+    pub aligned: bool,
 }
 
 /// All families, and which one each form uses for 32- and 16-bit operands (0: none).
@@ -152,6 +162,7 @@ pub fn bits(size: Size, opsize16: bool) -> u32 {
         Size::W => 16,
         Size::D | Size::Ss => 32,
         Size::Q | Size::Sd => 64,
+        Size::Dq | Size::Ps | Size::Pd => 128,
         Size::V | Size::Z => {
             if opsize16 {
                 16
@@ -185,6 +196,7 @@ pub fn group(forms: &[Form], rules: &Rules) -> Families {
                 // A form with a register cannot be locked, but shares its family with one that can.
                 let shared = &mut families.list[usize::from(id) - 1].lock;
                 *shared = (*shared).max(form.lock);
+                families.list[usize::from(id) - 1].mmx |= family.mmx;
                 ids[at] = id;
             }
         }
@@ -205,9 +217,8 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
         matches!(form.flow, Flow::Call | Flow::Ret | Flow::Jump).then_some(if opsize16 { 16 } else { 32 })
     });
     let changes_flags = rules.flags.get(&form.flags).is_some_and(|rule| rule.writes());
-    let writes_flags = form.takes == Takes::Values && changes_flags;
-    let passes_flags =
-        form.takes == Takes::Values && (writes_flags || (form.reads != 0 && form.condition.is_none()));
+    let writes_flags = !form.takes.cpu() && changes_flags;
+    let passes_flags = !form.takes.cpu() && (writes_flags || (form.reads != 0 && form.condition.is_none()));
     let mut name = form.body.clone();
     if let Some(bits) = size_bits {
         name.push_str(&format!("_{bits}"));
@@ -226,6 +237,9 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
             Shape::Selector => "s".into(),
         });
     }
+    if form.unaligned {
+        name.push_str("_u");
+    }
     Family {
         name,
         room: form.room.clone(),
@@ -240,16 +254,18 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
         fallible: form.fallible,
         passes_flags,
         writes_flags,
-        commits_flags: form.takes != Takes::Values && changes_flags,
+        commits_flags: form.takes.cpu() && changes_flags,
         size_bits,
         lock: form.lock,
+        mmx: passed(form).any(|operand| matches!(operand.code, Code::P | Code::Q | Code::N)),
+        aligned: !form.unaligned,
     }
 }
 
 /// The operands that reach the body.
 pub fn passed(form: &Form) -> impl Iterator<Item = &Operand> {
     form.operands.iter().filter(|operand| {
-        operand.access != Access::Shown && !matches!(operand.code, Code::J | Code::X | Code::Y)
+        operand.access != Access::Shown && !matches!(operand.code, Code::J | Code::X | Code::Y | Code::XEdi)
     })
 }
 
@@ -282,6 +298,10 @@ fn add_instances(form: &Form, family: &Family, id: u16, out: &mut std::collectio
             }
             (Code::M | Code::O, _) => vec![Spec::Memory],
             (Code::E, _) => vec![Spec::Register, Spec::Memory],
+            (Code::Q, _) => vec![Spec::Mm, Spec::Memory],
+            (Code::W, _) => vec![Spec::Xmm, Spec::Memory],
+            (Code::P | Code::N, _) => vec![Spec::Mm],
+            (Code::V | Code::U, _) => vec![Spec::Xmm],
             _ => vec![Spec::Register],
         };
         combinations = combinations

@@ -3,7 +3,7 @@
 use super::families::Families;
 use crate::build::notation::{Access, Code, Size};
 use crate::build::rules::Rules;
-use crate::build::schema::{Form, Status, Takes};
+use crate::build::schema::{Form, Status};
 use std::fmt::Write as _;
 
 /// Makes the file.
@@ -64,7 +64,7 @@ fn emit_form(out: &mut String, form: &Form, rules: &Rules, families: [u16; 2]) {
          operands: &[{operands}], imms: &[{imms}], ignores_mod: {ignores_mod}, \
          flags: FlagFacts {{ rule: {rule_name:?}, reads: {reads}, writes: {writes}, by_count: {by_count}, kills: {kills:?}, undefined: {undefined:?} }}, \
          condition: {condition:?}, body: {body:?}, takes_cpu: {takes}, needs_eip: {needs_eip}, flow: Flow::{flow:?}, lock: Lock::{lock:?}, \
-         rep: Rep::{rep:?}, privilege: Privilege::{privilege:?}, cpuid: &{cpuid:?}, exceptions: &{exceptions:?}, after_pop: {after_pop}, status: {status}, \
+         rep: Rep::{rep:?}, privilege: Privilege::{privilege:?}, cpuid: &{cpuid:?}, exceptions: &{exceptions:?}, after_pop: {after_pop}, unaligned: {unaligned}, status: {status}, \
          note: {note:?}, families: {families:?} }},",
         room = form.room,
         line = form.place.line(),
@@ -82,7 +82,7 @@ fn emit_form(out: &mut String, form: &Form, rules: &Rules, families: [u16; 2]) {
         undefined = masks(crate::build::rules::Effect::undefined),
         condition = form.condition,
         body = form.body,
-        takes = form.takes != Takes::Values,
+        takes = form.takes.cpu(),
         needs_eip = super::families::needs_eip(form),
         flow = form.flow,
         lock = form.lock,
@@ -91,6 +91,7 @@ fn emit_form(out: &mut String, form: &Form, rules: &Rules, families: [u16; 2]) {
         cpuid = form.cpuid,
         exceptions = form.exceptions,
         after_pop = form.after_pop,
+        unaligned = form.unaligned,
         note = form.note,
     );
 }

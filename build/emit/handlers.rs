@@ -78,6 +78,7 @@ fn is_generic(shape: Shape) -> bool {
 
 fn bound(shape: Shape) -> String {
     match shape {
+        Shape::Place { bits: 128, .. } => "Place<V128>".into(),
         Shape::Place { bits, .. } => format!("Place<u{bits}>"),
         Shape::Imm { bits } => format!("Source<u{bits}>"),
         Shape::Address => "Address".into(),
@@ -99,8 +100,18 @@ fn emit_run(out: &mut String, family: &Family) {
             _ => Ok(()),
         };
     }
+    let places: Vec<&str> = shapes
+        .iter()
+        .enumerate()
+        .filter(|(_, shape)| matches!(shape, Shape::Place { .. }))
+        .map(|(at, _)| LETTERS[at])
+        .collect();
+    let mmx: Vec<String> = places.iter().map(|letter| format!("{letter}::MMX")).collect();
+    if family.mmx {
+        let _ = writeln!(out, "if {} {{ x.wait_for_fpu()?; }}", mmx.join(" | "));
+    }
     let mut arguments: Vec<String> = Vec::new();
-    if family.takes != Takes::Values {
+    if family.takes.cpu() {
         arguments.push("x".into());
     }
     if family.conditional {
@@ -123,6 +134,10 @@ fn emit_run(out: &mut String, family: &Family) {
             Shape::Far => arguments.push("x.op().imm, x.ext().imm2 as u16".into()),
             Shape::One => arguments.push("1".into()),
         }
+    }
+    if family.takes == Takes::Mxcsr {
+        out.push_str("let mut m = x.mxcsr();\n");
+        arguments.push("&mut m".into());
     }
     if family.passes_flags {
         arguments.push(if updates { "&mut flags".into() } else { "f".into() });
@@ -170,13 +185,29 @@ fn emit_run(out: &mut String, family: &Family) {
         let _ = writeln!(out, "Ok({call})");
         return;
     }
+    let enter = |out: &mut String| {
+        if family.mmx {
+            let _ = writeln!(out, "if {} {{ x.enter_mmx(); }}", mmx.join(" | "));
+        }
+    };
+    // What raises #XM, or faults at an operand that only the body knows, has entered MMX by then.
+    let early = family.takes != Takes::Values;
+    if early {
+        enter(out);
+    }
     let _ = writeln!(out, "let {} = {call};", pattern(&names));
+    if family.takes == Takes::Mxcsr {
+        out.push_str("x.commit_mxcsr(m)?;\n");
+    }
     if family.commits_flags {
         // For the instruction that is joined with this one.
         out.push_str("*f = x.flags();\n");
     }
     for (at, name) in written.iter().zip(&names) {
         let _ = writeln!(out, "{}::write(x, at{at}, {name})?;", LETTERS[*at]);
+    }
+    if !early {
+        enter(out);
     }
     out.push_str("Ok(())\n");
 }
@@ -213,6 +244,11 @@ fn type_of(families: &Families, instance: &Instance) -> Option<String> {
                     registers += 1;
                     format!("Reg{}", field(registers - 1))
                 }
+                Spec::Mm | Spec::Xmm => {
+                    registers += 1;
+                    let kind = if spec == Spec::Mm { "Mm" } else { "Xmm" };
+                    format!("{kind}{}", field(registers - 1))
+                }
                 Spec::Fixed(offset) => {
                     registers += 1;
                     format!("Reg<{offset}>")
@@ -228,7 +264,11 @@ fn type_of(families: &Families, instance: &Instance) -> Option<String> {
                         Spec::Indexed(which) => format!("MemIndexed<{which}>"),
                         _ => return None,
                     };
-                    if instance.locked { format!("Locked<{memory}>") } else { memory }
+                    match shape {
+                        Shape::Place { bits: 128, .. } if family.aligned => format!("Aligned<{memory}>"),
+                        _ if instance.locked => format!("Locked<{memory}>"),
+                        _ => memory,
+                    }
                 }
             },
         };

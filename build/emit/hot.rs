@@ -1,7 +1,7 @@
 //! `opcodes/hot.txt`: which specialised handlers and pairs to make besides the generic ones.
 //!
 //! A line is an instance, `FAMILY [cc=N] SPEC… [live]`, or two joined by ` + `. SPEC: `r` any register, `rN` the one at
-//! byte offset N, `i` immediate, `m` any memory, `sib`, `sN` the same with scale N, `abs`,
+//! byte offset N, `i` immediate, `m` any memory, `mm` and `xmm` any register of those, `sib`, `sN` the same with scale N, `abs`,
 //! `b` any base register, `bN` that at byte offset N, `xN` base, index and scale as N says, `-` nothing
 //! to choose.
 
@@ -82,6 +82,8 @@ fn spec(word: &str) -> Option<Spec> {
         "sib" => Spec::Sib,
         "abs" => Spec::Absolute,
         "b" => Spec::Base,
+        "mm" => Spec::Mm,
+        "xmm" => Spec::Xmm,
         _ => {
             let number = |text: &str| text.parse().ok().filter(|offset| *offset < 32);
             if let Some(scale) = word.strip_prefix('s') {

@@ -1,8 +1,11 @@
 //! What a running instruction sees of the machine: registers, flags, memory, where it is.
 
+#[cfg(trap_memory)]
+use super::float::host;
+use super::mxcsr::{ALL_MASKED, Mxcsr};
 use super::{Cpu, Fault, Pending, Seg, Word, eflags};
 use crate::engine::op::{Ext, Op};
-use crate::memory::access::{self, GuestValue};
+use crate::memory::access::{self, GuestAtomic, GuestValue};
 use std::sync::atomic::Ordering;
 
 /// The machine, as a body with `takes = "cpu"` gets it. Three pointers; passed by value.
@@ -106,6 +109,53 @@ impl Exec {
         self.cpu().flags = flags.state();
     }
 
+    /// Control and status of SSE, to be changed and given back to [`Exec::commit_mxcsr`].
+    #[inline(always)]
+    pub fn mxcsr(self) -> Mxcsr {
+        let cpu = self.cpu();
+        Mxcsr::on_host(cpu.mxcsr, cfg!(trap_memory) && cpu.mxcsr & cpu.host_floats == ALL_MASKED)
+    }
+
+    /// Brings the exception flags in [`Cpu::mxcsr`] up to date.
+    #[inline(always)]
+    pub fn collect_mxcsr_flags(self) {
+        #[cfg(trap_memory)]
+        {
+            self.cpu().mxcsr |= host::flags();
+        }
+    }
+
+    /// Tells the host that [`Cpu::mxcsr`] was replaced.
+    #[inline(always)]
+    pub fn mxcsr_replaced(self) {
+        #[cfg(trap_memory)]
+        host::enter(self.cpu().mxcsr);
+    }
+
+    /// Commits the exception flags that an instruction has raised; #XM if one of them is not masked.
+    #[inline(always)]
+    pub fn commit_mxcsr(self, mxcsr: Mxcsr) -> Result<(), Fault> {
+        if mxcsr.raised() != 0 {
+            self.cpu().mxcsr = mxcsr.committed();
+            if mxcsr.stops() {
+                return Err(Fault::XM);
+            }
+        }
+        Ok(())
+    }
+
+    /// Raises #MF if an exception of the x87 is pending: what MMX instructions do first, too.
+    #[inline(always)]
+    pub fn wait_for_fpu(self) -> Result<(), Fault> {
+        if self.cpu().fpu.pending() { Err(Fault::MF) } else { Ok(()) }
+    }
+
+    /// Leaves the x87 as every instruction with an MMX register does.
+    #[inline(always)]
+    pub fn enter_mmx(self) {
+        self.cpu().fpu.enter_mmx();
+    }
+
     /// Direction of string instructions: `true` is down.
     #[inline(always)]
     pub fn down(self) -> bool {
@@ -140,7 +190,7 @@ impl Exec {
     /// Replaces memory at `addr` by `update` of it, atomically towards other threads (LOCK). Gives what
     /// `update` returned beside the new value.
     #[inline(always)]
-    pub fn update_locked<T: GuestValue, R>(
+    pub fn update_locked<T: GuestAtomic, R>(
         self,
         addr: u32,
         update: impl FnMut(T) -> Result<(T, R), Fault>,

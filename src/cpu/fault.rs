@@ -77,6 +77,8 @@ impl Fault {
     pub const UD: Fault = Fault { kind: FaultKind::Ud, code: 0 };
     /// #MF.
     pub const MF: Fault = Fault { kind: FaultKind::Mf, code: 0 };
+    /// #XM.
+    pub const XM: Fault = Fault { kind: FaultKind::Xm, code: 0 };
     /// A declared row that has no body yet.
     pub const TODO: Fault = Fault { kind: FaultKind::Todo, code: 0 };
 

@@ -1,7 +1,8 @@
 //! The FXSAVE image of the FPU and the vector registers (SDM Vol. 1, table 10-2), as FXSAVE, signal frames and
 //! debuggers see it.
 
-use super::Cpu;
+use super::mxcsr::ALL_MASKED;
+use super::{Cpu, V128};
 use crate::fpu::{FXSAVE_X87, Fpu};
 
 /// Bytes of an FXSAVE image up to XMM7; the rest of its 512 is reserved or the program's.
@@ -9,8 +10,6 @@ pub const FXSAVE_BYTES: usize = FXSAVE_X87 + 8 * XMM_BYTES;
 const XMM_BYTES: usize = 16;
 /// Where MXCSR stands, and behind it the mask of the bits that it has.
 const MXCSR: usize = 24;
-/// MXCSR at reset: everything masked, rounding to nearest.
-pub const MXCSR_INIT: u32 = 0x1f80;
 /// The bits of MXCSR that exist; the others are reserved.
 pub const MXCSR_MASK: u32 = 0xffff;
 
@@ -33,7 +32,7 @@ impl Cpu {
         image[MXCSR..MXCSR + 4].copy_from_slice(&self.mxcsr.to_le_bytes());
         image[MXCSR + 4..MXCSR + 8].copy_from_slice(&MXCSR_MASK.to_le_bytes());
         for (slot, xmm) in image[FXSAVE_X87..].chunks_exact_mut(XMM_BYTES).zip(self.xmm) {
-            slot.copy_from_slice(&xmm.to_le_bytes());
+            slot.copy_from_slice(&<[u8; XMM_BYTES]>::from(xmm));
         }
         image
     }
@@ -45,14 +44,16 @@ impl Cpu {
         }
         self.mxcsr = mxcsr(image) & MXCSR_MASK;
         for (slot, xmm) in image[FXSAVE_X87..].chunks_exact(XMM_BYTES).zip(&mut self.xmm) {
-            *xmm = slot.iter().rev().fold(0, |value, byte| value << 8 | u128::from(*byte));
+            if let Some(bytes) = slot.first_chunk::<XMM_BYTES>() {
+                *xmm = V128::from(*bytes);
+            }
         }
     }
 
     /// Makes FPU and vector registers what they are when Linux starts a program or a signal handler.
     pub fn reset_fpu(&mut self) {
         self.fpu = Fpu::default();
-        self.xmm = [0; 8];
-        self.mxcsr = MXCSR_INIT;
+        self.xmm = [V128::ZERO; 8];
+        self.mxcsr = ALL_MASKED;
     }
 }

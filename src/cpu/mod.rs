@@ -3,9 +3,12 @@
 pub mod exec;
 pub mod fault;
 pub mod flags;
+pub mod float;
 pub mod image;
 pub mod insn;
+pub mod mxcsr;
 pub mod segment;
+pub mod vector;
 pub mod word;
 mod x87;
 
@@ -13,6 +16,7 @@ pub use exec::Exec;
 pub use fault::{Fault, FaultKind};
 pub use flags::{FlagState, Pending, eflags};
 pub use segment::{Descriptors, Seg};
+pub use vector::V128;
 pub use word::Word;
 
 use crate::engine::links::{JumpCache, Shadow};
@@ -99,9 +103,11 @@ pub struct Cpu {
     /// x87 state.
     pub fpu: Fpu,
     /// XMM0 to XMM7.
-    pub xmm: [u128; 8],
+    pub xmm: [V128; 8],
     /// Control and status of SSE (SDM Vol. 1, 10.2.3); never with reserved bits.
     pub mxcsr: u32,
+    /// Bits of `mxcsr` that have to be those of [`mxcsr::ALL_MASKED`] for the host's instructions to be used; 0: never.
+    pub(crate) host_floats: u32,
     /// What CPUID answers.
     pub cpuid: crate::isa::CpuModel,
     pub(crate) shadow: Shadow,
@@ -133,8 +139,9 @@ impl Cpu {
             pages: std::ptr::null(),
             descriptors: Descriptors::default(),
             fpu: Fpu::default(),
-            xmm: [0; 8],
-            mxcsr: image::MXCSR_INIT,
+            xmm: [V128::ZERO; 8],
+            mxcsr: mxcsr::ALL_MASKED,
+            host_floats: mxcsr::ALL_MASKED,
             cpuid: crate::isa::CpuModel::default(),
             shadow: Shadow::default(),
             jumps: JumpCache::default(),

@@ -80,6 +80,7 @@ impl fmt::Display for Shown<'_> {
             Code::J => write!(f, "{:#x}", insn.imm),
             Code::A => write!(f, "{:#x}:{:#x}", insn.imm2, insn.imm),
             Code::X => self.string(f, insn.segment.unwrap_or(Seg::Ds), 6),
+            Code::XEdi => self.string(f, insn.segment.unwrap_or(Seg::Ds), 7),
             Code::Y => self.string(f, Seg::Es, 7),
         }
     }

@@ -14,6 +14,9 @@ pub(super) fn needs_second_slot(insn: &Insn) -> bool {
     immediates > 1 || (insn.mem.is_some() && immediates > 0)
 }
 
+/// Bytes of an XMM register.
+const XMM_BYTES: u8 = 16;
+
 /// Byte offset of a register.
 fn register_offset(number: u8, bytes: u32) -> u8 {
     if bytes == 1 { (number & 3) * 4 + (number >> 2) } else { number * 4 }
@@ -22,7 +25,7 @@ fn register_offset(number: u8, bytes: u32) -> u8 {
 /// The operands that reach the body, as the generator counts them.
 pub(super) fn passed(insn: &Insn) -> impl Iterator<Item = &'static Operand> {
     insn.form().operands.iter().filter(|operand| {
-        operand.access != Access::Shown && !matches!(operand.code, Code::J | Code::X | Code::Y)
+        operand.access != Access::Shown && !matches!(operand.code, Code::J | Code::X | Code::Y | Code::XEdi)
     })
 }
 
@@ -40,6 +43,10 @@ fn register(insn: &Insn, operand: &Operand) -> Option<u8> {
         Code::S | Code::C | Code::D => insn.reg(),
         Code::SegReg(number) => number,
         Code::StI => insn.rm(),
+        Code::P => insn.reg(),
+        Code::Q | Code::N if insn.mem.is_none() => insn.rm(),
+        Code::V => insn.reg() * XMM_BYTES,
+        Code::W | Code::U if insn.mem.is_none() => insn.rm() * XMM_BYTES,
         Code::St => 0,
         _ => return None,
     })
@@ -56,6 +63,10 @@ pub(super) fn operand_keys(job: &Job<'_>, insn: &Insn, specialise: bool) -> Vec<
             Code::A | Code::One | Code::S | Code::SegReg(_) | Code::C | Code::D | Code::St | Code::StI => {
                 vec![0]
             }
+            Code::P | Code::N => vec![part(spec::MM)],
+            Code::V | Code::U => vec![part(spec::XMM)],
+            Code::Q if insn.mem.is_none() => vec![part(spec::MM)],
+            Code::W if insn.mem.is_none() => vec![part(spec::XMM)],
             Code::Reg(_) => vec![part(spec::FIXED + register(insn, operand).unwrap_or(0))],
             _ => match register(insn, operand) {
                 Some(offset) if specialise => vec![part(spec::FIXED + offset), part(spec::REGISTER)],
@@ -110,8 +121,10 @@ pub(super) fn encode(job: &Job<'_>, insn: &Insn, handler: Handler) -> Op {
     if insn.lock {
         op.d |= attribute::LOCKED;
     }
-    let strings = form.operands.iter().any(|operand| matches!(operand.code, Code::X | Code::Y));
-    if strings {
+    let has = |codes: &[Code]| form.operands.iter().any(|operand| codes.contains(&operand.code));
+    if has(&[Code::XEdi]) {
+        op.d |= (insn.segment.unwrap_or(Seg::Ds) as u8) << attribute::SEG_SHIFT;
+    } else if has(&[Code::X, Code::Y]) {
         op.a = match (form.rep, insn.rep) {
             (Rep::Ignored, _) | (_, 0) => 0,
             (_, 0xf3) => 1,

@@ -13,8 +13,10 @@ pub(crate) mod spec {
     pub(crate) const ABSOLUTE: u8 = 5;
     pub(crate) const BASE: u8 = 6;
     pub(crate) const INDEXED: u8 = 7;
+    pub(crate) const MM: u8 = 8;
+    pub(crate) const XMM: u8 = 9;
     /// And the scale, 0 to 3.
-    pub(crate) const SCALED: u8 = 8;
+    pub(crate) const SCALED: u8 = 12;
     pub(crate) const FIXED: u8 = 0x20;
     pub(crate) const FIXED_BASE: u8 = 0x40;
 }
@@ -93,8 +95,10 @@ pub(crate) fn describe(key: u64) -> String {
             spec::SIB => " sib".to_owned(),
             spec::ABSOLUTE => " abs".to_owned(),
             spec::BASE => " b".to_owned(),
+            spec::MM => " mm".to_owned(),
+            spec::XMM => " xmm".to_owned(),
             spec::INDEXED => format!(" x{}", key >> 48 & 0xff),
-            spec::SCALED..12 => format!(" s{}", byte - spec::SCALED),
+            spec::SCALED..16 => format!(" s{}", byte - spec::SCALED),
             spec::FIXED_BASE.. => format!(" b{}", byte - spec::FIXED_BASE),
             _ => format!(" r{}", byte - spec::FIXED),
         });

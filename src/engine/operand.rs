@@ -2,8 +2,9 @@
 
 use super::op::Op;
 use crate::cpu::exec::attribute;
+use crate::cpu::vector::{V128, Vector};
 use crate::cpu::{Exec, Fault, Word};
-use crate::memory::access::GuestValue;
+use crate::memory::access::{GuestAtomic, GuestValue};
 
 /// Gives a value.
 pub(crate) trait Source<T> {
@@ -14,6 +15,8 @@ pub(crate) trait Source<T> {
 
 /// A place that is read and written.
 pub(crate) trait Place<T>: Source<T> {
+    /// An MMX register, whose use changes the state of the x87.
+    const MMX: bool = false;
     /// What is worked out once: a memory operand's address.
     type At: Copy;
     fn locate(x: Exec) -> Self::At;
@@ -261,7 +264,7 @@ memory!(MemBase);
 memory!(MemFixed<OFFSET>, const OFFSET);
 memory!(MemIndexed<WHICH>, const WHICH);
 
-impl<T: GuestValue, M: Address> Source<T> for Locked<M> {
+impl<T: GuestAtomic, M: Address> Source<T> for Locked<M> {
     const EXT: bool = false;
     #[inline(always)]
     fn get(x: Exec) -> Result<T, Fault> {
@@ -269,7 +272,7 @@ impl<T: GuestValue, M: Address> Source<T> for Locked<M> {
     }
 }
 
-impl<T: GuestValue, M: Address> Place<T> for Locked<M> {
+impl<T: GuestAtomic, M: Address> Place<T> for Locked<M> {
     type At = u32;
     #[inline(always)]
     fn locate(x: Exec) -> u32 {
@@ -288,6 +291,129 @@ impl<T: GuestValue, M: Address> Place<T> for Locked<M> {
         x.update_locked(at, change)
     }
 }
+
+/// A memory operand of 128 bits that has to be aligned to 16 bytes.
+pub(crate) struct Aligned<M>(std::marker::PhantomData<M>);
+
+/// Raises #GP(0) unless the address is a multiple of 16.
+#[inline(always)]
+fn aligned(at: u32) -> Result<(), Fault> {
+    if at.is_multiple_of(16) { Ok(()) } else { Err(Fault::gp(0)) }
+}
+
+impl<M: Address> Source<V128> for Aligned<M> {
+    const EXT: bool = false;
+    #[inline(always)]
+    fn get(x: Exec) -> Result<V128, Fault> {
+        Self::read(x, M::address(x))
+    }
+}
+
+impl<M: Address> Place<V128> for Aligned<M> {
+    type At = u32;
+    #[inline(always)]
+    fn locate(x: Exec) -> u32 {
+        M::address(x)
+    }
+    #[inline(always)]
+    fn read(x: Exec, at: u32) -> Result<V128, Fault> {
+        aligned(at)?;
+        x.load(at)
+    }
+    #[inline(always)]
+    fn write(x: Exec, at: u32, value: V128) -> Result<(), Fault> {
+        aligned(at)?;
+        x.store(at, value)
+    }
+    #[inline(always)]
+    fn update<R>(
+        x: Exec,
+        at: u32,
+        mut change: impl FnMut(V128) -> Result<(V128, R), Fault>,
+    ) -> Result<R, Fault> {
+        let (value, rest) = change(Self::read(x, at)?)?;
+        Self::write(x, at, value)?;
+        Ok(rest)
+    }
+}
+
+/// The XMM register in field `a`, or its low part.
+pub(crate) struct XmmA;
+/// The XMM register in field `b`, or its low part.
+pub(crate) struct XmmB;
+/// The MMX register in field `a`, or its low part.
+pub(crate) struct MmA;
+/// The MMX register in field `b`, or its low part.
+pub(crate) struct MmB;
+
+/// Reads the XMM register at a byte offset in the file, or its low part.
+#[inline(always)]
+fn read_xmm<T: Vector>(x: Exec, offset: u8) -> T {
+    // SAFETY: offsets come from the translator and are those of one of the eight registers, which are as large as `T` or
+    // larger, and aligned; vectors are plain values.
+    unsafe { (&raw const (*x.cpu).xmm).cast::<u8>().add(usize::from(offset)).cast::<T>().read() }
+}
+
+/// Writes the XMM register at a byte offset in the file, or its low part.
+#[inline(always)]
+fn write_xmm<T: Vector>(x: Exec, offset: u8, value: T) {
+    // SAFETY: as in `read_xmm`.
+    unsafe { (&raw mut (*x.cpu).xmm).cast::<u8>().add(usize::from(offset)).cast::<T>().write(value) }
+}
+
+/// Reads an MMX register, or its low part.
+#[inline(always)]
+fn read_mm<T: Vector>(x: Exec, number: u8) -> T {
+    x.cpu().fpu.mm(number).resize()
+}
+
+/// Writes an MMX register.
+#[inline(always)]
+fn write_mm<T: Vector>(x: Exec, number: u8, value: T) {
+    x.cpu().fpu.set_mm(number, value.resize());
+}
+
+macro_rules! vector_register {
+    ($name:ident, $mmx:literal, |$x:ident| $read:expr, |$y:ident, $value:ident| $write:expr) => {
+        impl<T: Vector> Source<T> for $name {
+            const EXT: bool = false;
+            #[inline(always)]
+            fn get($x: Exec) -> Result<T, Fault> {
+                Ok($read)
+            }
+        }
+        impl<T: Vector> Place<T> for $name {
+            const MMX: bool = $mmx;
+            type At = ();
+            #[inline(always)]
+            fn locate(_: Exec) {}
+            #[inline(always)]
+            fn read(x: Exec, (): ()) -> Result<T, Fault> {
+                <Self as Source<T>>::get(x)
+            }
+            #[inline(always)]
+            fn write($y: Exec, (): (), $value: T) -> Result<(), Fault> {
+                $write;
+                Ok(())
+            }
+            #[inline(always)]
+            fn update<R>(
+                x: Exec,
+                at: (),
+                mut change: impl FnMut(T) -> Result<(T, R), Fault>,
+            ) -> Result<R, Fault> {
+                let (value, rest) = change(<Self as Source<T>>::get(x)?)?;
+                Self::write(x, at, value)?;
+                Ok(rest)
+            }
+        }
+    };
+}
+
+vector_register!(XmmA, false, |x| read_xmm(x, x.op().a), |y, value| write_xmm(y, y.op().a, value));
+vector_register!(XmmB, false, |x| read_xmm(x, x.op().b), |y, value| write_xmm(y, y.op().b, value));
+vector_register!(MmA, true, |x| read_mm(x, x.op().a), |y, value| write_mm(y, y.op().a, value));
+vector_register!(MmB, true, |x| read_mm(x, x.op().b), |y, value| write_mm(y, y.op().b, value));
 
 /// A number in field `a`.
 #[allow(dead_code)] // which of the two are needed is up to the tables

@@ -379,7 +379,7 @@ impl<'a> Job<'a> {
                     let refused = |seg: Seg| null(seg) || (seg == Seg::Cs && operand.access.writes());
                     operand.access != Access::Shown && insn.mem.is_some_and(|mem| refused(mem.seg))
                 }
-                Code::X => null(insn.segment.unwrap_or(Seg::Ds)),
+                Code::X | Code::XEdi => null(insn.segment.unwrap_or(Seg::Ds)),
                 Code::Y => null(Seg::Es),
                 _ => false,
             }

@@ -57,6 +57,7 @@ pub(crate) fn prepare_thread() {}
 mod trap {
     use super::{Cpu, Op, chain};
     use crate::cpu::fault::page_fault;
+    use crate::cpu::float::host;
     use crate::cpu::{Exit, Fault};
     use crate::memory::{Memory, guarded};
     use std::arch::naked_asm;
@@ -113,7 +114,11 @@ mod trap {
         MEMORY.set(memory);
         RUNNING.set(cpu);
         // SAFETY: the caller's promise.
-        unsafe { enter(cpu, op, memory.base(), chain) };
+        unsafe {
+            host::enter((*cpu).mxcsr);
+            enter(cpu, op, memory.base(), chain);
+            (*cpu).mxcsr |= host::leave();
+        }
         RUNNING.set(std::ptr::null_mut());
     }
 

@@ -51,11 +51,15 @@ impl Shared {
     pub fn machine(&self) -> std::io::Result<Machine> {
         let mut cpu = Cpu::new();
         cpu.pages = self.memory.pages();
+        if !self.settings.specialise {
+            // Floats in software, too.
+            cpu.host_floats = 0;
+        }
         let mode = Mode::of(&cpu);
         recover::prepare_thread();
         Ok(Machine {
             cpu,
-            single: Translations::new(self.settings, MAX_SLOTS)?,
+            single: Translations::new(Settings { stitch: false, ..self.settings }, MAX_SLOTS)?,
             gate: self.code.join(),
             changes: 0,
             flushes: 0,

@@ -344,7 +344,8 @@ impl Translations {
                 self.arena.push_op(Op { d: if insn.addr16 { attribute::ADDR16 } else { 0 }, ..op });
                 return true;
             }
-            let waits = form.exceptions.contains(&"#MF");
+            let waits = form.exceptions.contains(&"#MF")
+                || form.operands.iter().any(|operand| matches!(operand.code, Code::P | Code::N));
             let handler: Handler = if waits { handlers::privileged_wait } else { handlers::privileged };
             self.arena.push_op(plain(handler));
             return false;

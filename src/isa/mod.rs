@@ -51,6 +51,7 @@ pub enum Code {
     D,
     X,
     Y,
+    XEdi,
     P,
     Q,
     N,
@@ -275,6 +276,8 @@ pub struct Form {
     pub exceptions: &'static [&'static str],
     /// An ESP-based address is computed behind the pop.
     pub after_pop: bool,
+    /// A 128-bit memory operand need not be aligned to 16 bytes.
+    pub unaligned: bool,
     /// Whether it runs.
     pub status: Status,
     /// What a reader must know.

@@ -5,9 +5,10 @@
 //! inline assembly with the op in RSI, from which the signal handler finds the exact guest state (`engine::recover`). Elsewhere,
 //! and with the feature `portable`, each access consults the table of page bytes first.
 
+use crate::cpu::vector::V128;
 use crate::cpu::{Exec, Fault};
 
-/// What handlers load and store: plain integers.
+/// What handlers load and store: plain integers and vectors.
 pub trait GuestValue: Copy + Sized + 'static {
     /// Reads from `mem + addr`.
     ///
@@ -21,6 +22,10 @@ pub trait GuestValue: Copy + Sized + 'static {
     /// `x` is that of a running handler.
     #[doc(hidden)]
     unsafe fn store(x: Exec, addr: u32, value: Self);
+}
+
+/// What LOCK can be used with.
+pub trait GuestAtomic: GuestValue {
     /// Stores `new` if `old` is there; gives what was there. A full barrier.
     ///
     /// # Safety
@@ -54,6 +59,8 @@ macro_rules! guest_value {
                         in("rsi") x.op, options(nostack, preserves_flags));
                 }
             }
+        }
+        impl GuestAtomic for $type {
             #[inline(always)]
             unsafe fn compare_exchange(x: Exec, addr: u32, old: Self, new: Self) -> Self {
                 let seen: $register;
@@ -123,6 +130,8 @@ macro_rules! guest_value {
                 // SAFETY: `check` has found the bytes writable.
                 unsafe { x.mem.add(addr as usize).cast::<$type>().write_unaligned(value.to_le()) }
             }
+        }
+        impl GuestAtomic for $type {
             #[inline(always)]
             unsafe fn compare_exchange(x: Exec, addr: u32, old: Self, new: Self) -> Self {
                 use std::sync::atomic::Ordering::SeqCst;
@@ -162,6 +171,42 @@ guest_value!(u16, std::sync::atomic::AtomicU16);
 guest_value!(u32, std::sync::atomic::AtomicU32);
 #[cfg(not(trap_memory))]
 guest_value!(u64, std::sync::atomic::AtomicU64);
+
+impl GuestValue for V128 {
+    #[cfg(trap_memory)]
+    #[inline(always)]
+    unsafe fn load(x: Exec, addr: u32) -> V128 {
+        let value: std::arch::x86_64::__m128i;
+        // SAFETY: as for integers; SSE2 is part of x86-64.
+        unsafe {
+            std::arch::asm!("movups {v}, xmmword ptr [{m} + {a}]", v = lateout(xmm_reg) value, m = in(reg) x.mem,
+                a = in(reg) u64::from(addr), in("rsi") x.op, options(nostack, preserves_flags, readonly));
+        }
+        value.into()
+    }
+    #[cfg(trap_memory)]
+    #[inline(always)]
+    unsafe fn store(x: Exec, addr: u32, value: V128) {
+        let value: std::arch::x86_64::__m128i = value.into();
+        // SAFETY: as for `load`.
+        unsafe {
+            std::arch::asm!("movups xmmword ptr [{m} + {a}], {v}", v = in(xmm_reg) value, m = in(reg) x.mem,
+                a = in(reg) u64::from(addr), in("rsi") x.op, options(nostack, preserves_flags));
+        }
+    }
+    #[cfg(not(trap_memory))]
+    #[inline(always)]
+    unsafe fn load(x: Exec, addr: u32) -> V128 {
+        // SAFETY: `check` has found the bytes readable.
+        V128::from(unsafe { x.mem.add(addr as usize).cast::<[u8; 16]>().read() })
+    }
+    #[cfg(not(trap_memory))]
+    #[inline(always)]
+    unsafe fn store(x: Exec, addr: u32, value: V128) {
+        // SAFETY: `check` has found the bytes writable.
+        unsafe { x.mem.add(addr as usize).cast::<[u8; 16]>().write(value.into()) }
+    }
+}
 
 /// The check that stands in for the host's page protection.
 #[cfg(not(trap_memory))]
@@ -231,7 +276,7 @@ pub(crate) fn probe_write(x: Exec, addr: u32, len: u32) -> Result<(), Fault> {
 }
 
 #[inline(always)]
-pub(crate) fn update_locked<T: GuestValue, R>(
+pub(crate) fn update_locked<T: GuestAtomic, R>(
     x: Exec,
     addr: u32,
     mut update: impl FnMut(T) -> Result<(T, R), Fault>,

@@ -20,6 +20,7 @@ mod random;
 mod refused;
 mod sequence;
 mod single;
+mod vector;
 mod x87;
 
 use bench::{Bench, machines};
@@ -78,6 +79,7 @@ fn each_row_does_what_the_processor_does() {
             let wanted = only.as_ref().is_none_or(|only| row(form).contains(only.as_str()));
             if !wanted
                 || x87::is_here(form)
+                || vector::is_here(form)
                 || !exempt::is_implemented(form)
                 || exempt::unverifiable(form).is_some()
             {
@@ -172,6 +174,30 @@ fn more_than_fifteen_bytes_are_refused() {
 #[test]
 fn instructions_cut_off_by_the_end_of_memory_fault_at_the_byte_that_is_missing() {
     refuse(refused::try_cuts, [0, 0, 1500]);
+}
+
+#[test]
+fn each_row_of_the_vectors_does_what_the_processor_does() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        bench.oracle.fpu = true;
+        let mut report = String::new();
+        let mut unproven = Vec::new();
+        let only = std::env::var("ROW").ok();
+        let vectors = std::env::var("VECTORS").map_or(VECTORS, |text| text.parse().expect("a number"));
+        for (index, form) in FORMS.iter().enumerate() {
+            let wanted = only.as_ref().is_none_or(|only| row(form).contains(only.as_str()));
+            if wanted && vector::is_here(form) && exempt::is_implemented(form) {
+                let tally = vector::prove_row(&mut bench, index, vectors, SEED, &mut report);
+                if !tally.is_verified(form) {
+                    unproven.push(format!("{}: {tally:?}", row(form)));
+                }
+            }
+        }
+        println!("seed {SEED:#x}\n{report}");
+        assert!(unproven.is_empty(), "{} rows are not proven:\n{}", unproven.len(), unproven.join("\n"));
+    });
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn fill_in(bench: &mut Bench<'_>, encoding: &Encoding, state: &State, at: u32) {
 }
 
 /// Base of a segment, or `None` of a null one.
-fn base(bench: &Bench<'_>, selector: u16) -> Option<u32> {
+pub fn base(bench: &Bench<'_>, selector: u16) -> Option<u32> {
     let tls = bench.tls.iter().position(|tls| *tls == selector).map(|slot| BASES[slot]);
     tls.or((selector & !3 != 0).then_some(0))
 }
@@ -207,7 +207,7 @@ fn mxcsr(random: &mut Random) -> u32 {
 }
 
 /// A state of the FPU, sometimes with an exception pending.
-fn choose_fpu(form: &Form, random: &mut Random, rng: &mut Rng) -> Fpu {
+pub fn choose_fpu(form: &Form, random: &mut Random, rng: &mut Rng) -> Fpu {
     let mut fpu = match form.body {
         "f2xm1" => rng.transcendental(0, 70),
         "fyl2xp1" => rng.transcendental(-2, 70),

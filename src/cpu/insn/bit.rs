@@ -1,7 +1,7 @@
 //! Single bits: bodies of `opcodes/bit.toml`.
 
 use crate::cpu::{Exec, Fault, Pending, Word};
-use crate::memory::access::GuestValue;
+use crate::memory::access::GuestAtomic;
 
 /// What becomes of the bit that was looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub fn btc_imm<W: Word>(a: W, index: u8, f: &mut Pending) -> W {
 }
 
 /// Copies a bit of the string at `address` to CF. SDM Vol. 2A, "BT".
-pub fn bt_string<W: Word + GuestValue>(x: Exec, address: u32, index: W) -> Result<(), Fault> {
+pub fn bt_string<W: Word + GuestAtomic>(x: Exec, address: u32, index: W) -> Result<(), Fault> {
     let word: W = x.load(word_address(x, address, index))?;
     let mut f = x.flags();
     f.set_carry(is_set(word, within::<W>(index.u32())));
@@ -99,21 +99,26 @@ pub fn bt_string<W: Word + GuestValue>(x: Exec, address: u32, index: W) -> Resul
 }
 
 /// Sets a bit of the string at `address`. SDM Vol. 2A, "BTS".
-pub fn bts_string<W: Word + GuestValue>(x: Exec, address: u32, index: W) -> Result<(), Fault> {
+pub fn bts_string<W: Word + GuestAtomic>(x: Exec, address: u32, index: W) -> Result<(), Fault> {
     change_string(x, address, index, Change::Set)
 }
 
 /// Clears a bit of the string at `address`. SDM Vol. 2A, "BTR".
-pub fn btr_string<W: Word + GuestValue>(x: Exec, address: u32, index: W) -> Result<(), Fault> {
+pub fn btr_string<W: Word + GuestAtomic>(x: Exec, address: u32, index: W) -> Result<(), Fault> {
     change_string(x, address, index, Change::Reset)
 }
 
 /// Complements a bit of the string at `address`. SDM Vol. 2A, "BTC".
-pub fn btc_string<W: Word + GuestValue>(x: Exec, address: u32, index: W) -> Result<(), Fault> {
+pub fn btc_string<W: Word + GuestAtomic>(x: Exec, address: u32, index: W) -> Result<(), Fault> {
     change_string(x, address, index, Change::Complement)
 }
 
-fn change_string<W: Word + GuestValue>(x: Exec, address: u32, index: W, change: Change) -> Result<(), Fault> {
+fn change_string<W: Word + GuestAtomic>(
+    x: Exec,
+    address: u32,
+    index: W,
+    change: Change,
+) -> Result<(), Fault> {
     let address = word_address(x, address, index);
     let bit = within::<W>(index.u32());
     let was_set = if x.locked() {

@@ -54,8 +54,9 @@ pub fn prefetch(_addr: u32) {}
 
 /// Orders memory accesses of threads. SDM Vol. 2A, "LFENCE"; Vol. 2B, "MFENCE" and "SFENCE".
 #[inline(always)]
-pub fn fence() {
+pub fn fence(_: Exec) -> Result<(), Fault> {
     std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    Ok(())
 }
 
 /// Faults as a load of the byte would: all that shows of emptying its cache line. SDM Vol. 2A, "CLFLUSH".

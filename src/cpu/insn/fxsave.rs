@@ -18,6 +18,7 @@ pub fn fxsave(x: Exec, addr: u32) -> Result<(), Fault> {
     x.apart(move |x| {
         aligned(addr)?;
         x.probe_write(addr.wrapping_add(LAST), 1)?;
+        x.collect_mxcsr_flags();
         let image = x.cpu().fxsave();
         write_image(x, addr, &image)
     })
@@ -34,6 +35,7 @@ pub fn fxrstor(x: Exec, addr: u32) -> Result<(), Fault> {
             return Err(Fault::gp(0));
         }
         x.cpu().fxrstor(&image);
+        x.mxcsr_replaced();
         Ok(())
     })
 }

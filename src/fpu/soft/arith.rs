@@ -6,6 +6,7 @@
 use super::env::{Env, Rounding};
 use super::f80::{BIAS, F80, Num};
 use super::round::{HALF, denormal_stops, invalid, nan_of_one, nan_of_two, round, shift_right_jam};
+use crate::cpu::float::undisturbed;
 
 /// Adds. SDM Vol. 2A, "FADD/FADDP/FIADD".
 #[inline]
@@ -238,7 +239,7 @@ fn sqrt_special(a: F80, env: &mut Env) -> F80 {
 fn sqrt_finite(a: Num, env: &mut Env) -> F80 {
     let exp = a.exp - BIAS;
     let radicand = u128::from(a.sig) << if exp & 1 == 0 { 63 } else { 64 };
-    let (root, remainder) = isqrt(radicand);
+    let (root, remainder) = undisturbed(|| isqrt(radicand));
     // (root + ½)² = root² + root + ¼: the half is never met exactly.
     let rest = if remainder > u128::from(root) { HALF | 1 } else { u64::from(remainder != 0) };
     round(0, (exp >> 1) + BIAS, root, rest, env)

@@ -19,7 +19,7 @@ use super::errno::Errno;
 use super::process::{Options, Process};
 use super::signal;
 use super::{prctl, segments};
-use crate::cpu::{Cpu, FlagState, reg};
+use crate::cpu::{Cpu, FlagState, V128, reg};
 use std::sync::Arc;
 
 /// Flags of clone(2) that are looked at here; the others are the host's.
@@ -417,7 +417,7 @@ struct Registers {
     cr2: u32,
     descriptors: crate::cpu::Descriptors,
     fpu: crate::fpu::Fpu,
-    xmm: [u128; 8],
+    xmm: [V128; 8],
     mxcsr: u32,
     cpuid: crate::isa::CpuModel,
 }
