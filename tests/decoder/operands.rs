@@ -78,6 +78,10 @@ pub fn ours(insn: &Insn) -> Vec<Ours> {
                 let segment = insn.segment.unwrap_or(Seg::Ds);
                 Operand::String(SEGMENTS[segment as usize].to_owned(), register(6, pointer), bytes)
             }
+            Code::XEdi => {
+                let segment = insn.segment.unwrap_or(Seg::Ds);
+                Operand::String(SEGMENTS[segment as usize].to_owned(), register(7, pointer), bytes)
+            }
             Code::Y => Operand::String("es".to_owned(), register(7, pointer), bytes),
         };
         Some((found, operand.implicit))
