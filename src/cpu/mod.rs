@@ -55,6 +55,8 @@ pub(crate) enum Exit {
     Bus,
     /// The code of the block at EIP has changed since it was translated.
     Modified,
+    /// The block at EIP has run often enough to be translated well.
+    Warm,
     /// The instruction count reached the limit, or somebody asked for a stop. EIP is set.
     Limit,
 }

@@ -8,7 +8,7 @@ use super::op::{Ext, Op};
 use super::operand::Source;
 use crate::cpu::{Cpu, Exec, Exit, Fault, Pending, Seg, Word, reg};
 use crate::memory::access::GuestValue;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The generated part: a type for each family of instructions, and the tables of handlers.
 pub(crate) mod generated {
@@ -380,6 +380,22 @@ pub(crate) unsafe extern "C" fn unlinked(cpu: *mut Cpu, op: *const Op, mem: *mut
     x.cpu().patch = x.ext().link.load(Ordering::Relaxed).cast();
     // SAFETY: as for every handler.
     unsafe { stop(x.cpu, x.op().imm, Exit::Link) }
+}
+
+/// Counts how often a quickly made block runs (the second slot's `aux` goes down); in the end asks for a better one. `imm` is its
+/// address.
+pub(crate) unsafe extern "C" fn warm(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    // SAFETY: the second slot; other threads may count at the same time, and nobody minds if one is lost.
+    let left = unsafe { AtomicU32::from_ptr((&raw const x.ext().aux).cast_mut()) };
+    let count = left.load(Ordering::Relaxed).wrapping_sub(1);
+    left.store(count, Ordering::Relaxed);
+    if count != 0 {
+        // SAFETY: as for every handler.
+        return unsafe { dispatch(x, ahead(op, 2)) };
+    }
+    // SAFETY: as for every handler.
+    unsafe { stop(x.cpu, x.op().imm, Exit::Warm) }
 }
 
 /// Stands in for a block whose code has changed: `imm` is its address.

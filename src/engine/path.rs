@@ -11,6 +11,8 @@ use crate::memory::{CodePage, Memory, page};
 pub(crate) const MAX_INSNS: usize = 96;
 /// Calls are followed into their target while the block is shorter than this.
 const INLINE_UNTIL: usize = 48;
+/// Instructions at most in a block that may run only once.
+const QUICK_INSNS: usize = 16;
 
 /// An instruction on its way into ops.
 pub(super) struct Item {
@@ -44,6 +46,8 @@ pub(super) struct Job<'a> {
     /// Instructions at most; 1 for a single step, which is not kept.
     pub(super) max: usize,
     pub(super) step: bool,
+    /// To be done fast rather than well: the code may run only once.
+    pub(super) quick: bool,
     /// The code is compared at each entry, so the block is short and straight.
     pub(super) verified: bool,
     /// Verified code is read once, as other threads may change it at any moment.
@@ -160,11 +164,17 @@ impl<'a> Job<'a> {
             mode,
             max: MAX_INSNS,
             step: false,
+            quick: false,
             verified: false,
             snapshot: None,
             pages: Vec::new(),
             decoded: 0,
         }
+    }
+
+    /// The translation of code that may run only once.
+    pub(super) fn quick(cpu: &'a Cpu, memory: &'a Memory, mode: Mode) -> Job<'a> {
+        Job { max: QUICK_INSNS, quick: true, ..Job::new(cpu, memory, mode) }
     }
 
     /// The block at `eip`, with the flags that are needed, and in `pages` what it depends on.
@@ -173,7 +183,7 @@ impl<'a> Job<'a> {
         self.snapshot = self.verified.then(|| Snapshot::take(self.memory, eip));
         let mut items = self.decode(eip);
         self.decoded = self.pages.len();
-        if specialise {
+        if specialise && !self.quick {
             bring_together(&mut items);
         }
         self.mark_live(&mut items);
@@ -271,7 +281,7 @@ impl<'a> Job<'a> {
                 && !known(insn.imm)
                 && match form.flow {
                     Flow::Jump => true,
-                    Flow::Call => items.len() < INLINE_UNTIL,
+                    Flow::Call => !self.quick && items.len() < INLINE_UNTIL,
                     _ => false,
                 };
             // A loop to the block's start is unrolled: as often as a whole round still fits.
@@ -280,6 +290,7 @@ impl<'a> Job<'a> {
                 && form.condition.is_some()
                 && insn.imm == eip
                 && !self.step
+                && !self.quick
                 && !self.verified
                 && !insn.opsize16
                 && items.len() + 1 + round < self.max;
@@ -335,6 +346,9 @@ impl<'a> Job<'a> {
 
     /// Flags needed at `eip`; its pages become those of the block, which depends on them from now on.
     fn lookahead(&mut self, eip: u32) -> u8 {
+        if self.quick {
+            return flag::STATUS;
+        }
         let mut at = eip;
         let mut read = Vec::new();
         let needed = liveness::lookahead(|| {

@@ -34,6 +34,9 @@ pub enum Stop {
     Requested,
 }
 
+/// How often a block runs before it is translated well: about what that takes in time.
+const WARM: u32 = 200;
+
 /// How often an access that should succeed is tried again before its fault is believed.
 const MOST_RETRIES: u32 = 100;
 
@@ -59,7 +62,7 @@ impl Shared {
         recover::prepare_thread();
         Ok(Machine {
             cpu,
-            single: Translations::new(Settings { stitch: false, ..self.settings }, MAX_SLOTS)?,
+            single: Translations::new(Settings { stitch: false, warm: 0, ..self.settings }, MAX_SLOTS)?,
             gate: self.code.join(),
             changes: 0,
             flushes: 0,
@@ -123,12 +126,18 @@ impl Drop for Machine {
 impl Machine {
     /// A machine at reset: see [`Cpu::new`]. Fails when the host has no address space for translations.
     pub fn new(memory: Arc<Memory>) -> std::io::Result<Machine> {
-        Machine::with_settings(memory, Settings { specialise: true, stitch: true })
+        Machine::with_settings(memory, Settings { specialise: true, stitch: true, warm: 0 })
     }
 
     /// A machine that uses only generic handlers: slower, to be compared with.
     pub fn generic(memory: Arc<Memory>) -> std::io::Result<Machine> {
-        Machine::with_settings(memory, Settings { specialise: false, stitch: false })
+        Machine::with_settings(memory, Settings { specialise: false, stitch: false, warm: 0 })
+    }
+
+    /// A machine that translates quickly first, and well what has run for a while: for whole programs, most of whose code runs
+    /// a few times only.
+    pub fn tiered(memory: Arc<Memory>) -> std::io::Result<Machine> {
+        Machine::with_settings(memory, Settings { specialise: true, stitch: true, warm: WARM })
     }
 
     fn with_settings(memory: Arc<Memory>, settings: Settings) -> std::io::Result<Machine> {
@@ -196,7 +205,7 @@ impl Machine {
             match self.cpu.exit {
                 Exit::Jump => {}
                 Exit::Link => patch = Some(Patch { ext: self.cpu.patch, changes: self.changes }),
-                Exit::Limit => {}
+                Exit::Limit | Exit::Warm => {}
                 Exit::Modified => self.forget_entry(),
                 Exit::Fault | Exit::Bus => {
                     if let Some(stop) = self.fault(location) {
@@ -237,8 +246,12 @@ impl Machine {
         let eip = self.cpu.eip;
         let mut code = self.code.lock();
         let entry = loop {
-            if let Some(entry) = code.find(self.mode, eip) {
+            let warm = self.cpu.exit == Exit::Warm;
+            if let (Some(entry), false) = (code.find(self.mode, eip), warm) {
                 break entry;
+            }
+            if !code.is_full() && warm {
+                break code.improve(&self.cpu, &self.memory, eip);
             }
             if !code.is_full() {
                 break code.translate(&self.cpu, &self.memory, eip);
@@ -256,11 +269,12 @@ impl Machine {
         if let Some(patch) = patch
             && patch.changes == self.changes
         {
-            code.link(patch.ext, entry);
+            code.link(patch.ext, self.mode, eip);
         }
         drop(code);
-        if self.cpu.exit == Exit::Jump {
-            let slot = super::links::JumpCache::slot(eip);
+        let slot = super::links::JumpCache::slot(eip);
+        let known = self.cpu.jumps.entries[slot].eip == eip;
+        if self.cpu.exit == Exit::Jump || self.cpu.exit == Exit::Warm && known {
             self.cpu.jumps.entries[slot] = super::links::Target { eip, op: entry };
         }
         entry

@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) specialise: bool,
     /// Lay the handlers of a block out in a row, where the host allows it.
     pub(crate) stitch: bool,
+    /// How often a block has to run to be worth a good translation: before, it has a quick one. 0: all have a good one at once.
+    pub(crate) warm: u32,
 }
 
 /// A translated block.
@@ -39,6 +41,8 @@ struct Block {
     /// What `verify` compares with.
     _copy: Option<Box<[u8]>>,
     valid: bool,
+    /// Quickly made; it counts how often it runs.
+    quick: bool,
 }
 
 /// All translations of a process.
@@ -49,6 +53,8 @@ pub(crate) struct Translations {
     by_page: HashMap<u32, Vec<u32>>,
     /// Entries of invalid blocks, to be led on to the next translation of their address.
     stale: HashMap<(Mode, u32), Vec<usize>>,
+    /// Slots of the links to a quick block, to be led to its better translation.
+    incoming: HashMap<u32, Vec<usize>>,
     settings: Settings,
     stitcher: Option<Stitcher>,
 }
@@ -76,6 +82,7 @@ impl Translations {
             entries: HashMap::new(),
             by_page: HashMap::new(),
             stale: HashMap::new(),
+            incoming: HashMap::new(),
             settings,
             stitcher: if settings.stitch { Stitcher::new() } else { None },
         })
@@ -100,6 +107,7 @@ impl Translations {
         self.entries.clear();
         self.by_page.clear();
         self.stale.clear();
+        self.incoming.clear();
         if let Some(stitcher) = &mut self.stitcher {
             stitcher.clear();
         }
@@ -108,7 +116,36 @@ impl Translations {
     /// Translates the block at `eip` and keeps it. Other machines may run meanwhile.
     pub(crate) fn translate(&mut self, cpu: &Cpu, memory: &Memory, eip: u32) -> *const Op {
         let mode = Mode::of(cpu);
-        let mut job = Job::new(cpu, memory, mode);
+        let quick = self.settings.warm != 0;
+        let job = if quick { Job::quick(cpu, memory, mode) } else { Job::new(cpu, memory, mode) };
+        let start = self.add(job, eip);
+        for old in self.stale.remove(&(mode, eip)).unwrap_or_default() {
+            self.lead_on(old, start, eip);
+        }
+        self.arena.at(start)
+    }
+
+    /// Translates the block at `eip` anew and well if its translation is a quick one. Other machines may run meanwhile, the
+    /// quick one too.
+    pub(crate) fn improve(&mut self, cpu: &Cpu, memory: &Memory, eip: u32) -> *const Op {
+        let mode = Mode::of(cpu);
+        let Some(&quick) = self.entries.get(&(mode, eip)) else { return self.translate(cpu, memory, eip) };
+        if !self.blocks[quick as usize].quick {
+            return self.arena.at(self.blocks[quick as usize].start);
+        }
+        let start = self.add(Job::new(cpu, memory, mode), eip);
+        // Its first two slots are those that count.
+        self.lead_on(self.blocks[quick as usize].start, start, eip);
+        let entry = self.arena.at(start);
+        for slot in self.incoming.remove(&quick).unwrap_or_default() {
+            // SAFETY: the second slot of a branch.
+            unsafe { &*self.arena.at(slot).cast::<Ext>() }.link.store(entry, Ordering::Release);
+        }
+        entry
+    }
+
+    /// Makes the block at `eip` and enters it into the tables; gives its first slot.
+    fn add(&mut self, mut job: Job<'_>, eip: u32) -> usize {
         let mut items = job.read(eip, self.settings.specialise);
         // Which pages it is can only be known by reading them, but what is read of a page counts only when no write to it
         // can go unnoticed any more.
@@ -120,12 +157,8 @@ impl Translations {
         for page in &job.pages {
             self.by_page.entry(*page).or_default().push(index);
         }
-        self.entries.insert((mode, eip), index);
-        let start = self.blocks[index as usize].start;
-        for old in self.stale.remove(&(mode, eip)).unwrap_or_default() {
-            self.lead_on(old, start, eip);
-        }
-        self.arena.at(start)
+        self.entries.insert((job.mode, eip), index);
+        self.blocks[index as usize].start
     }
 
     /// Translates one instruction, all flags exact, for [`Translations::drop_step`] to forget.
@@ -205,10 +238,25 @@ impl Translations {
         }
     }
 
-    /// Leads the branch whose second slot is `patch` straight to `entry` from now on.
-    pub(crate) fn link(&self, patch: *mut Ext, entry: *const Op) {
+    /// Leads the branch whose second slot is `patch` straight to the block at `eip`, which is translated, from now on.
+    pub(crate) fn link(&mut self, patch: *mut Ext, mode: Mode, eip: u32) {
+        let Some(&block) = self.entries.get(&(mode, eip)) else { return };
+        if let Some(slot) = self.arena.slot_of(patch.cast()) {
+            self.note_link(slot, block);
+        }
+        let entry = self.arena.at(self.blocks[block as usize].start);
         // SAFETY: `unlinked` hands out the slot of a branch that is in the arena.
-        unsafe { &*patch }.link.store(entry.cast_mut(), Ordering::Release);
+        unsafe { &*patch }.link.store(entry, Ordering::Release);
+    }
+
+    /// Remembers a link to a block that may get a better translation.
+    fn note_link(&mut self, slot: usize, block: u32) {
+        let at = self.blocks.partition_point(|block| block.start <= slot);
+        // The second slot of a block may come to lead to its own next translation.
+        let second = at.checked_sub(1).is_some_and(|at| self.blocks[at].start + 1 == slot);
+        if self.blocks[block as usize].quick && !second {
+            self.incoming.entry(block).or_default().push(slot);
+        }
     }
 
     /// Writes ops, stubs and the side table.
@@ -218,6 +266,11 @@ impl Translations {
         let mut side = Vec::with_capacity(items.len());
         let mut copy = None;
         let mut ops = Vec::with_capacity(items.len() + 2);
+        let counts = job.quick && !job.verified;
+        if counts {
+            self.arena.push_op(Op { handler: handlers::warm, a: 0, b: 0, c: 0, d: 0, imm: eip });
+            self.arena.push_ext(Ext { link: AtomicPtr::default(), imm2: 0, aux: self.settings.warm });
+        }
         if job.verified && !job.step {
             ops.push(start);
             copy = self.emit_verifier(job, &items, eip);
@@ -254,17 +307,18 @@ impl Translations {
             self.emit_stop(Stop::Undefined);
         }
         let mut seconds = Vec::new();
-        if self.settings.specialise && !job.step {
+        let well = !job.step && !job.quick;
+        if self.settings.specialise && well {
             seconds = self.join_pairs(&items);
         }
-        if let (Some(stitcher), false) = (&mut self.stitcher, job.step) {
+        if let (Some(stitcher), true) = (&mut self.stitcher, well) {
             let wanted = ops.iter().filter(|slot| !seconds.contains(slot));
             let ops: Vec<*mut Op> = wanted.map(|slot| self.arena.at(*slot)).collect();
             // SAFETY: the ops of this block in order, which nobody runs yet.
             unsafe { stitcher.stitch(&ops) };
         }
         for link in links {
-            self.emit_link(job, &link);
+            self.emit_link(job, start, &link);
         }
         self.blocks.push(Block {
             start,
@@ -274,6 +328,7 @@ impl Translations {
             insns: side.into(),
             _copy: copy,
             valid: true,
+            quick: counts,
         });
         debug_assert!(self.blocks[self.blocks.len() - 1].end - start <= MAX_SLOTS);
     }
@@ -306,11 +361,16 @@ impl Translations {
     }
 
     /// Points a link at its block, or at a stub that asks for it.
-    fn emit_link(&mut self, job: &Job<'_>, link: &Pending) {
+    fn emit_link(&mut self, job: &Job<'_>, start: usize, link: &Pending) {
         let ext = self.arena.at(link.ext).cast::<Ext>();
-        let found = if job.step { None } else { self.find(job.mode, link.target) };
+        let found = if job.step { None } else { self.entries.get(&(job.mode, link.target)).copied() };
         let target = match found {
-            Some(op) => op.cast_mut(),
+            Some(block) => {
+                if link.ext != start + 1 {
+                    self.note_link(link.ext, block);
+                }
+                self.arena.at(self.blocks[block as usize].start)
+            }
             None => {
                 let op = Op { handler: handlers::unlinked, a: 0, b: 0, c: 0, d: 0, imm: link.target };
                 let stub = self.arena.push_op(op);

@@ -237,6 +237,10 @@ impl Analysis {
                 reads &= !(1 << gone);
             }
         }
+        if step.accesses_guest() {
+            // A fault finds the op in RSI.
+            reads |= 1 << RSI;
+        }
         (reads, writes)
     }
 
@@ -594,7 +598,7 @@ pub(super) fn template(bytes: &[u8], base: u64) -> Option<Template> {
     let wants_op = (0..blocks.len()).any(|at| {
         hot[at]
             && (bodies[at].iter().any(|step| analysis.wants_op(step))
-                || (goes_on[at].is_none() && matches!(blocks[at].end, End::Leave(_))))
+                || (goes_on[at].is_none() && matches!(blocks[at].end, End::Leave(_) | End::Outside(_))))
     }) || moved != 0;
     // The exit comes last; it runs off the end.
     let mut order: Vec<usize> =
