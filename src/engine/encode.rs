@@ -1,6 +1,6 @@
 //! From a decoded instruction to an op's fields and to the keys of the handlers that fit it.
 
-use super::keys;
+use super::keys::{self, Few};
 use super::op::{Handler, Op};
 use super::path::Job;
 use crate::cpu::exec::attribute;
@@ -53,58 +53,54 @@ fn register(insn: &Insn, operand: &Operand) -> Option<u8> {
 }
 
 /// The parts of keys that say where operands are, most special first. With `specialise` off only the generic one.
-pub(super) fn operand_keys(job: &Job<'_>, insn: &Insn, specialise: bool) -> Vec<u64> {
+pub(super) fn operand_keys(job: &Job<'_>, insn: &Insn, specialise: bool) -> Few {
     use keys::spec;
-    let mut result = vec![0];
+    let mut result = Few::of([0]);
     for (at, operand) in passed(insn).enumerate() {
         let part = |spec: u8| keys::operand(at, spec);
-        let choices: Vec<u64> = match operand.code {
-            Code::I | Code::SignedI => vec![part(spec::IMMEDIATE)],
+        let choices = match operand.code {
+            Code::I | Code::SignedI => Few::of([part(spec::IMMEDIATE)]),
             Code::A | Code::One | Code::S | Code::SegReg(_) | Code::C | Code::D | Code::St | Code::StI => {
-                vec![0]
+                continue;
             }
-            Code::P | Code::N => vec![part(spec::MM)],
-            Code::V | Code::U => vec![part(spec::XMM)],
-            Code::Q if insn.mem.is_none() => vec![part(spec::MM)],
-            Code::W if insn.mem.is_none() => vec![part(spec::XMM)],
-            Code::Reg(_) => vec![part(spec::FIXED + register(insn, operand).unwrap_or(0))],
+            Code::P | Code::N => Few::of([part(spec::MM)]),
+            Code::V | Code::U => Few::of([part(spec::XMM)]),
+            Code::Q if insn.mem.is_none() => Few::of([part(spec::MM)]),
+            Code::W if insn.mem.is_none() => Few::of([part(spec::XMM)]),
+            Code::Reg(_) => Few::of([part(spec::FIXED + register(insn, operand).unwrap_or(0))]),
             _ => match register(insn, operand) {
-                Some(offset) if specialise => vec![part(spec::FIXED + offset), part(spec::REGISTER)],
-                Some(_) => vec![part(spec::REGISTER)],
+                Some(offset) if specialise => Few::of([part(spec::FIXED + offset), part(spec::REGISTER)]),
+                Some(_) => Few::of([part(spec::REGISTER)]),
                 None => memory_keys(job, insn, at, specialise),
             },
         };
-        result = result.iter().flat_map(|key| choices.iter().map(move |choice| key | choice)).collect();
+        result = result.with_each(&choices);
     }
     result
 }
 
 /// The parts of keys for a memory operand.
-fn memory_keys(job: &Job<'_>, insn: &Insn, at: usize, specialise: bool) -> Vec<u64> {
+fn memory_keys(job: &Job<'_>, insn: &Insn, at: usize, specialise: bool) -> Few {
     use keys::spec;
     let part = |spec: u8| keys::operand(at, spec);
     let any = part(spec::MEMORY);
-    let Some(mem) = insn.mem else { return vec![any] };
+    let Some(mem) = insn.mem else { return Few::of([any]) };
     let address_only = passed(insn).any(|operand| operand.access == Access::Address);
     let flat = address_only || job.segment(mem.seg) == Seg::None;
     if !specialise || !flat || insn.addr16 {
-        return vec![any];
+        return Few::of([any]);
     }
+    let indexed = |which: u8| {
+        let scaled = part(spec::SCALED + mem.scale);
+        Few::of([keys::indexed(at, which | mem.scale << 6), scaled, part(spec::SIB), any])
+    };
     match (mem.base, mem.index) {
-        (NO_REG, NO_REG) => vec![part(spec::ABSOLUTE), part(spec::SIB), any],
-        (base, NO_REG) => vec![part(spec::FIXED_BASE + base * 4), part(spec::BASE), part(spec::SIB), any],
-        (NO_REG, index) => vec![
-            keys::indexed(at, index | 4 << 3 | mem.scale << 6),
-            part(spec::SCALED + mem.scale),
-            part(spec::SIB),
-            any,
-        ],
-        (base, index) => vec![
-            keys::indexed(at, base | index << 3 | mem.scale << 6),
-            part(spec::SCALED + mem.scale),
-            part(spec::SIB),
-            any,
-        ],
+        (NO_REG, NO_REG) => Few::of([part(spec::ABSOLUTE), part(spec::SIB), any]),
+        (base, NO_REG) => {
+            Few::of([part(spec::FIXED_BASE + base * 4), part(spec::BASE), part(spec::SIB), any])
+        }
+        (NO_REG, index) => indexed(index | 4 << 3),
+        (base, index) => indexed(base | index << 3),
     }
 }
 

@@ -21,6 +21,40 @@ pub(crate) mod spec {
     pub(crate) const FIXED_BASE: u8 = 0x40;
 }
 
+/// A few keys or parts of keys, in their order, without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Few {
+    list: [u64; Few::MOST],
+    len: usize,
+}
+
+impl Few {
+    /// Two registers and a memory operand have no more.
+    const MOST: usize = 16;
+
+    pub(crate) fn of<const N: usize>(keys: [u64; N]) -> Few {
+        let mut list = [0; Few::MOST];
+        list[..N].copy_from_slice(&keys);
+        Few { list, len: N }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> {
+        self.list[..self.len].iter().copied()
+    }
+
+    /// Each of these joined with each of the others, in the order of these first.
+    pub(crate) fn with_each(&self, others: &Few) -> Few {
+        let mut joined = Few { list: [0; Few::MOST], len: 0 };
+        for key in self.iter() {
+            for other in others.iter() {
+                joined.list[joined.len] = key | other;
+                joined.len += 1;
+            }
+        }
+        joined
+    }
+}
+
 /// A key without its operands.
 pub(crate) fn family(family: u16, live: bool, locked: bool, condition: u8) -> u64 {
     u64::from(family) | u64::from(live) << 40 | u64::from(locked) << 41 | u64::from(condition) << 44

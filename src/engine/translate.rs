@@ -419,12 +419,16 @@ impl Translations {
         let locked = insn.mem.is_some() && (insn.lock || form.lock == Lock::Always);
         let live = flag_is_live(item);
         let specialise = self.settings.specialise && !job.step;
-        item.keys = operand_keys(job, insn, specialise)
-            .into_iter()
-            .map(|operands| operands | keys::family(family, live, locked, item.condition(insn)))
-            .filter(|key| keys::single(*key).is_some())
-            .collect();
-        let Some(handler) = item.keys.first().and_then(|key| keys::single(*key)) else {
+        let family = keys::family(family, live, locked, item.condition(insn));
+        let choices = operand_keys(job, insn, specialise);
+        let mut choices = choices.iter().map(|operands| operands | family);
+        let first = if job.quick {
+            choices.find_map(keys::single)
+        } else {
+            item.keys = choices.filter(|key| keys::single(*key).is_some()).collect();
+            item.keys.first().and_then(|key| keys::single(*key))
+        };
+        let Some(handler) = first else {
             // The generator makes a generic handler for whatever it declares; a gap is an instruction that is missing.
             self.arena.push_op(plain(handlers::todo_row));
             return false;
@@ -569,7 +573,7 @@ fn best_key(job: &Job<'_>, item: &Item, live: bool) -> Option<u64> {
         form.status == Status::Implemented && form.privilege == Privilege::User && family != 0 && !insn.lock;
     let condition = item.condition(&insn);
     plain.then(|| {
-        operand_keys(job, &insn, true)[0]
+        operand_keys(job, &insn, true).iter().next().unwrap_or(0)
             | keys::family(family, live, form.lock == Lock::Always && insn.mem.is_some(), condition)
     })
 }
