@@ -68,6 +68,26 @@ fn emit_family(out: &mut String, family: &Family) {
         family.name,
         parameters.join(", "),
     );
+    if family.takes != Takes::Mxcsr {
+        emit_run(out, family);
+        out.push_str("}\n}\n");
+        return;
+    }
+    // What computes in software needs room on the host's stack, which must not be the handler's.
+    let apart = if family.passes_flags {
+        "x.apart(|x| { let mut f = x.flags(); Self::compute(x, &mut f, false)?; x.set_flags(f); Ok(()) })?;\n*f = x.flags();\nOk(())"
+    } else {
+        "x.apart(|x| Self::compute(x, &mut x.flags(), false))"
+    };
+    let _ = writeln!(
+        out,
+        "if x.has_host_floats() {{ return Self::compute(x, f, true); }}\n{apart}\n}}\n}}\n\
+         impl<{condition}{bounds}> {name}<{condition_argument}{parameters}> {{\n\
+         #[inline(always)]\nfn compute(x: Exec, f: &mut Pending, native: bool) -> Result<(), Fault> {{",
+        bounds = bounds.join(", "),
+        name = family.name,
+        parameters = parameters.join(", "),
+    );
     emit_run(out, family);
     out.push_str("}\n}\n");
 }
@@ -136,7 +156,7 @@ fn emit_run(out: &mut String, family: &Family) {
         }
     }
     if family.takes == Takes::Mxcsr {
-        out.push_str("let mut m = x.mxcsr();\n");
+        out.push_str("let mut m = x.mxcsr(native);\n");
         arguments.push("&mut m".into());
     }
     if family.passes_flags {

@@ -109,27 +109,31 @@ impl Exec {
         self.cpu().flags = flags.state();
     }
 
+    /// Tells whether floats are computed by the host's instructions.
+    #[inline(always)]
+    pub fn has_host_floats(self) -> bool {
+        let cpu = self.cpu();
+        cfg!(trap_memory) && cpu.mxcsr & cpu.host_floats == ALL_MASKED
+    }
+
     /// Control and status of SSE, to be changed and given back to [`Exec::commit_mxcsr`].
     #[inline(always)]
-    pub fn mxcsr(self) -> Mxcsr {
-        let cpu = self.cpu();
-        Mxcsr::on_host(cpu.mxcsr, cfg!(trap_memory) && cpu.mxcsr & cpu.host_floats == ALL_MASKED)
+    pub fn mxcsr(self, native: bool) -> Mxcsr {
+        Mxcsr::on_host(self.cpu().mxcsr, native)
     }
 
     /// Brings the exception flags in [`Cpu::mxcsr`] up to date.
     #[inline(always)]
     pub fn collect_mxcsr_flags(self) {
         #[cfg(trap_memory)]
-        {
-            self.cpu().mxcsr |= host::flags();
-        }
+        self.apart(|x| x.cpu().mxcsr |= host::flags());
     }
 
     /// Tells the host that [`Cpu::mxcsr`] was replaced.
     #[inline(always)]
     pub fn mxcsr_replaced(self) {
         #[cfg(trap_memory)]
-        host::enter(self.cpu().mxcsr);
+        self.apart(|x| host::enter(x.cpu().mxcsr));
     }
 
     /// Commits the exception flags that an instruction has raised; #XM if one of them is not masked.

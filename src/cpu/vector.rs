@@ -104,7 +104,12 @@ pub trait Vector: Copy + Eq + 'static {
     /// Makes each lane of its number.
     #[inline(always)]
     fn from_lanes<L: Lane>(mut lane: impl FnMut(usize) -> L) -> Self {
-        (0..Self::lanes::<L>()).fold(Self::ZERO, |vector, at| vector.with_lane(at, lane(at)))
+        // A loop rather than an iterator, which is not always inlined: handlers may not have closures on the host's stack.
+        let mut vector = Self::ZERO;
+        for at in 0..Self::lanes::<L>() {
+            vector = vector.with_lane(at, lane(at));
+        }
+        vector
     }
 
     /// Replaces each lane.
@@ -117,6 +122,16 @@ pub trait Vector: Copy + Eq + 'static {
     #[inline(always)]
     fn zip<L: Lane>(self, other: Self, mut lane: impl FnMut(L, L) -> L) -> Self {
         Self::from_lanes(|at| lane(self.lane(at), other.lane(at)))
+    }
+
+    /// Adds up what `part` makes of the numbers of so many lanes.
+    #[inline(always)]
+    fn sum<T: Default + std::ops::Add<Output = T>>(lanes: usize, mut part: impl FnMut(usize) -> T) -> T {
+        let mut sum = T::default();
+        for at in 0..lanes {
+            sum = sum + part(at);
+        }
+        sum
     }
 
     /// The low part, or all with zeros above.

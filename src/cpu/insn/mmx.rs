@@ -14,25 +14,25 @@ pub fn copy<S: Vector, D: Vector>(source: S) -> D {
 /// Stores the bytes of `source` whose mask has its top bit set at DS:EDI. SDM Vol. 2B, "MASKMOVQ".
 #[inline(always)]
 pub fn maskmov<V: Vector>(x: Exec, source: V, mask: V) -> Result<(), Fault> {
-    x.apart(move |x| {
-        let string = x.string();
-        let edi = x.reg::<u32>(7);
-        let offset = if string.addr16 { edi & 0xffff } else { edi };
-        let addr = offset.wrapping_add(string.source_base);
-        // AMD's processors want all of the bytes to be writable, whatever the mask.
-        let last = V::BYTES as u32 - 1;
-        if x.behind(addr, last) == addr.wrapping_add(last) {
-            x.probe_write(addr, V::BYTES as u32)?;
-        } else {
-            for at in 0..=last {
-                x.probe_write(x.behind(addr, at), 1)?;
-            }
+    let string = x.string();
+    let edi = x.reg::<u32>(7);
+    let offset = if string.addr16 { edi & 0xffff } else { edi };
+    let addr = offset.wrapping_add(string.source_base);
+    // AMD's processors want all of the bytes to be writable, whatever the mask.
+    let last = V::BYTES as u32 - 1;
+    if x.behind(addr, last) == addr.wrapping_add(last) {
+        x.probe_write(addr, V::BYTES as u32)?;
+    } else {
+        for at in 0..=last {
+            x.probe_write(x.behind(addr, at), 1)?;
         }
-        for at in (0..V::BYTES).filter(|at| mask.lane::<i8>(*at) < 0) {
+    }
+    for at in 0..V::BYTES {
+        if mask.lane::<i8>(at) < 0 {
             x.store(x.behind(addr, at as u32), source.lane::<u8>(at))?;
         }
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
 /// Marks all x87 registers as empty. SDM Vol. 2A, "EMMS".
@@ -187,7 +187,7 @@ pub fn pavgw<V: Vector>(a: V, b: V) -> V {
 #[inline(always)]
 pub fn psadbw<V: Vector>(a: V, b: V) -> V {
     let difference = |at: usize| u64::from(a.lane::<u8>(at).abs_diff(b.lane::<u8>(at)));
-    V::from_lanes(|at| (8 * at..8 * at + 8).map(difference).sum::<u64>())
+    V::from_lanes(|at| V::sum(8, |byte| difference(8 * at + byte)))
 }
 
 /// Takes the smaller unsigned bytes. SDM Vol. 2B, "PMINUB".
@@ -443,7 +443,7 @@ pub fn pextrw<V: Vector, D: Word>(a: V, at: u8) -> D {
 /// Gathers the top bits of all bytes. SDM Vol. 2B, "PMOVMSKB".
 #[inline(always)]
 pub fn pmovmskb<V: Vector>(a: V) -> u32 {
-    (0..V::BYTES).map(|at| u32::from(a.lane::<u8>(at) >> 7) << at).sum()
+    V::sum(V::BYTES, |at| u32::from(a.lane::<u8>(at) >> 7) << at)
 }
 
 /// Picks bytes by the low bits of those of `order`; zero where their top bit is set. SDM Vol. 2B, "PSHUFB".

@@ -1,6 +1,6 @@
 //! Conversions. Rows: `opcodes/sse_convert.toml`; the arithmetic: [`crate::cpu::float::convert`].
 
-use super::sse_float::{apart, native};
+use super::sse_float::native;
 use crate::cpu::float::convert::{from_i32, narrow, to_i32, widen};
 #[cfg(trap_memory)]
 use crate::cpu::float::host;
@@ -11,23 +11,19 @@ use crate::cpu::vector::{V128, Vector};
 /// Converts floats to doublewords.
 #[inline(always)]
 fn floats_to_i32<V: Vector>(a: V, rounding: Rounding, m: &mut Mxcsr) -> V {
-    apart(m, move |m| a.map(|a: u32| to_i32::<F32>(u64::from(a), rounding, m).cast_unsigned()))
+    a.map(|a: u32| to_i32::<F32>(u64::from(a), rounding, m).cast_unsigned())
 }
 
 /// Converts two doubles to doublewords.
 #[inline(always)]
 fn doubles_to_i32(a: V128, rounding: Rounding, m: &mut Mxcsr) -> u64 {
-    apart(m, move |m| u64::from_lanes(|at| to_i32::<F64>(a.lane(at), rounding, m)))
+    u64::from_lanes(|at| to_i32::<F64>(a.lane(at), rounding, m))
 }
 
 /// Converts doublewords to floats.
 #[inline(always)]
 fn i32_to_floats<V: Vector>(a: V, m: &mut Mxcsr) -> V {
-    native!(
-        m,
-        host::cvtdq2ps(a),
-        apart(m, move |m| a.map(|a: u32| from_i32::<F32>(a.cast_signed(), m) as u32))
-    )
+    native!(m, host::cvtdq2ps(a), a.map(|a: u32| from_i32::<F32>(a.cast_signed(), m) as u32))
 }
 
 /// Converts a doubleword to a double, which is exact.
@@ -75,25 +71,25 @@ pub fn cvtdq2ps(a: V128, m: &mut Mxcsr) -> V128 {
 /// Converts two floats to doubles. SDM Vol. 2A, "CVTPS2PD".
 #[inline(always)]
 pub fn cvtps2pd(a: u64, m: &mut Mxcsr) -> V128 {
-    native!(m, host::cvtps2pd(a), apart(m, move |m| V128::from_lanes(|at| widen(a.lane(at), m))))
+    native!(m, host::cvtps2pd(a), V128::from_lanes(|at| widen(a.lane(at), m)))
 }
 
 /// Converts two doubles to floats. SDM Vol. 2A, "CVTPD2PS".
 #[inline(always)]
 pub fn cvtpd2ps(a: V128, m: &mut Mxcsr) -> V128 {
-    native!(m, host::cvtpd2ps(a), apart(m, move |m| u64::from_lanes(|at| narrow(a.lane(at), m)).resize()))
+    native!(m, host::cvtpd2ps(a), u64::from_lanes(|at| narrow(a.lane(at), m)).resize())
 }
 
 /// Converts a float to a double. SDM Vol. 2A, "CVTSS2SD".
 #[inline(always)]
 pub fn cvtss2sd(a: u32, m: &mut Mxcsr) -> u64 {
-    native!(m, host::cvtps2pd(a), apart(m, move |m| widen(a, m)))
+    native!(m, host::cvtps2pd(a), widen(a, m))
 }
 
 /// Converts a double to a float. SDM Vol. 2A, "CVTSD2SS".
 #[inline(always)]
 pub fn cvtsd2ss(a: u64, m: &mut Mxcsr) -> u32 {
-    native!(m, host::cvtpd2ps(a), apart(m, move |m| narrow(a, m)))
+    native!(m, host::cvtpd2ps(a), narrow(a, m))
 }
 
 /// Converts two floats to doublewords, rounding. SDM Vol. 2A, "CVTPS2PI".
@@ -130,7 +126,7 @@ pub fn cvtpd2dq(a: V128, m: &mut Mxcsr) -> V128 {
 #[inline(always)]
 pub fn cvtsd2si(a: u64, m: &mut Mxcsr) -> u32 {
     let rounding = m.rounding();
-    native!(m, host::cvtpd2dq(a), apart(m, move |m| to_i32::<F64>(a, rounding, m).cast_unsigned()))
+    native!(m, host::cvtpd2dq(a), to_i32::<F64>(a, rounding, m).cast_unsigned())
 }
 
 /// Converts two floats to doublewords, truncating. SDM Vol. 2A, "CVTTPS2PI".
@@ -167,5 +163,5 @@ pub fn cvttpd2dq(a: V128, m: &mut Mxcsr) -> V128 {
 #[inline(always)]
 pub fn cvttsd2si(a: u64, m: &mut Mxcsr) -> u32 {
     let rounding = Rounding::Zero;
-    native!(m, host::cvttpd2dq(a), apart(m, move |m| to_i32::<F64>(a, rounding, m).cast_unsigned()))
+    native!(m, host::cvttpd2dq(a), to_i32::<F64>(a, rounding, m).cast_unsigned())
 }

@@ -14,21 +14,6 @@ use std::cmp::Ordering;
 /// An operation on two values by their bits.
 type Operation = fn(u64, u64, &mut Mxcsr) -> u64;
 
-/// Computes in software, in a function of its own: what is on the host's stack there must not be the handler's, which is to
-/// end in a tail call.
-#[inline(always)]
-pub(super) fn apart<R>(m: &mut Mxcsr, work: impl FnOnce(&mut Mxcsr) -> R) -> R {
-    #[cold]
-    #[inline(never)]
-    fn outlined<R>(mut m: Mxcsr, work: impl FnOnce(&mut Mxcsr) -> R) -> (R, u32) {
-        let result = work(&mut m);
-        (result, m.raised())
-    }
-    let (result, raised) = outlined(*m, work);
-    m.raise(raised);
-    result
-}
-
 /// What the host's instruction gives if that is the same, else what software computes.
 macro_rules! native {
     ($m:ident, $host:expr, $soft:expr) => {{
@@ -44,13 +29,13 @@ pub(super) use native;
 /// Does an operation on each pair of floats.
 #[inline(always)]
 fn floats<V: Vector>(a: V, b: V, m: &mut Mxcsr, operation: Operation) -> V {
-    apart(m, move |m| a.zip(b, move |a: u32, b: u32| operation(u64::from(a), u64::from(b), m) as u32))
+    a.zip(b, move |a: u32, b: u32| operation(u64::from(a), u64::from(b), m) as u32)
 }
 
 /// Does an operation on each pair of doubles.
 #[inline(always)]
 fn doubles<V: Vector>(a: V, b: V, m: &mut Mxcsr, operation: Operation) -> V {
-    apart(m, move |m| a.zip(b, |a: u64, b: u64| operation(a, b, m)))
+    a.zip(b, |a: u64, b: u64| operation(a, b, m))
 }
 
 /// Adds floats. SDM Vol. 2A, "ADDPS".
@@ -147,7 +132,7 @@ pub fn cmpps<V: Vector>(a: V, b: V, predicate: u8, m: &mut Mxcsr) -> V {
     native!(m, host::cmpps(a, b, predicate), {
         let holds =
             |a: u32, b: u32, m: &mut Mxcsr| arith::holds::<F32>(u64::from(a), u64::from(b), predicate, m);
-        apart(m, move |m| a.zip(b, |a, b| if holds(a, b, m) { u32::MAX } else { 0 }))
+        a.zip(b, |a, b| if holds(a, b, m) { u32::MAX } else { 0 })
     })
 }
 
@@ -156,7 +141,7 @@ pub fn cmpps<V: Vector>(a: V, b: V, predicate: u8, m: &mut Mxcsr) -> V {
 pub fn cmppd<V: Vector>(a: V, b: V, predicate: u8, m: &mut Mxcsr) -> V {
     native!(m, host::cmppd(a, b, predicate), {
         let holds = |a: u64, b: u64, m: &mut Mxcsr| arith::holds::<F64>(a, b, predicate, m);
-        apart(m, move |m| a.zip(b, |a, b| if holds(a, b, m) { u64::MAX } else { 0 }))
+        a.zip(b, |a, b| if holds(a, b, m) { u64::MAX } else { 0 })
     })
 }
 
@@ -178,11 +163,7 @@ fn ordered(order: Option<Ordering>, f: &mut Pending) {
 #[inline(always)]
 pub fn ucomiss(a: u32, b: u32, m: &mut Mxcsr, f: &mut Pending) {
     let order = |m: &mut Mxcsr| {
-        native!(
-            m,
-            host::ucomiss(a, b),
-            apart(m, move |m| arith::compare::<F32>(u64::from(a), u64::from(b), false, m))
-        )
+        native!(m, host::ucomiss(a, b), arith::compare::<F32>(u64::from(a), u64::from(b), false, m))
     };
     ordered(order(m), f);
 }
@@ -190,9 +171,7 @@ pub fn ucomiss(a: u32, b: u32, m: &mut Mxcsr, f: &mut Pending) {
 /// Compares doubles; a signalling NaN is invalid. SDM Vol. 2B, "UCOMISD".
 #[inline(always)]
 pub fn ucomisd(a: u64, b: u64, m: &mut Mxcsr, f: &mut Pending) {
-    let order = |m: &mut Mxcsr| {
-        native!(m, host::ucomisd(a, b), apart(m, move |m| arith::compare::<F64>(a, b, false, m)))
-    };
+    let order = |m: &mut Mxcsr| native!(m, host::ucomisd(a, b), arith::compare::<F64>(a, b, false, m));
     ordered(order(m), f);
 }
 
@@ -200,11 +179,7 @@ pub fn ucomisd(a: u64, b: u64, m: &mut Mxcsr, f: &mut Pending) {
 #[inline(always)]
 pub fn comiss(a: u32, b: u32, m: &mut Mxcsr, f: &mut Pending) {
     let order = |m: &mut Mxcsr| {
-        native!(
-            m,
-            host::comiss(a, b),
-            apart(m, move |m| arith::compare::<F32>(u64::from(a), u64::from(b), true, m))
-        )
+        native!(m, host::comiss(a, b), arith::compare::<F32>(u64::from(a), u64::from(b), true, m))
     };
     ordered(order(m), f);
 }
@@ -212,9 +187,7 @@ pub fn comiss(a: u32, b: u32, m: &mut Mxcsr, f: &mut Pending) {
 /// Compares doubles; any NaN is invalid. SDM Vol. 2A, "COMISD".
 #[inline(always)]
 pub fn comisd(a: u64, b: u64, m: &mut Mxcsr, f: &mut Pending) {
-    let order = |m: &mut Mxcsr| {
-        native!(m, host::comisd(a, b), apart(m, move |m| arith::compare::<F64>(a, b, true, m)))
-    };
+    let order = |m: &mut Mxcsr| native!(m, host::comisd(a, b), arith::compare::<F64>(a, b, true, m));
     ordered(order(m), f);
 }
 
@@ -322,24 +295,18 @@ pub fn hsubpd(a: V128, b: V128, m: &mut Mxcsr) -> V128 {
 /// Subtracts the even floats and adds the odd ones. SDM Vol. 2A, "ADDSUBPS".
 #[inline(always)]
 pub fn addsubps(a: V128, b: V128, m: &mut Mxcsr) -> V128 {
-    apart(m, move |m| {
-        V128::from_lanes(|at| {
-            let operation: Operation = if at % 2 == 0 { arith::sub::<F32> } else { arith::add::<F32> };
-            let (a, b): (u32, u32) = (a.lane(at), b.lane(at));
-            operation(u64::from(a), u64::from(b), m) as u32
-        })
+    V128::from_lanes(|at| {
+        let (a, b): (u32, u32) = (a.lane(at), b.lane(at));
+        if at % 2 == 0 { subps(a, b, m) } else { addps(a, b, m) }
     })
 }
 
 /// Subtracts the even doubles and adds the odd ones. SDM Vol. 2A, "ADDSUBPD".
 #[inline(always)]
 pub fn addsubpd(a: V128, b: V128, m: &mut Mxcsr) -> V128 {
-    apart(m, move |m| {
-        V128::from_lanes(|at| {
-            let operation: Operation = if at % 2 == 0 { arith::sub::<F64> } else { arith::add::<F64> };
-            let (a, b): (u64, u64) = (a.lane(at), b.lane(at));
-            operation(a, b, m)
-        })
+    V128::from_lanes(|at| {
+        let (a, b): (u64, u64) = (a.lane(at), b.lane(at));
+        if at % 2 == 0 { subpd(a, b, m) } else { addpd(a, b, m) }
     })
 }
 

@@ -62,13 +62,13 @@ pub fn maskmov(x: Exec, source: V128, mask: V128) -> Result<(), Fault> {
 /// Gathers the signs of floats. SDM Vol. 2B, "MOVMSKPS".
 #[inline(always)]
 pub fn movmskps(a: V128) -> u32 {
-    (0..4).map(|at| (a.lane::<u32>(at) >> 31) << at).sum()
+    V128::sum(4, |at| (a.lane::<u32>(at) >> 31) << at)
 }
 
 /// Gathers the signs of doubles. SDM Vol. 2B, "MOVMSKPD".
 #[inline(always)]
 pub fn movmskpd(a: V128) -> u32 {
-    (0..2).map(|at| ((a.lane::<u64>(at) >> 63) as u32) << at).sum()
+    V128::sum(2, |at| ((a.lane::<u64>(at) >> 63) as u32) << at)
 }
 
 /// Loads MXCSR; #GP(0) for a reserved bit. SDM Vol. 2A, "LDMXCSR".
