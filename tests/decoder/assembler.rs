@@ -11,8 +11,11 @@ use table86::isa::{Code, decode};
 /// Bytes for each instruction in the assembler's output: more than the longest has.
 const SLOT: usize = 16;
 
+/// Whether a text is meant.
+type Sign = fn(&str) -> bool;
+
 /// What nasm refuses or reads otherwise: mnemonic, a sign of it in the text, and why.
-const EXCEPTIONS: &[(&str, fn(&str) -> bool, &str)] = &[
+const EXCEPTIONS: &[(&str, Sign, &str)] = &[
     ("reservednop", |_| true, "a hole in the map, for which nasm has other names"),
     ("fstpnce", |_| true, "undocumented, nasm has no name for it"),
     ("fwait", |text| text != "fwait", "nasm writes FWAIT before its prefixes"),

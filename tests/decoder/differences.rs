@@ -66,8 +66,11 @@ const NAMES: &[(&str, Mnemonic, bool, &str)] = &[
     ("reservednop", Mnemonic::Rdsspd, false, "without shadow stacks it does nothing"),
 ];
 
+/// What makes iced's operands ours.
+type Translation = fn(Vec<Operand>) -> Vec<Operand>;
+
 /// Operands that are shown in two ways: our mnemonics, what makes iced's operands ours, and why.
-const OPERANDS: &[(&[&str], fn(Vec<Operand>) -> Vec<Operand>, &str)] = &[
+const OPERANDS: &[(&[&str], Translation, &str)] = &[
     (&["fxch"], without_first, "ST(0) is implicit"),
     (&["maskmovq", "maskmovdqu"], without_first, "the memory at EDI is implicit"),
     (

@@ -21,7 +21,7 @@ const MOST_MOVED: u32 = 0x200;
 
 /// One handler of a line: a family and how its operands are found.
 #[derive(Clone, Debug)]
-struct Part {
+pub struct Part {
     family: String,
     condition: Option<u8>,
     operands: Vec<String>,
@@ -63,11 +63,16 @@ impl Lines {
         self.lines.len()
     }
 
+    /// A line.
+    pub fn line(&self, number: usize) -> &[Part] {
+        &self.lines[number]
+    }
+
     /// The instructions of a line, and the condition of a branch behind them. `None` if it cannot be used so.
     pub fn encode(&self, number: usize, random: &mut Random) -> Option<(Vec<Encoding>, Option<u8>)> {
         let (branches, plain): (Vec<&Part>, Vec<&Part>) =
             self.lines[number].iter().partition(|part| part.family == "jcc");
-        let mut composer = Composer { lines: self, random, items: Vec::new(), labels: 0 };
+        let mut composer = Composer::new(self, random);
         let encodings: Option<Vec<Encoding>> = plain.into_iter().map(|part| composer.encode(part)).collect();
         let condition = branches.first().and_then(|part| part.condition);
         encodings.filter(|encodings| !encodings.is_empty()).map(|encodings| (encodings, condition))
@@ -75,14 +80,20 @@ impl Lines {
 
     /// A program of these lines, and how many of them are in it.
     pub fn program(&self, lines: impl Iterator<Item = usize>, random: &mut Random) -> (Program, usize) {
-        let mut state = State::default();
-        state.regs = [0; 8].map(|_: u32| random.operand());
-        state.regs[usize::from(ESP)] = TOP;
-        state.eflags = status_flags(random) & !(flag::ID | flag::DF);
-        let mut composer = Composer { lines: self, random, items: Vec::new(), labels: 0 };
+        let state = state(random);
+        let mut composer = Composer::new(self, random);
         let used = lines.filter(|line| composer.line(&self.lines[*line]).is_some()).count();
         (Program { items: composer.items, state }, used)
     }
+}
+
+/// A state to start in.
+pub fn state(random: &mut Random) -> State {
+    let mut state = State::default();
+    state.regs = [0; 8].map(|_: u32| random.operand());
+    state.regs[usize::from(ESP)] = TOP;
+    state.eflags = status_flags(random) & !(flag::ID | flag::DF);
+    state
 }
 
 fn part(text: &str) -> Part {
@@ -150,15 +161,29 @@ fn fits(insn: &Insn, operand: &Operand, spec: &str) -> bool {
 }
 
 /// Writes a program.
-struct Composer<'a> {
+pub struct Composer<'a> {
     lines: &'a Lines,
-    random: &'a mut Random,
-    items: Vec<Item>,
+    /// Chooses.
+    pub random: &'a mut Random,
+    /// What is written so far.
+    pub items: Vec<Item>,
     labels: u32,
 }
 
-impl Composer<'_> {
-    fn code(&mut self, bytes: &[u8]) {
+impl<'a> Composer<'a> {
+    /// Nothing is written yet.
+    pub fn new(lines: &'a Lines, random: &'a mut Random) -> Composer<'a> {
+        Composer { lines, random, items: Vec::new(), labels: 0 }
+    }
+
+    /// A new label.
+    pub fn label(&mut self) -> u32 {
+        self.labels += 1;
+        self.labels
+    }
+
+    /// Writes code.
+    pub fn code(&mut self, bytes: &[u8]) {
         self.items.push(Item::Code(bytes.to_vec()));
     }
 
@@ -170,9 +195,9 @@ impl Composer<'_> {
         DATA + PAGE + self.random.below(PAGE)
     }
 
-    /// A line of the list, so that nothing stands between its instructions, and what it needs before and behind it. `None`
-    /// if it cannot be used so.
-    fn line(&mut self, line: &[Part]) -> Option<()> {
+    /// A line of the list, so that nothing stands between its instructions, and what it needs before and behind it. Gives
+    /// the item that is the line; `None` if it cannot be used so.
+    pub fn line(&mut self, line: &[Part]) -> Option<usize> {
         let (first, rest) = line.split_first()?;
         if first.family == "jcc" {
             return None;
@@ -192,15 +217,16 @@ impl Composer<'_> {
             code.extend(&second.bytes);
         }
         self.point(&first.insn, None);
+        let main = self.items.len();
         self.code(&code);
         if let Some(Second::Branch(condition)) = second {
-            self.labels += 1;
+            let label = self.label();
             let short = self.random.percent(50);
             let opcode = if short { vec![0x70 + condition] } else { vec![0x0f, 0x80 + condition] };
-            self.items.push(Item::Relative(opcode, !short, self.labels));
+            self.items.push(Item::Relative(opcode, !short, label));
             // inc eax
             self.code(&[0x40]);
-            self.items.push(Item::Label(self.labels));
+            self.items.push(Item::Label(label));
         }
         // What is behind needs all flags, some, or none: pushf; setcc al; lahf; test eax, eax; adc; inc.
         let condition = self.random.below(16) as u8;
@@ -219,7 +245,7 @@ impl Composer<'_> {
             self.set(ESP, TOP);
         }
         self.code(behind);
-        Some(())
+        Some(main)
     }
 
     /// Gives the registers that an instruction points with something to point to, but for those that the one before it

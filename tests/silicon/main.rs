@@ -18,6 +18,7 @@ mod oracle;
 mod program;
 mod random;
 mod refused;
+mod rounds;
 mod sequence;
 mod single;
 mod vector;
@@ -60,6 +61,18 @@ fn specialised_handlers_and_pairs_do_what_the_processor_does() {
         let outcome = sequence::prove_hot_handlers(&mut bench, EVERY, SEED);
         println!("{outcome}");
         assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
+    });
+}
+
+#[test]
+fn loops_end_or_fault_in_the_round_that_they_do_on_the_processor() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        let outcome = sequence::prove_loops(&mut bench, EVERY, SEED);
+        println!("{outcome}");
+        assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
+        assert!(outcome.programs > 500 && outcome.faulted > 200, "{outcome}");
     });
 }
 

@@ -328,6 +328,16 @@ pub fn written_registers<'a>(form: &'a Form, insn: &'a Insn) -> impl Iterator<It
 }
 
 impl Item {
+    /// How many bytes it has.
+    pub fn len_bytes(&self) -> usize {
+        match self {
+            Item::Code(bytes) => bytes.len(),
+            Item::Label(_) => 0,
+            Item::Relative(opcode, wide, _) => opcode.len() + if *wide { 4 } else { 1 },
+            Item::Absolute(opcode, _) => opcode.len() + 4,
+        }
+    }
+
     /// Whether a program would not end without it.
     pub fn is_frame(&self) -> bool {
         match self {
@@ -347,23 +357,17 @@ impl Program {
 
     /// The bytes of the program, if it stands at `at`. `None` when a short branch does not reach.
     pub fn assemble(&self, at: u32) -> Option<Vec<u8>> {
-        let len = |item: &Item| match item {
-            Item::Code(bytes) => bytes.len(),
-            Item::Label(_) => 0,
-            Item::Relative(opcode, wide, _) => opcode.len() + if *wide { 4 } else { 1 },
-            Item::Absolute(opcode, _) => opcode.len() + 4,
-        };
         let mut places = std::collections::HashMap::new();
         let mut end = 0;
         for item in &self.items {
             if let Item::Label(label) = item {
                 places.insert(*label, end);
             }
-            end += len(item);
+            end += item.len_bytes();
         }
         let mut bytes = Vec::with_capacity(end);
         for item in &self.items {
-            let behind = bytes.len() + len(item);
+            let behind = bytes.len() + item.len_bytes();
             match item {
                 Item::Code(code) => bytes.extend(code),
                 Item::Label(_) => {}

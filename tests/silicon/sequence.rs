@@ -71,9 +71,28 @@ impl Outcome {
 
 /// Lines of the list of specialised handlers in one program.
 const LINES: usize = 12;
+/// Loops in one program.
+const LOOPS: usize = 4;
 
 /// Runs programs that use every `every`th line of the list of specialised handlers.
 pub fn prove_hot_handlers(bench: &mut Bench<'_>, every: usize, seed: u64) -> Outcome {
+    prove_lines(bench, every, seed, LINES, |lines, chosen, random| {
+        lines.program(chosen.iter().copied(), random)
+    })
+}
+
+/// Runs programs with a loop around every `every`th line of the list of specialised handlers.
+pub fn prove_loops(bench: &mut Bench<'_>, every: usize, seed: u64) -> Outcome {
+    prove_lines(bench, every, seed, LOOPS, Lines::loops)
+}
+
+fn prove_lines(
+    bench: &mut Bench<'_>,
+    every: usize,
+    seed: u64,
+    together: usize,
+    compose: impl Fn(&Lines, &[usize], &mut Random) -> (Program, usize),
+) -> Outcome {
     let lines = Lines::read(include_str!("../../opcodes/hot.txt"));
     let mut outcome = Outcome::default();
     let mut random = Random::new(seed, 7);
@@ -81,11 +100,11 @@ pub fn prove_hot_handlers(bench: &mut Bench<'_>, every: usize, seed: u64) -> Out
     for end in (1..order.len()).rev() {
         order.swap(end, random.below(end as u32 + 1) as usize);
     }
-    for (number, lines_of_one) in order.chunks(LINES).enumerate() {
+    for (number, lines_of_one) in order.chunks(together).enumerate() {
         if number % 16 == 0 {
             bench.fill(&mut random);
         }
-        let (program, used) = lines.program(lines_of_one.iter().copied(), &mut random);
+        let (program, used) = compose(&lines, lines_of_one, &mut random);
         outcome.lines += used;
         outcome.try_program(bench, program, random.next(), number as u32);
         if outcome.mismatches.len() == ENOUGH {

@@ -221,6 +221,10 @@ impl Analysis {
     fn used_by(&mut self, step: &Step) -> (u16, u16) {
         let (mut reads, writes) = self.used(&step.insn);
         let insn = &step.insn;
+        if step.accesses_guest() {
+            // If it faults, RSI says which op it is.
+            reads |= 1 << RSI;
+        }
         let gone = match step.operand {
             Operand::Same => Register::None,
             Operand::Immediate(_) => insn.memory_base(),
