@@ -15,4 +15,8 @@ mod arena;
 mod encode;
 mod liveness;
 mod path;
+#[cfg(trap_memory)]
+mod stitch;
+#[cfg(not(trap_memory))]
+#[path = "stitch/none.rs"]
 mod stitch;

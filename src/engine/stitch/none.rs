@@ -1,0 +1,26 @@
+//! The twin for hosts where handlers cannot be copied: blocks stay chains.
+
+use super::op::Op;
+
+/// There is none.
+pub(super) enum Stitcher {}
+
+impl Stitcher {
+    /// `None`.
+    pub(super) fn new() -> Option<Stitcher> {
+        None
+    }
+
+    /// Never called.
+    pub(super) fn clear(&mut self) {
+        match *self {}
+    }
+
+    /// Never called.
+    ///
+    /// # Safety
+    /// None to keep.
+    pub(super) unsafe fn stitch(&mut self, _: &[*mut Op]) {
+        match *self {}
+    }
+}
