@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use template::{Template, template};
 
 /// Reserved for copies; pages are used only when written.
-const BYTES: usize = 512 << 20;
+const BYTES: usize = 256 << 20;
 /// Farther than this from the handlers, and a distance might not fit into 32 bits.
 const REACH: usize = 1 << 30;
 /// The longest a handler's code may be.
