@@ -51,8 +51,10 @@ impl Stitcher {
         }
         let near = super::handlers::jump as *const () as usize;
         let start = near & !0xfff;
-        // Below the program first: its heap grows upward behind it.
-        let places = (1..8).map(|at| start.wrapping_sub(at * (REACH / 16) + BYTES));
+        // Below the program first: its heap grows upward behind it. A static program has the guest's space there.
+        let steps = (1..8).map(|at| at * (REACH / 16));
+        let below = steps.clone().map(|step| start.wrapping_sub(step + BYTES));
+        let places = below.chain(steps.map(|step| start.wrapping_add(step)));
         for place in places {
             // SAFETY: a fresh mapping that replaces nothing.
             let base = unsafe {
