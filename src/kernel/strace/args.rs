@@ -69,11 +69,15 @@ impl Shown<'_> {
             return Some(address(value));
         }
         Some(match arg.kind {
-            ArgKind::Int | ArgKind::Pid | ArgKind::Fd => self.number(arg.name, signed),
+            ArgKind::Int | ArgKind::Pid | ArgKind::Fd => signed.to_string(),
             ArgKind::Uid => signed.to_string(),
             ArgKind::Uid16 => (value as u16 as i16).to_string(),
             ArgKind::DirFd if signed == libc::AT_FDCWD => "AT_FDCWD".to_owned(),
             ArgKind::DirFd => signed.to_string(),
+            // As strace does, in bytes.
+            ArgKind::Uint if arg.name == "offset_pages" && value != 0 => {
+                format!("{:#x}", u64::from(value) << 12)
+            }
             ArgKind::Uint | ArgKind::Size => value.to_string(),
             ArgKind::Hex => format!("{value:#x}"),
             ArgKind::Addr | ArgKind::Handler if value == 0 && arg.kind == ArgKind::Addr => "NULL".to_owned(),
@@ -163,14 +167,6 @@ impl Shown<'_> {
                 _ => address(value),
             },
         })
-    }
-
-    /// A number whose meaning depends on the argument's name.
-    fn number(&self, name: &str, value: i32) -> String {
-        match (self.row.name, name) {
-            ("mmap2", "offset_pages") => format!("{:#x}", i64::from(value) * 4096),
-            _ => value.to_string(),
-        }
     }
 
     /// Permissions; nothing where no file is made.
