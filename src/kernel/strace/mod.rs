@@ -61,7 +61,7 @@ impl Handles {
             None => io::stderr().as_fd().try_clone_to_owned()?,
         };
         let private = |fd| PrivateFd::new(fd).map_err(|errno| io::Error::from_raw_os_error(errno.0));
-        let shared = Shared::new().map_err(|errno| io::Error::from_raw_os_error(errno.0))?;
+        let shared = Shared::file().map_err(|errno| io::Error::from_raw_os_error(errno.0))?;
         let shared = Shared(private(shared)?);
         shared.lock().set_line(Line { tasks: 1, root: std::process::id(), ..Line::default() });
         Ok(Handles { output: private(output)?, shared })

@@ -43,7 +43,7 @@ pub(super) struct Locked<'a>(&'a Shared);
 
 impl Shared {
     /// A file for a trace that this process begins.
-    pub fn new() -> Result<OwnedFd, Errno> {
+    pub fn file() -> Result<OwnedFd, Errno> {
         let flags = libc::MFD_CLOEXEC;
         host::call(libc::SYS_memfd_create, [Arg::text(c"table86-strace"), flags.into()]).map(host::owned)
     }
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn calls_are_counted_and_summed_up() {
-        let shared = Shared(PrivateFd::new(Shared::new().unwrap()).unwrap());
+        let shared = Shared(PrivateFd::new(Shared::file().unwrap()).unwrap());
         let locked = shared.lock();
         locked.count(4, false, Duration::from_micros(3000));
         locked.count(4, true, Duration::from_micros(1000));
