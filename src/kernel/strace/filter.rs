@@ -72,10 +72,13 @@ fn is(row: &SyscallInfo, name: &str) -> bool {
         "file" => has(|kind| kind == ArgKind::Path),
         "desc" => has(|kind| matches!(kind, ArgKind::Fd | ArgKind::DirFd)),
         "process" => within("task") || within("exec") || row.name == "kill",
-        "network" | "net" => within("socket") || has(|kind| kind == ArgKind::MsgFlags),
+        // The calls that replaced `socketcall` have their numbers in a row; some of them are the host's.
+        "network" | "net" => {
+            within("socket") || (359..=373).contains(&row.nr) || has(|kind| kind == ArgKind::MsgFlags)
+        }
         "signal" => within("signal") || has(|kind| kind == ArgKind::Signal),
         "memory" => within("mm") || within("numa"),
-        "ipc" => within("ipc"),
+        "ipc" => within("ipc") || (393..=402).contains(&row.nr),
         "clock" => has(|kind| kind == ArgKind::ClockId) && within("time"),
         _ => row.name == name,
     }
