@@ -8,7 +8,7 @@ use table86::kernel::strace::{Filter, Settings};
 
 /// Runs a program and shows its system calls and signals in strace's look, on stderr.
 ///
-/// What each argument is comes from the table of system calls. Signals that the program ignores do not show.
+/// What each argument is comes from the table of system calls.
 #[derive(Args)]
 #[command(
     about = "Runs a program and shows its system calls",
@@ -17,7 +17,9 @@ use table86::kernel::strace::{Filter, Settings};
                   table86 strace -f -o LOG ./prog        those of threads and children too, in a file\n  \
                   table86 strace -e trace=%file ./prog   only those that take a path\n  \
                   table86 strace -c ./prog               a table of counts and times\n\n\
-                  Classes: %file %desc %process %network %signal %memory %ipc %clock."
+                  Classes: %file %desc %process %network %signal %memory %ipc %clock.\n\n\
+                  Of signals, those with a handler and those that a fault raises are shown: the kernel carries out the \
+                  default action of the others, and a program that ends by one of them shows no last line."
 )]
 pub(super) struct Strace {
     /// Show threads and children too

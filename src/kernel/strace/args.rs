@@ -183,7 +183,7 @@ impl Shown<'_> {
         if addr == 0 { None } else { self.memory.read(addr).ok() }
     }
 
-    /// The longest readable beginning of `len` bytes, by halves of a page.
+    /// The bytes, if all of them can be read.
     fn bytes(&self, addr: u32, len: u32) -> Option<Vec<u8>> {
         let mut bytes = vec![0; len as usize];
         self.memory.read_bytes(addr, &mut bytes).ok().map(|()| bytes)

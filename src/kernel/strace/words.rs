@@ -106,7 +106,7 @@ pub(super) const SIGACTION: &[Name] = &[
     (2, "SA_NOCLDWAIT"),
 ];
 
-/// The name of a value; or the value in hexadecimal, and what kind of name is missing.
+/// The name of a value, or the value in hexadecimal.
 pub(super) fn one(names: &[Name], value: u32) -> String {
     match names.iter().find(|name| name.0 == value) {
         Some((_, name)) => (*name).to_owned(),
