@@ -61,7 +61,7 @@ const fn wrapped(name: &'static str, wrap: &'static str) -> ArgType {
     ArgType { name, wrap, pass: "", registers: 1 }
 }
 
-/// Every argument type but pointers (`*T`) and buffers (`In(len)`, `Out(len)`, `IovIn(n)`, `IovOut(n)`).
+/// Every argument type but pointers (`*T`, `mut*T`) and buffers (`In(len)`, `Out(len)`, `IovIn(n)`, `IovOut(n)`).
 /// `ArgKind` in `src/kernel/table.rs` has a variant of each name.
 const TYPES: &[ArgType] = &[
     ArgType { name: "Fd", wrap: "Fd::new($)", pass: "Fd::new($).into()", registers: 1 },
@@ -105,6 +105,14 @@ const TYPES: &[ArgType] = &[
     word("SockType"),
     word("MsgFlags"),
     word("Uid"),
+    word("WaitStatus"),
+    word("SigSet"),
+    word("OldSigSet"),
+    word("SigAction"),
+    word("OldSigAction"),
+    word("Handler"),
+    word("Argv"),
+    word("Envp"),
     ArgType { name: "Uid16", wrap: "$ as u16", pass: "", registers: 1 },
     ArgType { name: "lohi64", wrap: "lohi($, $2)", pass: "lohi($, $2).into()", registers: 2 },
     ArgType { name: "hilo64", wrap: "lohi($2, $)", pass: "lohi($2, $).into()", registers: 2 },
@@ -255,10 +263,11 @@ fn emit_row(row: &Row, line: usize, report: &mut Notes<'_>) -> Option<(String, S
         args.iter().map(|a| format!("ArgInfo {{ name: {:?}, kind: {} }}", a.name, a.kind)).collect();
     let note = row.note.as_ref().map_or("", |n| n.get_ref());
     let info = format!(
-        "    SyscallInfo {{\n        nr: {},\n        name: {name:?},\n        args: &[{}],\n        \
+        "    SyscallInfo {{\n        nr: {},\n        name: {name:?},\n        module: {:?},\n        args: &[{}],\n        \
          returns: Returns::{returns},\n        restart: Restart::{restart},\n        \
          status: Status::{status},\n        quiet: {},\n        note: {note:?},\n    }},\n",
         row.nr.get_ref(),
+        row.module.as_ref().map_or("", |module| module.get_ref()),
         list.join(", "),
         row.quiet,
     );
@@ -324,9 +333,22 @@ fn parse_args(text: &Spanned<String>, report: &mut Notes<'_>) -> Vec<Arg> {
     for (index, (name, kind, span)) in fields.iter().enumerate() {
         let register = format!("args[{}]", first[index]);
         let mut arg = Arg { name: name.to_string(), ..Arg::default() };
-        if let Some(target) = kind.strip_prefix('*') {
+        let (written, pointer) = kind.strip_prefix("mut").map_or((false, *kind), |rest| (true, rest));
+        if let Some(target) = pointer.strip_prefix('*') {
+            let (target, count) = target.split_once('[').unwrap_or((target, "1]"));
+            let count = count.trim_end_matches(']');
+            let count = if count == "return" {
+                "Count::Result".to_owned()
+            } else if let Ok(number) = count.parse::<u8>() {
+                format!("Count::Fixed({number})")
+            } else if let Some(at) = fields.iter().position(|f| f.0 == count) {
+                format!("Count::Arg({at})")
+            } else {
+                report.error(span.clone(), &format!("no argument is called `{count}`"));
+                continue;
+            };
             let path = if target.starts_with(char::is_lowercase) { "" } else { "abi::" };
-            arg.kind = format!("ArgKind::Ptr({target:?})");
+            arg.kind = format!("ArgKind::Ptr {{ target: {target:?}, written: {written}, count: {count} }}");
             arg.wrap = format!("GuestPtr::<{path}{target}>::new({register})");
         } else if let Some((buffer, length)) = kind.split_once('(') {
             let rust = match buffer {

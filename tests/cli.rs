@@ -228,3 +228,8 @@ fn programs_run_with_what_they_are_given() {
 fn tables_and_code_can_be_looked_at() {
     run_script("look.test");
 }
+
+#[test]
+fn system_calls_are_shown_as_strace_shows_them() {
+    run_script("strace.test");
+}

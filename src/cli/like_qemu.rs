@@ -5,6 +5,7 @@ use super::{Failure, OWN_ERROR, values};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use table86::kernel::strace::Settings;
 
 const HELP: &str = "\
 Runs an i386 program; called by a name with i386 in it, Table86 takes qemu-i386's options.
@@ -15,7 +16,7 @@ Runs an i386 program; called by a name with i386 in it, Table86 takes qemu-i386'
   -0 ARGV0      the program's argv[0]
   -s SIZE       size of the stack
   -cpu MODEL    the processor that CPUID describes
-  -strace       show system calls
+  -strace       show system calls, those of children too
   -h, -version  show this text, the version
 
 `table86 --help` has the other command line.";
@@ -63,7 +64,7 @@ pub(super) fn run(called_as: &OsStr, arguments: impl Iterator<Item = OsString>) 
                 request.loader.stack_bytes = Some(u32::try_from(bytes).unwrap_or(u32::MAX));
             }
             "cpu" => request.kernel.cpu = Some(value()?.to_string_lossy().into_owned()),
-            "strace" => request.kernel.strace = true,
+            "strace" => request.kernel.strace = Some(Settings { follow: true, ..Settings::default() }),
             "" => break value()?,
             _ => return Err(bad(format!("unknown option {}", argument.display()))),
         }

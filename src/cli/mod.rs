@@ -4,10 +4,12 @@
 //! what is not found.
 
 mod audit;
+mod binfmt;
 mod dis;
 mod isa;
 mod like_qemu;
 mod run;
+mod strace;
 mod values;
 
 use clap::{Parser, Subcommand};
@@ -47,9 +49,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Run),
+    Strace(strace::Strace),
     Dis(dis::Dis),
     Isa(isa::Isa),
     Audit(audit::Audit),
+    Binfmt(binfmt::Binfmt),
 }
 
 /// An error to be shown, and the exit status that goes with it.
@@ -115,9 +119,11 @@ fn command() -> Result<(), Failure> {
     };
     match arguments.command {
         Command::Run(run) => run.execute(),
+        Command::Strace(strace) => strace.execute(),
         Command::Dis(dis) => dis.execute(),
         Command::Isa(isa) => isa.execute(),
         Command::Audit(audit) => audit.execute(),
+        Command::Binfmt(binfmt) => binfmt.execute(),
     }
 }
 

@@ -103,16 +103,23 @@ pub(super) struct Request {
     pub unset: Vec<OsString>,
     pub loader: loader::Options,
     pub kernel: kernel::Options,
+    /// File that system calls are shown in; stderr if `None`.
+    pub trace_to: Option<PathBuf>,
 }
 
 impl Run {
     pub(super) fn execute(self) -> Result<(), Failure> {
+        self.request().execute()
+    }
+
+    /// What the options ask for.
+    pub(super) fn request(self) -> Request {
         let mut argv = self.program;
         let program = argv[0].clone();
         if let Some(argv0) = self.argv0 {
             argv[0] = argv0;
         }
-        let request = Request {
+        Request {
             program,
             host_path: false,
             argv,
@@ -132,8 +139,8 @@ impl Run {
                 memory_bytes: self.memory,
                 ..kernel::Options::default()
             },
-        };
-        request.execute()
+            trace_to: None,
+        }
     }
 }
 
@@ -143,12 +150,13 @@ impl Request {
         let mut kernel = self.kernel;
         kernel.sysroot = kernel.sysroot.map(|root| sysroot(&root)).transpose()?;
         let environment = changed(environment(), &self.set, &self.unset);
+        let launch = launch(kernel.strace.is_some(), self.trace_to.as_deref())?;
         if !self.host_path && self.program.as_bytes() == b"-" {
             let program = standard_input()
                 .map_err(LoadError::Unreadable)
                 .and_then(|file| Program::from_file(file, self.program.clone(), self.argv, environment))
                 .map_err(|error| failure("standard input".as_ref(), &error))?;
-            return start(program, self.loader, kernel, Launch::new());
+            return start(program, self.loader, kernel, launch);
         }
         let path = if self.host_path {
             PathBuf::from(&self.program)
@@ -164,8 +172,19 @@ impl Request {
             }
             error => failure(self.program.as_ref(), &error),
         })?;
-        start(program, self.loader, kernel, Launch::new())
+        start(program, self.loader, kernel, launch)
     }
+}
+
+/// How to run this program again; with a place for the trace if there is one.
+fn launch(traced: bool, output: Option<&Path>) -> Result<Launch, Failure> {
+    if !traced {
+        return Ok(Launch::new());
+    }
+    Launch::new().traced(output).map_err(|error| {
+        let name = output.unwrap_or(Path::new("standard error"));
+        Failure::own(format!("{}: {error}", name.display()))
+    })
 }
 
 /// The program that standard input holds, as a file without a name.

@@ -34,6 +34,7 @@ pub mod segments;
 pub mod signal;
 pub mod socket;
 pub mod stat;
+pub mod strace;
 pub mod system;
 pub mod table;
 pub mod task;

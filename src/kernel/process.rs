@@ -40,7 +40,7 @@ pub struct Options {
     /// `--memory`: most bytes that the guest may map.
     pub memory_bytes: Option<u64>,
     /// `strace`: system calls are shown.
-    pub strace: bool,
+    pub strace: Option<super::strace::Settings>,
 }
 
 /// What the loader made of the program; fixed until the next `execve`.
@@ -79,14 +79,30 @@ pub enum ExitReason {
 
 /// Sees system calls and signals go by, for `strace` and `trace`.
 pub trait Observer {
+    /// Tells whether threads and children are to be seen too.
+    fn follows(&self) -> bool {
+        true
+    }
+    /// A program is about to run its first instruction.
+    fn begin(&mut self, process: &Process) {
+        let _ = process;
+    }
+    /// A new thread or child process is about to run.
+    fn attach(&mut self, process: &Process) {
+        let _ = process;
+    }
     /// Before the call. `eax` is its number, `args` are EBX ECX EDX ESI EDI EBP.
     fn enter(&mut self, process: &Process, nr: u32, args: [u32; 6]);
     /// After the call; not called for those that do not come back.
     fn leave(&mut self, process: &Process, nr: u32, args: [u32; 6], result: Result<u32, Errno>);
     /// A signal with a handler, or a fatal one, is about to take effect.
     fn signal(&mut self, process: &Process, info: &signal::Info);
-    /// The end.
+    /// The end of a thread.
     fn exit(&mut self, process: &Process, reason: ExitReason);
+    /// The end of the process, behind that of its last thread.
+    fn end(&mut self, process: &Process) {
+        let _ = process;
+    }
 }
 
 /// A guest process as one of its threads sees it.
@@ -140,10 +156,10 @@ impl Process {
             task: Task::new(image.exec_stack),
             files: Files::default(),
             machine,
+            observer: super::strace::Tracer::of(options.strace.as_ref(), launch.trace.as_ref()),
             options: Arc::new(options),
             image: Arc::new(image),
             launch: Arc::new(launch),
-            observer: None,
             at_end: |_, _| (),
             end: None,
             ends_alone: false,
@@ -156,8 +172,22 @@ impl Process {
     /// [`ExitReason::finish`]. To be called on the thread that made the machine.
     pub fn run(&mut self) -> ExitReason {
         signal::host::attach(&mut self.signals, &self.machine.cpu);
+        self.with_observer(|observer, process| observer.begin(process));
         self.run_attached();
-        self.group.wait()
+        let reason = self.group.wait();
+        self.with_observer(|observer, process| observer.end(process));
+        reason
+    }
+
+    /// Lets a new task be seen, or not.
+    pub(super) fn attach_observer(&mut self) {
+        let follows =
+            |observer: &SharedObserver| observer.lock().unwrap_or_else(PoisonError::into_inner).follows();
+        if self.observer.as_ref().is_some_and(|observer| !follows(observer)) {
+            self.observer = None;
+            Arc::make_mut(&mut self.options).strace = None;
+        }
+        self.with_observer(|observer, process| observer.attach(process));
     }
 
     /// Runs this thread, whose signals go to this process already, to its end.

@@ -11,6 +11,8 @@ pub struct SyscallInfo {
     pub nr: u32,
     /// The kernel's name.
     pub name: &'static str,
+    /// The module that has its function, below `kernel`; empty for what the host does and for missing calls.
+    pub module: &'static str,
     /// Arguments in order.
     pub args: &'static [ArgInfo],
     /// What a result means.
@@ -85,15 +87,59 @@ pub enum ArgKind {
     Lohi64,
     /// Two registers, high word first.
     Hilo64,
-    /// A pointer to a structure or an array of it, by its name in `abi`.
-    Ptr(&'static str),
+    /// Address of the status that a wait gives.
+    WaitStatus,
+    /// Address of a set of signals that the call reads.
+    SigSet,
+    /// Address of a set of signals that the call writes.
+    OldSigSet,
+    /// Address of a `struct sigaction` that the call reads.
+    SigAction,
+    /// Address of a `struct sigaction` that the call writes.
+    OldSigAction,
+    /// A signal's handler.
+    Handler,
+    /// Address of an array of strings.
+    Argv,
+    /// Address of an array of strings of which only the number is of interest.
+    Envp,
+    /// A pointer to a structure, by its name in `abi`, or to an integer; or to an array of them.
+    Ptr {
+        target: &'static str,
+        written: bool,
+        count: Count,
+    },
     In(u8),
     Out(u8),
     IovIn(u8),
     IovOut(u8),
 }
 
+/// How many elements an array has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// This many; 1 is no array.
+    Fixed(u8),
+    /// As many as this argument says.
+    Arg(u8),
+    /// As many as the result says.
+    Result,
+}
+
 impl ArgKind {
+    /// Tells whether the call writes what this points to, so that it says something only afterwards.
+    pub fn is_written(self) -> bool {
+        match self {
+            ArgKind::Ptr { written, .. } => written,
+            ArgKind::Out(_)
+            | ArgKind::IovOut(_)
+            | ArgKind::WaitStatus
+            | ArgKind::OldSigSet
+            | ArgKind::OldSigAction => true,
+            _ => false,
+        }
+    }
+
     /// Number of registers.
     pub fn registers(self) -> usize {
         if matches!(self, ArgKind::Lohi64 | ArgKind::Hilo64) { 2 } else { 1 }

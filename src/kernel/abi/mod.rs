@@ -39,6 +39,19 @@ macro_rules! guest_structs {
         #[allow(unsafe_code)]
         unsafe impl crate::memory::Plain for $name {}
 
+        impl crate::kernel::strace::Show for $name {
+            fn show(&self, out: &mut crate::kernel::strace::Fields<'_>) {
+                out.structure(stringify!($name), &[$(stringify!($field)),*], |index, out| {
+                    let fields: &[&dyn Fn(&mut crate::kernel::strace::Fields<'_>)] = &[$(&|out| {
+                        // A copy: the field may lie unaligned.
+                        let field = self.$field;
+                        crate::kernel::strace::Show::show(&field, out);
+                    }),*];
+                    fields[index](out);
+                });
+            }
+        }
+
         impl $name {
             /// All bytes zero.
             #[allow(dead_code, unsafe_code)]

@@ -21,6 +21,7 @@ use program::{Kind, Program, Target};
 use std::ffi::CString;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 /// Longest argument or environment string, in bytes with its NUL (`MAX_ARG_STRLEN`).
 const STRING_MAX: usize = 131_072;
@@ -36,13 +37,24 @@ pub struct Launch {
     program: Option<PrivateFd>,
     /// The guest's mask, if an `execve` handed it on.
     pub(super) mask: Option<signal::SigSet>,
+    /// Where system calls are shown.
+    pub(super) trace: Option<Arc<super::strace::Handles>>,
 }
 
 impl Launch {
     /// Opens this program by the host's `/proc`. Where that fails, the guest cannot execute i386 programs.
     pub fn new() -> Launch {
         let program = host::open(c"/proc/self/exe", libc::O_PATH).and_then(PrivateFd::new).ok();
-        Launch { program, mask: None }
+        Launch { program, mask: None, trace: None }
+    }
+
+    /// As it is, with a place where system calls are shown: the file of this name, or stderr. `Options::strace` says what is.
+    ///
+    /// # Errors
+    /// The host's when the file cannot be made.
+    pub fn traced(mut self, output: Option<&std::path::Path>) -> std::io::Result<Launch> {
+        self.trace = Some(Arc::new(super::strace::Handles::new(output)?));
+        Ok(self)
     }
 }
 
@@ -157,8 +169,10 @@ fn run(
     };
     let file = PrivateFd::new(descriptor::duplicate(program.file.as_raw_fd())?)?;
     let state = PrivateFd::new(state::write(p, file.get(), exec_name)?)?;
-    let kept_open = [itself, file.get(), state.get()];
-    for fd in kept_open {
+    let trace = p.options.strace.as_ref().and(p.launch.trace.as_ref());
+    let trace = trace.iter().flat_map(|trace| [trace.output.get(), trace.shared().get()]);
+    let kept_open: Vec<_> = trace.chain([itself, file.get(), state.get()]).collect();
+    for &fd in &kept_open {
         descriptor::set_close_on_exec(fd, false)?;
     }
     // Everything stays blocked until the new image can take signals.

@@ -9,16 +9,18 @@ use crate::kernel::errno::Errno;
 use crate::kernel::host::{self, Arg, PrivateFd};
 use crate::kernel::process::{Options, Process};
 use crate::kernel::signal::SigSet;
+use crate::kernel::strace;
 use std::ffi::{CStr, OsString};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// First bytes of a state; the number changes with the format.
-const MAGIC: &[u8; 12] = b"table86exec\x01";
+const MAGIC: &[u8; 12] = b"table86exec\x02";
 /// The state's descriptor is at most this far from the program's.
 const NEIGHBOURS: RawFd = 64;
 
@@ -99,6 +101,8 @@ struct State {
     mask: SigSet,
     exec_name: OsString,
     options: Options,
+    /// Descriptors of the trace: where it goes, and what the traced processes have in common.
+    trace: Option<(RawFd, RawFd)>,
 }
 
 impl State {
@@ -115,7 +119,15 @@ impl State {
         w.option(*max_instructions, Writer::u64);
         w.option(*timeout, |w, time| w.u64(time.as_nanos().try_into().unwrap_or(u64::MAX)));
         w.option(*memory_bytes, Writer::u64);
-        w.u64((*strace).into());
+        w.option(strace.as_ref(), |w, settings| {
+            let strace::Settings { follow, summary, times, to_file, filter } = settings;
+            [follow, summary, times, to_file].iter().for_each(|&&flag| w.u64(flag.into()));
+            w.bytes(filter.text().as_bytes());
+        });
+        w.option(self.trace, |w, (output, shared)| {
+            w.u64(output as u64);
+            w.u64(shared as u64);
+        });
         w.0
     }
 
@@ -133,8 +145,17 @@ impl State {
                 max_instructions: r.option(Reader::u64)?,
                 timeout: r.option(Reader::u64)?.map(Duration::from_nanos),
                 memory_bytes: r.option(Reader::u64)?,
-                strace: r.u64()? != 0,
+                strace: r.option(|r| {
+                    Some(strace::Settings {
+                        follow: r.u64()? != 0,
+                        summary: r.u64()? != 0,
+                        times: r.u64()? != 0,
+                        to_file: r.u64()? != 0,
+                        filter: strace::Filter::parse(std::str::from_utf8(r.bytes()?).ok()?).ok()?,
+                    })
+                })?,
             },
+            trace: r.option(|r| Some((r.u64()?.try_into().ok()?, r.u64()?.try_into().ok()?)))?,
         })
     }
 }
@@ -150,6 +171,11 @@ pub(super) fn write(p: &Process, program: RawFd, exec_name: &CStr) -> Result<Own
         program,
         mask: p.signals.mask,
         exec_name: OsString::from_vec(exec_name.to_bytes().to_vec()),
+        trace: options
+            .strace
+            .as_ref()
+            .and(p.launch.trace.as_ref())
+            .map(|t| (t.output.get(), t.shared().get())),
         options,
     };
     let flags = libc::MFD_CLOEXEC;
@@ -170,8 +196,11 @@ pub fn resumed() -> Option<Resumed> {
         (state.pid == std::process::id() && state.itself == itself).then_some((fd, state))
     })?;
     drop(host::owned(fd as usize));
-    let launch =
-        Launch { program: PrivateFd::new(host::owned(itself as usize)).ok(), mask: Some(state.mask) };
+    let private = |fd: RawFd| PrivateFd::new(host::owned(fd as usize)).ok();
+    let trace = state.trace.and_then(|(output, shared)| {
+        Some(Arc::new(strace::Handles::inherited(private(output)?, private(shared)?)))
+    });
+    let launch = Launch { program: private(itself), mask: Some(state.mask), trace };
     Some(Resumed {
         options: state.options,
         program: host::owned(state.program as usize),
@@ -197,8 +226,9 @@ mod tests {
                 max_instructions: Some(u64::MAX),
                 timeout: Some(Duration::from_millis(1500)),
                 memory_bytes: None,
-                strace: true,
+                strace: Some(strace::Settings { times: true, ..strace::Settings::default() }),
             },
+            trace: Some((5, 6)),
         }
     }
 

@@ -247,6 +247,7 @@ fn create_process(p: &mut Process, request: &Request) -> Result<u32, Errno> {
             if request.flags & flag::CLEAR_SIGHAND != 0 {
                 signal::action::reset_handlers(p);
             }
+            p.attach_observer();
             start_child(p, request, tls)
         }
         result => {
@@ -297,6 +298,7 @@ fn create_borrower(p: &mut Process, request: &Request) -> Result<u32, Errno> {
         if request.flags & flag::CLEAR_SIGHAND != 0 {
             signal::action::reset_handlers(p);
         }
+        p.attach_observer();
         match start_child(p, request, tls) {
             Ok(value) => p.machine.cpu.regs[reg::EAX] = value,
             Err(errno) => p.machine.cpu.regs[reg::EAX] = errno.0.wrapping_neg() as u32,
@@ -374,6 +376,7 @@ struct Kept {
     files: super::files::Files,
     group: Arc<Group>,
     options: Arc<Options>,
+    observer: Option<super::process::SharedObserver>,
     private: super::host::PrivateTable,
 }
 
@@ -388,6 +391,7 @@ impl Kept {
             files: p.files.clone(),
             group: Arc::clone(&p.group),
             options: Arc::clone(&p.options),
+            observer: p.observer.clone(),
             private: super::host::PrivateTable::save(),
         }
     }
@@ -399,6 +403,7 @@ impl Kept {
         p.files = self.files;
         p.group = self.group;
         p.options = self.options;
+        p.observer = self.observer;
         self.private.restore();
         p.end = None;
         p.ends_alone = false;

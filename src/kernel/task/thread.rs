@@ -102,6 +102,7 @@ pub(super) fn create(p: &mut Process, request: &Request) -> Result<u32, Errno> {
         if host::gettid() == std::process::id() {
             // It has become the only thread of a child.
             let reason = process.group.wait();
+            process.with_observer(|observer, process| observer.end(process));
             (process.at_end)(&process, reason);
             reason.finish();
         }
@@ -160,5 +161,6 @@ fn run(process: &mut Process, request: &Request, started: &Started) {
     process.group.enter(tid);
     let _ = started.send(Ok(tid));
     signal::host::attach(&mut process.signals, &process.machine.cpu);
+    process.attach_observer();
     process.run_attached();
 }
