@@ -157,7 +157,7 @@ impl Access {
         let offset = self.offset(field);
         let register = offset as usize / 4;
         let host = HOSTS.get(register).copied().filter(|host| uses >> host & 1 == 0);
-        let whole = offset % 4 == 0 && self.bytes <= 4;
+        let whole = offset.is_multiple_of(4) && self.bytes <= 4;
         let no_prefix = self.high_byte && host.is_some_and(|host| host >= 4);
         let Some(host) = host.filter(|_| whole && self.renames && !no_prefix) else {
             self.memory_form(code, offset);

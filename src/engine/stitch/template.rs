@@ -429,9 +429,8 @@ fn operand(insn: &Instruction, values: &Values) -> Operand {
         Value::Field(from, bytes) if other.is_gpr64() => Some((from, bytes)),
         _ => None,
     };
-    let named = if insn.memory_index_scale() != 1 || base == Register::None || index == Register::None {
-        None
-    } else if values[RDI] != Value::Cpu {
+    let plain = insn.memory_index_scale() == 1 && base != Register::None && index != Register::None;
+    let named = if !plain || values[RDI] != Value::Cpu {
         None
     } else if is_cpu(base, values) {
         with(index)
