@@ -167,3 +167,30 @@ fn map_is_what_the_tables_say() {
         written.lines().nth(line - 1).unwrap_or("(its end)"),
     );
 }
+
+/// The record of what was compared with a processor; `tests/silicon` writes it, and tries it again where it can.
+#[test]
+fn each_row_that_runs_is_on_record_as_compared_with_a_processor() {
+    use table86::isa::proof::{parse, proof};
+    use table86::isa::{FORMS, Status};
+
+    const RECORD: &str = include_str!("../opcodes/PROOF.tsv");
+    let runs = FORMS.iter().filter(|form| form.status == Status::Implemented);
+    let lost = runs.clone().filter(|form| proof(form).is_none());
+    let lost: Vec<String> = lost
+        .map(|form| format!("opcodes/{}.toml:{} {} {}", form.room, form.line, form.op, form.mnemonic))
+        .collect();
+    assert!(
+        lost.is_empty(),
+        "nothing in opcodes/PROOF.tsv, which TABLE86_BLESS=1 cargo test --release --test silicon each_row writes:\n{}",
+        lost.join("\n")
+    );
+    let unreadable: Vec<&str> =
+        RECORD.lines().filter(|line| !line.starts_with('#') && parse(line).is_none()).collect();
+    assert!(unreadable.is_empty(), "{unreadable:?}");
+    assert_eq!(
+        RECORD.lines().filter_map(parse).count(),
+        runs.count(),
+        "lines of rows that are gone, or twice"
+    );
+}

@@ -1,6 +1,7 @@
 //! The instruction set as the tables declare it: forms, operands, flags. Made by `build.rs` from `opcodes/`.
 
 pub mod decode;
+pub mod proof;
 mod generated {
     //! The rows, expanded; one `Form` each, in the order of the tables.
     use super::*;

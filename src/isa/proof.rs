@@ -29,7 +29,8 @@ type Key = [&'static str; 6];
 
 /// What is on record for a row; `None` if nothing is, or the row has changed since.
 pub fn proof(form: &Form) -> Option<Proof> {
-    static PROOFS: LazyLock<HashMap<Key, Proof>> = LazyLock::new(|| RECORD.lines().filter_map(parse).collect());
+    static PROOFS: LazyLock<HashMap<Key, Proof>> =
+        LazyLock::new(|| RECORD.lines().filter_map(parse).collect());
     PROOFS.get(&key(form)).copied()
 }
 

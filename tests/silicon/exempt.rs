@@ -16,7 +16,7 @@ const UNVERIFIABLE: [(&str, &str); 9] = [
 ];
 
 /// What is not promised of a row that is compared otherwise: body, what of it, and why.
-const DEPARTURES: [(&str, Departure, &str); 4] = [
+const DEPARTURES: [(&str, Departure, &str); 5] = [
     ("popa", Departure::RegistersAtFaults, "AMD has written the registers that it popped before the fault"),
     (
         "cmps",
@@ -27,6 +27,11 @@ const DEPARTURES: [(&str, Departure, &str); 4] = [
         "scas",
         Departure::FlagsAtFaults,
         "AMD leaves the flags of the last comparison, the SDM those from before",
+    ),
+    (
+        "maskmov",
+        Departure::Wrapping,
+        "AMD checks what lies on both sides of the end in an order of its own, some of it whatever the mask",
     ),
     ("int1", Departure::Eip, "reported behind it by processors, at it by KVM on AMD"),
 ];
@@ -40,6 +45,8 @@ pub enum Departure {
     FlagsAtFaults,
     /// EIP.
     Eip,
+    /// Everything, if the operand runs over the end of 16-bit offsets.
+    Wrapping,
     /// All is compared.
     Nothing,
 }

@@ -8,14 +8,15 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
-use table86::isa::{FORMS, Status};
+use table86::isa::proof::{Proof, proof};
+use table86::isa::{FORMS, Form, Status};
 use table86::kernel::table::{self, SYSCALLS};
 
-/// Counts rows of the instruction tables and of the system call table: declared, implemented, missing. With a FILE, counts
-/// the instructions in its code, and those of them that are missing.
+/// Counts rows of the instruction tables and of the system call table: declared, implemented, verified on a processor,
+/// missing. With a FILE, counts the instructions in its code, and those of them that are missing.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  table86 audit         a table for people\n  \
-                        table86 audit --json  the same for programs, with all that is missing\n  \
+                        table86 audit --json  the same for programs, with each row\n  \
                         table86 audit ./prog  what is missing for this program")]
 pub(super) struct Audit {
     /// JSON
@@ -30,16 +31,76 @@ pub(super) struct Audit {
 #[derive(Default)]
 struct Room {
     mnemonics: Vec<&'static str>,
-    declared: usize,
-    /// What decodes but does not run, and why.
-    missing: Vec<Missing>,
+    rows: Vec<Row>,
 }
 
-struct Missing {
-    mnemonic: &'static str,
-    op: &'static str,
-    line: u32,
-    why: &'static str,
+struct Row {
+    form: &'static Form,
+    state: State,
+}
+
+/// How far a row has come.
+#[derive(Clone, Copy)]
+enum State {
+    /// It decodes but does not run, for this reason.
+    Missing(&'static str),
+    /// It runs, but nobody has compared it.
+    Unproven,
+    /// It runs.
+    Proven(Proof),
+}
+
+impl Row {
+    fn new(form: &'static Form) -> Row {
+        let state = match form.status {
+            Status::Todo(why) => State::Missing(why),
+            Status::Implemented => proof(form).map_or(State::Unproven, State::Proven),
+        };
+        Row { form, state }
+    }
+
+    fn is_verified(&self) -> bool {
+        matches!(self.state, State::Proven(Proof::Verified { .. }))
+    }
+
+    /// What is to be said of a row that is not verified, and why.
+    fn gap(&self) -> Option<(&'static str, &'static str)> {
+        match self.state {
+            State::Missing(why) => Some(("missing", why)),
+            State::Unproven => Some(("not verified", "nothing is on record in opcodes/PROOF.tsv")),
+            State::Proven(Proof::Unverifiable(why)) => Some(("not verifiable", why)),
+            State::Proven(Proof::Verified { .. }) => None,
+        }
+    }
+
+    fn as_json(&self) -> serde_json::Value {
+        let Form { mnemonic, op, ops, line, .. } = self.form;
+        let mut value = json!({ "mnemonic": mnemonic, "op": op, "operands": ops, "line": line });
+        let more = match (self.state, self.gap()) {
+            (State::Proven(Proof::Verified { vectors, test, processor }), _) => {
+                json!({ "status": "verified", "vectors": vectors, "test": test, "processor": processor })
+            }
+            (_, Some((status, why))) => json!({ "status": status, "why": why }),
+            (_, None) => json!({}),
+        };
+        if let (Some(all), serde_json::Value::Object(more)) = (value.as_object_mut(), more) {
+            all.extend(more);
+        }
+        value
+    }
+}
+
+impl Room {
+    fn count(&self, is_meant: impl Fn(&Row) -> bool) -> usize {
+        self.rows.iter().filter(|row| is_meant(row)).count()
+    }
+
+    /// Mnemonics; rows declared, implemented, verified, missing.
+    fn counts(&self) -> [usize; 5] {
+        let missing = self.count(|row| matches!(row.state, State::Missing(_)));
+        let declared = self.rows.len();
+        [self.mnemonics.len(), declared, declared - missing, self.count(Row::is_verified), missing]
+    }
 }
 
 impl Audit {
@@ -61,15 +122,12 @@ impl Audit {
 
 fn rooms() -> BTreeMap<&'static str, Room> {
     let mut rooms: BTreeMap<&str, Room> = BTreeMap::new();
-    for form in FORMS {
+    for form in &FORMS {
         let room = rooms.entry(form.room).or_default();
-        room.declared += 1;
         if !room.mnemonics.contains(&form.mnemonic) {
             room.mnemonics.push(form.mnemonic);
         }
-        if let Status::Todo(why) = form.status {
-            room.missing.push(Missing { mnemonic: form.mnemonic, op: form.op, line: form.line, why });
-        }
+        room.rows.push(Row::new(form));
     }
     rooms
 }
@@ -83,20 +141,22 @@ fn calls() -> [usize; 3] {
 fn for_people(out: &mut impl Write, rooms: &BTreeMap<&str, Room>) -> io::Result<()> {
     writeln!(
         out,
-        "{:<12} {:>9} {:>9} {:>12} {:>8}",
-        "table", "mnemonics", "declared", "implemented", "missing"
+        "{:<14} {:>9} {:>9} {:>12} {:>9} {:>8}",
+        "table", "mnemonics", "declared", "implemented", "verified", "missing"
     )?;
-    let mut total = [0; 3];
+    let mut total = [0; 5];
     for (name, room) in rooms {
-        let missing = room.missing.len();
-        let row = [room.mnemonics.len(), room.declared, missing];
-        total = [total[0] + row[0], total[1] + row[1], total[2] + row[2]];
-        line(out, name, row)?;
+        let counts = room.counts();
+        total.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        line(out, name, counts)?;
     }
     line(out, "all", total)?;
     for (name, room) in rooms {
-        for Missing { mnemonic, op, line, why } in &room.missing {
-            writeln!(out, "missing: {mnemonic:<10} {op:<18} {why} (opcodes/{name}.toml:{line})")?;
+        for row in &room.rows {
+            if let Some((what, why)) = row.gap() {
+                let Form { mnemonic, op, line, .. } = row.form;
+                writeln!(out, "{what}: {mnemonic:<10} {op:<18} {why} (opcodes/{name}.toml:{line})")?;
+            }
         }
     }
     let [full, partial, missing] = calls();
@@ -111,24 +171,26 @@ fn for_people(out: &mut impl Write, rooms: &BTreeMap<&str, Room>) -> io::Result<
     Ok(())
 }
 
-fn line(out: &mut impl Write, name: &str, [mnemonics, declared, missing]: [usize; 3]) -> io::Result<()> {
-    writeln!(out, "{name:<12} {mnemonics:>9} {declared:>9} {:>12} {missing:>8}", declared - missing)
+fn line(
+    out: &mut impl Write,
+    name: &str,
+    [mnemonics, declared, implemented, verified, missing]: [usize; 5],
+) -> io::Result<()> {
+    writeln!(out, "{name:<14} {mnemonics:>9} {declared:>9} {implemented:>12} {verified:>9} {missing:>8}")
 }
 
 fn as_json(rooms: &BTreeMap<&str, Room>) -> serde_json::Value {
     let instructions: BTreeMap<&str, serde_json::Value> = rooms
         .iter()
         .map(|(&name, room)| {
-            let missing: Vec<_> = room
-                .missing
-                .iter()
-                .map(|m| json!({ "mnemonic": m.mnemonic, "op": m.op, "line": m.line, "why": m.why }))
-                .collect();
+            let [mnemonics, declared, implemented, verified, missing] = room.counts();
             let value = json!({
-                "mnemonics": room.mnemonics.len(),
-                "declared": room.declared,
-                "implemented": room.declared - room.missing.len(),
+                "mnemonics": mnemonics,
+                "declared": declared,
+                "implemented": implemented,
+                "verified": verified,
                 "missing": missing,
+                "rows": room.rows.iter().map(Row::as_json).collect::<Vec<_>>(),
             });
             (name, value)
         })
