@@ -40,6 +40,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     println!("# Trained: `cargo run --release --example train`; see benches/train.rs. Most used first.");
+    // The FPU's rows have one handler each, and nothing in common that two could pass.
+    for weights in [&mut single_weights, &mut pair_weights] {
+        weights.retain(|text, _| !text.split(" + ").any(|part| part.starts_with('f')));
+    }
     print_best(&single_weights, singles, "handlers of one instruction, certain registers");
     print_best(&generalised(&single_weights), singles, "handlers of one instruction, any registers");
     // The second of two may get flags, which are the same for all registers; or values, which it only gets by a certain register.

@@ -122,7 +122,7 @@ impl Composer<'_> {
             let edge = if stride > 0 { DATA + WINDOW } else { DATA - 4 };
             let index = before.iter().rev().filter_map(set).find(|(register, _)| *register == mem.index);
             let index = index.map_or(0, |(_, value)| value) << mem.scale;
-            let first = edge.wrapping_sub(good * stride as u32);
+            let first = edge.wrapping_sub(good.wrapping_mul(stride as u32));
             let value = first.wrapping_sub(index).wrapping_sub(mem.disp);
             before.push(Item::Code([&[0xb8 + mem.base][..], &value.to_le_bytes()].concat()));
         }
