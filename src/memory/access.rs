@@ -222,8 +222,11 @@ fn check(x: Exec, addr: u32, len: u32, write: bool) -> Result<(), Fault> {
             byte & (super::page::READ | super::page::WRITE | super::page::EXEC) != 0
         }
     };
-    for addr in [addr, last] {
-        if !readable(addr) || last < addr {
+    // Behind a page's end the fault is at the start of the next one.
+    let second = if (addr ^ last) & !0xfff == 0 { last } else { last & !0xfff };
+    let wraps = last < addr;
+    for addr in [addr, second] {
+        if !readable(addr) || wraps {
             return Err(page_fault(x, addr, write));
         }
     }
