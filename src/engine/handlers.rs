@@ -382,12 +382,13 @@ pub(crate) unsafe extern "C" fn unlinked(cpu: *mut Cpu, op: *const Op, mem: *mut
     unsafe { stop(x.cpu, x.op().imm, Exit::Link) }
 }
 
-/// Counts how often a quickly made block runs (the second slot's `aux` goes down); in the end asks for a better one. `imm` is its
-/// address.
+/// Counts how often a quickly made block runs (fields `a` to `d` go down, as one number); in the end asks for a better one. `imm`
+/// is its address. The second slot is for who leads the entry on, whoever counts at that moment.
 pub(crate) unsafe extern "C" fn warm(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
     let x = enter(cpu, op, mem);
-    // SAFETY: the second slot; other threads may count at the same time, and nobody minds if one is lost.
-    let left = unsafe { AtomicU32::from_ptr((&raw const x.ext().aux).cast_mut()) };
+    // SAFETY: the four fields are aligned like a number, and only counted in; other threads may count at the same time, and nobody
+    // minds if one is lost.
+    let left = unsafe { AtomicU32::from_ptr((&raw const (*op).a).cast_mut().cast()) };
     let count = left.load(Ordering::Relaxed).wrapping_sub(1);
     left.store(count, Ordering::Relaxed);
     if count != 0 {

@@ -224,13 +224,13 @@ impl Translations {
         unsafe { self.arena.at(start).write(op) };
     }
 
-    /// Turns the entry of an invalid block into a jump to the valid one. Other machines may be at the entry, `stale` until
-    /// now, whose fields stay as they are.
+    /// Turns the entry of an invalid or quick block into a jump to the valid or good one. Other machines may be at the entry,
+    /// `stale` or `warm` until now, whose fields stay as they are.
     fn lead_on(&mut self, old: usize, new: usize, eip: u32) {
         let link = AtomicPtr::new(self.arena.at(new));
         let jump: Handler = handlers::jump;
-        // SAFETY: a block has at least two slots. The second one is nobody's since the block was retired, and the handler's
-        // address is replaced as a whole, behind what it needs.
+        // SAFETY: a block has at least two slots. The second one is nobody's, neither since a block was retired nor while it counts,
+        // and the handler's address is replaced as a whole, behind what it needs.
         unsafe {
             self.arena.at(old + 1).cast::<Ext>().write(Ext { link, imm2: eip, aux: 0 });
             let handler = &raw mut (*self.arena.at(old)).handler;
@@ -268,8 +268,9 @@ impl Translations {
         let mut ops = Vec::with_capacity(items.len() + 2);
         let counts = job.quick && !job.verified;
         if counts {
-            self.arena.push_op(Op { handler: handlers::warm, a: 0, b: 0, c: 0, d: 0, imm: eip });
-            self.arena.push_ext(Ext { link: AtomicPtr::default(), imm2: 0, aux: self.settings.warm });
+            let [a, b, c, d] = self.settings.warm.to_ne_bytes();
+            self.arena.push_op(Op { handler: handlers::warm, a, b, c, d, imm: eip });
+            self.arena.push_ext(Ext { link: AtomicPtr::default(), imm2: 0, aux: 0 });
         }
         if job.verified && !job.step {
             ops.push(start);
