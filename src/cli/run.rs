@@ -220,7 +220,7 @@ fn start(
     let memory = Memory::new()
         .map_err(|error| Failure::own(format!("no 4 GiB of addresses for the guest: {error}")))?;
     let memory = Arc::new(memory);
-    let mut machine = Machine::tiered(Arc::clone(&memory))
+    let mut machine = Machine::tiered(Arc::clone(&memory), Machine::WARM)
         .map_err(|error| Failure::own(format!("no addresses for translated code: {error}")))?;
     machine.cpu.cpuid = cpuid;
     let loaded =

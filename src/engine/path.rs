@@ -126,7 +126,6 @@ impl Item {
     }
 }
 
-/// Whether the handler has to keep flags. A body that takes the CPU keeps them itself.
 /// Whether an instruction does nothing but take its place: NOP in its many forms.
 pub(super) fn has_no_effect(insn: &Insn) -> bool {
     let form = insn.form();
@@ -150,6 +149,7 @@ pub(super) fn bring_together(items: &mut [Item]) {
     }
 }
 
+/// Whether the handler has to keep flags. A body that takes the CPU keeps them itself.
 pub(super) fn flag_is_live(item: &Item) -> bool {
     let by_handler = item.insn.is_ok_and(|insn| !insn.form().takes_cpu);
     by_handler && item.facts.writes && item.facts_written() & item.after != 0

@@ -34,9 +34,6 @@ pub enum Stop {
     Requested,
 }
 
-/// How often a block runs before it is translated well: about what that takes in time.
-const WARM: u32 = 200;
-
 /// How often an access that should succeed is tried again before its fault is believed.
 const MOST_RETRIES: u32 = 100;
 
@@ -124,6 +121,9 @@ impl Drop for Machine {
 }
 
 impl Machine {
+    /// How often a block runs before a good translation pays: about what that takes in time.
+    pub const WARM: u32 = 200;
+
     /// A machine at reset: see [`Cpu::new`]. Fails when the host has no address space for translations.
     pub fn new(memory: Arc<Memory>) -> std::io::Result<Machine> {
         Machine::with_settings(memory, Settings { specialise: true, stitch: true, warm: 0 })
@@ -136,8 +136,9 @@ impl Machine {
 
     /// A machine that translates quickly first, and well what has run for a while: for whole programs, most of whose code runs
     /// a few times only.
-    pub fn tiered(memory: Arc<Memory>) -> std::io::Result<Machine> {
-        Machine::with_settings(memory, Settings { specialise: true, stitch: true, warm: WARM })
+    /// `warm` is how often a block has to run, 1 or more; [`Machine::WARM`] pays best.
+    pub fn tiered(memory: Arc<Memory>, warm: u32) -> std::io::Result<Machine> {
+        Machine::with_settings(memory, Settings { specialise: true, stitch: true, warm: warm.max(1) })
     }
 
     fn with_settings(memory: Arc<Memory>, settings: Settings) -> std::io::Result<Machine> {

@@ -82,6 +82,9 @@ impl Stitcher {
 
     /// Forgets all copies. Nobody may be running one.
     pub(super) fn clear(&mut self) {
+        // Gives the pages back; and as all processors hear of that, none goes on with what it has fetched of them before.
+        // SAFETY: the range that `new` mapped.
+        unsafe { libc::madvise(self.base.cast(), self.used, libc::MADV_DONTNEED) };
         self.used = 0;
     }
 

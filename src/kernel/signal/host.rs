@@ -382,9 +382,11 @@ extern "C" fn note_start() {
         }
     }
     IGNORED_AT_START.store(ignored.0, Ordering::Relaxed);
-    // SAFETY: F_GETFD takes no pointer.
-    let closed =
-        (0..3).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0).fold(0, |set, fd| set | 1 << fd);
+    let is_closed = |fd: i32| {
+        // SAFETY: F_GETFD takes no pointer.
+        unsafe { libc::fcntl(fd, libc::F_GETFD) < 0 }
+    };
+    let closed = (0..3).filter(|&fd| is_closed(fd)).fold(0, |set, fd| set | 1 << fd);
     CLOSED_AT_START.store(closed, Ordering::Relaxed);
 }
 
