@@ -1,4 +1,4 @@
-//! The processor and two machines side by side, with the same memory at the same addresses.
+//! The processor and the machines side by side, with the same memory at the same addresses.
 //!
 //! The windows keep what instructions wrote, on all three alike; only a difference sets them equal again.
 
@@ -114,7 +114,7 @@ pub fn write_registers(
 /// Which machine differs, and how it ended.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    /// `new` or `generic`.
+    /// The machine's name in [`machines`].
     pub machine: &'static str,
     /// What the processor left.
     pub silicon: Left,
@@ -139,15 +139,21 @@ pub enum Pace {
 pub struct Bench<'a> {
     /// The processor.
     pub oracle: &'a mut Oracle,
-    machines: [(&'static str, Machine); 2],
+    machines: [(&'static str, Machine); MACHINES],
     /// Selectors of [`BASES`].
     pub tls: [u16; 3],
     next_slot: u32,
     next_program: u32,
 }
 
+/// How many machines are compared.
+pub const MACHINES: usize = 3;
+
+/// How often a block runs on the tiered machine before it is translated well: a few times, so that loops see both translations.
+const WARM: u32 = 3;
+
 /// The machines; to be made before the oracle, which wants to be the first to see faults.
-pub fn machines() -> [(&'static str, Machine); 2] {
+pub fn machines() -> [(&'static str, Machine); MACHINES] {
     let memory = || {
         let memory = Memory::new().expect("a reservation");
         let rw = Prot::READ | Prot::WRITE;
@@ -159,7 +165,11 @@ pub fn machines() -> [(&'static str, Machine); 2] {
         }
         Arc::new(memory)
     };
-    let machines = [("new", Machine::new(memory())), ("generic", Machine::generic(memory()))];
+    let machines = [
+        ("new", Machine::new(memory())),
+        ("tiered", Machine::tiered(memory(), WARM)),
+        ("generic", Machine::generic(memory())),
+    ];
     machines.map(|(name, machine)| (name, machine.expect("translations")))
 }
 
@@ -172,7 +182,7 @@ fn map_code(memory: &Memory, start: u32, len: u32) {
 
 impl<'a> Bench<'a> {
     /// Maps the windows on both sides.
-    pub fn new(oracle: &'a mut Oracle, mut machines: [(&'static str, Machine); 2]) -> Bench<'a> {
+    pub fn new(oracle: &'a mut Oracle, mut machines: [(&'static str, Machine); MACHINES]) -> Bench<'a> {
         oracle.fpu = false;
         for (start, len) in [(SLOTS, SLOTS_LEN), (PROGRAMS, PROGRAMS_LEN)] {
             oracle.map(start, len, Access::ReadWriteExecute).expect("a window for code");
@@ -340,7 +350,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Runs the same on both machines and compares; `same` says whether what a machine left is what it should be,
+    /// Runs the same on all machines and compares; `same` says whether what a machine left is what it should be,
     /// and may be more lenient than equality.
     pub fn compare(
         &mut self,
@@ -377,10 +387,9 @@ impl<'a> Bench<'a> {
         differences
     }
 
-    /// Runs one machine until a limit and gives what is there then, without comparing.
-    pub fn run_limited(&mut self, at: u32, state: &State, limit: u64) -> [(Left, u64); 2] {
-        [0, 1].map(|index| {
-            let machine = &mut self.machines[index].1;
+    /// Runs each machine until a limit and gives what is there then, without comparing.
+    pub fn run_limited(&mut self, at: u32, state: &State, limit: u64) -> [(Left, u64); MACHINES] {
+        self.machines.each_mut().map(|(_, machine)| {
             set(machine, at, state);
             let before = machine.cpu.instructions();
             let stop = machine.run(limit);
@@ -410,7 +419,7 @@ impl<'a> Bench<'a> {
         Some(Left { regs, eip, eflags: eflags & !RF, segs: segs.map(one_null), fx, event: Event::Hang })
     }
 
-    /// Instructions that both machines executed.
+    /// Instructions that all machines executed.
     pub fn instructions(&self) -> u64 {
         self.machines.iter().map(|(_, machine)| machine.cpu.instructions()).sum()
     }
@@ -441,7 +450,7 @@ impl<'a> Bench<'a> {
         found
     }
 
-    /// Gives both machines the processor's memory.
+    /// Gives all machines the processor's memory.
     fn copy_memory(&mut self) {
         for (start, len) in WINDOWS {
             for (_, machine) in &self.machines {

@@ -1,5 +1,7 @@
 //! From a row to bytes: all the encodings that it allows, chosen at random.
 
+use crate::bench::{EXIT_LEN, SLOT, SLOT_ENTRY};
+use crate::operands::ABSOLUTE;
 use crate::random::Random;
 use table86::isa::{Code, FORMS, Form, Imm, Insn, Lock, Rep, decode};
 
@@ -310,4 +312,13 @@ pub fn far_selector(random: &mut Random) -> u16 {
         _ => 0x23,
     };
     if selector >> 3 == LONG_CODE { 0x23 } else { selector }
+}
+
+/// An encoding of row `index`, to stand at `at` in a slot; far branches go to one of `targets`.
+pub fn encode_for_slot(index: usize, at: u32, targets: &[u32], random: &mut Random) -> Encoding {
+    let reach = [SLOT_ENTRY as i32, (SLOT - SLOT_ENTRY) as i32 - 16];
+    let options =
+        Options { absolute: &ABSOLUTE, targets, reach, exit: EXIT_LEN as i32, frame: None, decorate: true };
+    let found = (0..1000).find_map(|_| encode(index, at, &options, random));
+    found.unwrap_or_else(|| panic!("{} cannot be encoded", crate::single::row(&FORMS[index])))
 }

@@ -1,7 +1,7 @@
 //! Injected faults: an instruction whose memory is wrong, with instructions around it whose flags and registers are still
 //! on their way, for each row and for each line of the list of specialised handlers. The fault's state is the processor's.
 
-use crate::bench::{Bench, Difference, EXIT_LEN, Event, Pace, SLOT, SLOT_ENTRY};
+use crate::bench::{Bench, Difference, EXIT_LEN, Event, MACHINES, Pace, SLOT, SLOT_ENTRY};
 use crate::encode::{Encoding, MOST_INDEX, Options, encode};
 use crate::exempt;
 use crate::hot::Lines;
@@ -276,7 +276,7 @@ fn compare(bench: &mut Bench<'_>, piece: &Piece, state: &State, pace: Pace, faul
         }
     });
     if let (Some(insn), true) = (insn, fault) {
-        let machines = 2;
+        let machines = MACHINES as u64;
         *faults.by_class.entry(class(insn)).or_default() += machines;
         if let Event::Fault { vector: 14, cr2, .. } = silicon.event
             && cr2 % PAGE == 0

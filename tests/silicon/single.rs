@@ -1,14 +1,14 @@
 //! One instruction at a time: on the processor and on the machines, from the same state.
 
-use crate::bench::{Bench, Difference, EXIT_LEN, Event, Left, Pace, SLOT, SLOT_ENTRY, write_registers};
-use crate::encode::{Encoding, Options, encode};
+use crate::bench::{Bench, Difference, Event, Left, Pace, SLOT, SLOT_ENTRY, write_registers};
+use crate::encode::{Encoding, encode_for_slot};
 use crate::exempt::{Departure, departure};
-use crate::operands::{ABSOLUTE, prepare};
+use crate::operands::prepare;
 use crate::oracle::{self, CODE, PAGE, State, WINDOW};
 use crate::random::Random;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use table86::isa::{Code, FORMS, Form, Insn, Privilege, Size, flag};
+use table86::isa::{Code, Form, Insn, Privilege, Size, flag};
 
 /// States tried with each encoding.
 const STATES: u32 = 8;
@@ -43,6 +43,14 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts a run.
+    pub fn note(&mut self, faulted: bool, differed: bool) {
+        self.vectors += 1;
+        self.faulted += u32::from(faulted);
+        self.completed += u32::from(!faulted);
+        self.differed += u32::from(differed);
+    }
+
     /// Whether the row was seen at work: as often as needed to the end, or if it only ever traps, doing that.
     pub fn is_verified(&self, form: &Form) -> bool {
         let traps = form.privilege != Privilege::User || form.flow == table86::isa::Flow::Trap;
@@ -60,7 +68,7 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
     while tally.vectors < vectors {
         let page = bench.slot_page();
         let encodings: Vec<Encoding> = (0..PAGE / SLOT)
-            .map(|slot| choose_encoding(index, page + slot * SLOT + SLOT_ENTRY, &mut random))
+            .map(|slot| encode_for_slot(index, page + slot * SLOT + SLOT_ENTRY, &TARGETS, &mut random))
             .collect();
         let codes: Vec<Vec<u8>> = encodings.iter().map(|encoding| encoding.bytes.clone()).collect();
         bench.load_slots(&codes);
@@ -92,25 +100,6 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
         }
     }
     tally
-}
-
-/// An encoding of row `index`, to stand at `at`.
-fn choose_encoding(index: usize, at: u32, random: &mut Random) -> Encoding {
-    let reach = [SLOT_ENTRY as i32, (SLOT - SLOT_ENTRY) as i32 - 16];
-    let options = Options {
-        absolute: &ABSOLUTE,
-        targets: &TARGETS,
-        reach,
-        exit: EXIT_LEN as i32,
-        frame: None,
-        decorate: true,
-    };
-    for _ in 0..1000 {
-        if let Some(encoding) = encode(index, at, &options, random) {
-            return encoding;
-        }
-    }
-    panic!("{} cannot be encoded", row(&FORMS[index]))
 }
 
 /// Runs one instruction everywhere.

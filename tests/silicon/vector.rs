@@ -1,10 +1,10 @@
 //! The rows with MMX and XMM registers: as the other rows, with vectors, MXCSR and the x87's state before and after.
 
-use crate::bench::{Bench, Difference, EXIT_LEN, Left, Pace, SLOT, SLOT_ENTRY};
+use crate::bench::{Bench, Difference, Left, Pace, SLOT, SLOT_ENTRY};
 use crate::cases::Rng;
-use crate::encode::{Encoding, Options, encode};
+use crate::encode::{Encoding, encode_for_slot};
 use crate::exempt::{Departure, departure};
-use crate::operands::{ABSOLUTE, prepare};
+use crate::operands::prepare;
 use crate::oracle::{DATA, PAGE, State, WINDOW};
 use crate::random::Random;
 use crate::single::{Tally, describe};
@@ -63,7 +63,7 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
     while tally.vectors < vectors {
         let page = bench.slot_page();
         let encodings: Vec<Encoding> = (0..PAGE / SLOT)
-            .map(|slot| choose_encoding(index, page + slot * SLOT + SLOT_ENTRY, &mut random))
+            .map(|slot| encode_for_slot(index, page + slot * SLOT + SLOT_ENTRY, &[], &mut random))
             .collect();
         let codes: Vec<Vec<u8>> = encodings.iter().map(|encoding| encoding.bytes.clone()).collect();
         bench.load_slots(&codes);
@@ -73,36 +73,14 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
                 let at = suit(bench, encoding, &mut state, &mut random, &mut rng);
                 let pace = if random.percent(90) { Pace::Whole } else { Pace::Pieces(random.next()) };
                 let (silicon, differences) = compare(bench, encoding, &state, pace);
-                tally.vectors += 1;
-                if silicon.eip == encoding.insn.eip {
-                    tally.faulted += 1;
-                } else {
-                    tally.completed += 1;
-                }
-                if !differences.is_empty() {
-                    tally.differed += 1;
-                    if tally.differed <= SHOWN {
-                        *report += &show(encoding, &state, at, &differences);
-                    }
+                tally.note(silicon.eip == encoding.insn.eip, !differences.is_empty());
+                if !differences.is_empty() && tally.differed <= SHOWN {
+                    *report += &show(encoding, &state, at, &differences);
                 }
             }
         }
     }
     tally
-}
-
-/// An encoding of row `index`, to stand at `at`.
-fn choose_encoding(index: usize, at: u32, random: &mut Random) -> Encoding {
-    let reach = [SLOT_ENTRY as i32, (SLOT - SLOT_ENTRY) as i32 - 16];
-    let options = Options {
-        absolute: &ABSOLUTE,
-        targets: &[],
-        reach,
-        exit: EXIT_LEN as i32,
-        frame: None,
-        decorate: true,
-    };
-    (0..1000).find_map(|_| encode(index, at, &options, random)).expect("the row can be encoded")
 }
 
 /// Gives the vectors, MXCSR and x87 a state, and the memory operand a value; gives its address and value.

@@ -1,10 +1,10 @@
 //! The rows of the FPU and its images: as the other rows, but with the FPU's state before and after, and behind each
 //! instruction an FNSTENV, so that the pointers to it are compared as well.
 
-use crate::bench::{BASES, Bench, Difference, EXIT_LEN, Event, Left, Pace, SLOT, SLOT_ENTRY};
+use crate::bench::{BASES, Bench, Difference, Event, Left, Pace, SLOT, SLOT_ENTRY};
 use crate::cases::Rng;
-use crate::encode::{Encoding, Options, encode};
-use crate::operands::{ABSOLUTE, prepare};
+use crate::encode::{Encoding, encode_for_slot};
+use crate::operands::prepare;
 use crate::oracle::{DATA, PAGE, State, WINDOW};
 use crate::random::Random;
 use crate::single::{Tally, describe};
@@ -48,7 +48,7 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
         let mut codes = Vec::new();
         let mut first = Vec::new();
         for slot in 0..PAGE / SLOT {
-            let encoding = choose_encoding(index, page + slot * SLOT + SLOT_ENTRY, &mut random);
+            let encoding = encode_for_slot(index, page + slot * SLOT + SLOT_ENTRY, &[], &mut random);
             let state = prepare(bench, &encoding, &mut random);
             let mut code = encoding.bytes.clone();
             if let Some(base) = base(bench, state.segs[Seg::Ds as usize]) {
@@ -71,36 +71,14 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
                 }
                 let pace = if random.percent(90) { Pace::Whole } else { Pace::Pieces(random.next()) };
                 let (silicon, differences) = compare(bench, encoding, code, &state, pace, &operand);
-                tally.vectors += 1;
-                if silicon.eip == encoding.insn.eip {
-                    tally.faulted += 1;
-                } else {
-                    tally.completed += 1;
-                }
-                if !differences.is_empty() {
-                    tally.differed += 1;
-                    if tally.differed <= SHOWN {
-                        *report += &show(encoding, &state, &operand, &differences);
-                    }
+                tally.note(silicon.eip == encoding.insn.eip, !differences.is_empty());
+                if !differences.is_empty() && tally.differed <= SHOWN {
+                    *report += &show(encoding, &state, &operand, &differences);
                 }
             }
         }
     }
     tally
-}
-
-/// An encoding of row `index`, to stand at `at`.
-fn choose_encoding(index: usize, at: u32, random: &mut Random) -> Encoding {
-    let reach = [SLOT_ENTRY as i32, (SLOT - SLOT_ENTRY) as i32 - 16];
-    let options = Options {
-        absolute: &ABSOLUTE,
-        targets: &[],
-        reach,
-        exit: EXIT_LEN as i32,
-        frame: None,
-        decorate: true,
-    };
-    (0..1000).find_map(|_| encode(index, at, &options, random)).expect("the row can be encoded")
 }
 
 /// What stands behind an instruction that leaves pointers: FNSTENV to an offset in DS; then zeros over what depends on
