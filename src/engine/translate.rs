@@ -97,7 +97,7 @@ impl Translations {
 
     /// Whether the next block fits; if not, everything has to be flushed.
     pub(crate) fn is_full(&self) -> bool {
-        !self.arena.fits(MAX_SLOTS)
+        !self.arena.fits(MAX_SLOTS) || self.stitcher.as_ref().is_some_and(Stitcher::is_full)
     }
 
     /// Forgets all translations. Nobody may be running one, and caches of targets have to be cleared.

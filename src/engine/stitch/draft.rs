@@ -6,9 +6,9 @@ use crate::engine::op::Op;
 
 /// A place in a block's copy.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Site {
-    pub(super) cold: bool,
-    pub(super) at: usize,
+struct Site {
+    cold: bool,
+    at: usize,
 }
 
 /// A block's copy, as it is put together: the hot parts in a row, and the cold parts, which go behind them.
@@ -17,7 +17,7 @@ pub(super) struct Draft {
     pub(super) hot: Vec<u8>,
     pub(super) cold: Vec<u8>,
     /// By number; those of a template follow those of the one before.
-    pub(super) labels: Vec<Site>,
+    labels: Vec<Site>,
     /// Distances to be filled in, and the label that each leads to.
     jumps: Vec<(Site, usize)>,
     /// Distances to be filled in, the address that each leads to, and from where it counts.
@@ -41,11 +41,27 @@ impl Draft {
         Site { cold, at: self.code(cold).len() }
     }
 
-    /// Writes a part of a template. `behind` is how far RSI is behind the op.
+    /// Writes a template. `behind` is how far RSI is behind the op, `kept` what is kept before it and then behind it.
     ///
     /// # Safety
     /// `op` is the op of the template's handler, and complete.
-    pub(super) unsafe fn write(
+    pub(super) unsafe fn write(&mut self, template: &Template, op: *const Op, behind: u32, kept: &mut Kept) {
+        let labels = self.labels.len() + template.labels;
+        self.labels.resize(labels, Site { cold: false, at: 0 });
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.write_part(template, false, op, behind, kept);
+            // In the cold part nothing is kept.
+            let mut nothing = Kept::NONE;
+            self.write_part(template, true, op, behind, &mut nothing);
+        }
+    }
+
+    /// Writes a part of a template whose labels have their numbers.
+    ///
+    /// # Safety
+    /// As for `write`.
+    unsafe fn write_part(
         &mut self,
         template: &Template,
         cold: bool,

@@ -13,12 +13,14 @@ mod template;
 
 use super::op::Op;
 use access::Kept;
-use draft::{Draft, Site, advance, leave};
+use draft::{Draft, advance, leave};
 use std::collections::HashMap;
 use template::{Template, template};
 
 /// Reserved for copies; pages are used only when written.
 const BYTES: usize = 256 << 20;
+/// No block's copy takes more.
+const MOST: usize = 256 << 10;
 /// Farther than this from the handlers, and a distance might not fit into 32 bits.
 const REACH: usize = 1 << 30;
 /// The longest a handler's code may be.
@@ -80,6 +82,11 @@ impl Stitcher {
         None
     }
 
+    /// Whether there may be no room for the next block's copy; then everything has to be flushed.
+    pub(super) fn is_full(&self) -> bool {
+        BYTES - self.used < MOST
+    }
+
     /// Forgets all copies. Nobody may be running one.
     pub(super) fn clear(&mut self) {
         // Gives the pages back; and as all processors hear of that, none goes on with what it has fetched of them before.
@@ -116,13 +123,8 @@ impl Stitcher {
             if template.wants_op {
                 advance(&mut draft.hot, std::mem::take(&mut distance));
             }
-            let labels = draft.labels.len() + template.labels;
-            draft.labels.resize(labels, Site { cold: false, at: 0 });
             // SAFETY: the caller's promise.
-            unsafe {
-                draft.write(template, false, op, distance, &mut kept);
-                draft.write(template, true, op, distance, &mut Kept::NONE.clone());
-            }
+            unsafe { draft.write(template, op, distance, &mut kept) };
             behind = template.next.map(|next| distance + next - template.moved);
             let follows = |next: u32| {
                 ops.get(index + 1).is_some_and(|following| *following as usize == op as usize + next as usize)

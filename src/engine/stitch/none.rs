@@ -12,6 +12,11 @@ impl Stitcher {
     }
 
     /// Never called.
+    pub(super) fn is_full(&self) -> bool {
+        match *self {}
+    }
+
+    /// Never called.
     pub(super) fn clear(&mut self) {
         match *self {}
     }
