@@ -52,27 +52,44 @@ fn register(insn: &Insn, operand: &Operand) -> Option<u8> {
     })
 }
 
-/// The parts of keys that say where operands are, most special first. With `specialise` off only the generic one.
-pub(super) fn operand_keys(job: &Job<'_>, insn: &Insn, specialise: bool) -> Few {
+/// The part of a key that fits an operand wherever it is; `None` if keys do not speak of it.
+fn any_key(insn: &Insn, at: usize, operand: &Operand) -> Option<u64> {
+    use keys::spec;
+    let spec = match operand.code {
+        Code::I | Code::SignedI => spec::IMMEDIATE,
+        Code::A | Code::One | Code::S | Code::SegReg(_) | Code::C | Code::D | Code::St | Code::StI => {
+            return None;
+        }
+        Code::P | Code::N => spec::MM,
+        Code::V | Code::U => spec::XMM,
+        Code::Q if insn.mem.is_none() => spec::MM,
+        Code::W if insn.mem.is_none() => spec::XMM,
+        Code::Reg(_) => spec::FIXED + register(insn, operand).unwrap_or(0),
+        _ if register(insn, operand).is_some() => spec::REGISTER,
+        _ => spec::MEMORY,
+    };
+    Some(keys::operand(at, spec))
+}
+
+/// The part of a key that says where operands are, of the handler that takes them anywhere.
+pub(super) fn generic_key(insn: &Insn) -> u64 {
+    let parts = passed(insn).enumerate().filter_map(|(at, operand)| any_key(insn, at, operand));
+    parts.fold(0, |key, part| key | part)
+}
+
+/// The parts of keys that say where operands are, most special first.
+pub(super) fn operand_keys(job: &Job<'_>, insn: &Insn) -> Few {
     use keys::spec;
     let mut result = Few::of([0]);
     for (at, operand) in passed(insn).enumerate() {
-        let part = |spec: u8| keys::operand(at, spec);
-        let choices = match operand.code {
-            Code::I | Code::SignedI => Few::of([part(spec::IMMEDIATE)]),
-            Code::A | Code::One | Code::S | Code::SegReg(_) | Code::C | Code::D | Code::St | Code::StI => {
-                continue;
-            }
-            Code::P | Code::N => Few::of([part(spec::MM)]),
-            Code::V | Code::U => Few::of([part(spec::XMM)]),
-            Code::Q if insn.mem.is_none() => Few::of([part(spec::MM)]),
-            Code::W if insn.mem.is_none() => Few::of([part(spec::XMM)]),
-            Code::Reg(_) => Few::of([part(spec::FIXED + register(insn, operand).unwrap_or(0))]),
-            _ => match register(insn, operand) {
-                Some(offset) if specialise => Few::of([part(spec::FIXED + offset), part(spec::REGISTER)]),
-                Some(_) => Few::of([part(spec::REGISTER)]),
-                None => memory_keys(job, insn, at, specialise),
-            },
+        let Some(any) = any_key(insn, at, operand) else { continue };
+        let choices = if any == keys::operand(at, spec::REGISTER) {
+            let offset = register(insn, operand).unwrap_or(0);
+            Few::of([keys::operand(at, spec::FIXED + offset), any])
+        } else if any == keys::operand(at, spec::MEMORY) {
+            memory_keys(job, insn, at)
+        } else {
+            Few::of([any])
         };
         result = result.with_each(&choices);
     }
@@ -80,14 +97,14 @@ pub(super) fn operand_keys(job: &Job<'_>, insn: &Insn, specialise: bool) -> Few 
 }
 
 /// The parts of keys for a memory operand.
-fn memory_keys(job: &Job<'_>, insn: &Insn, at: usize, specialise: bool) -> Few {
+fn memory_keys(job: &Job<'_>, insn: &Insn, at: usize) -> Few {
     use keys::spec;
     let part = |spec: u8| keys::operand(at, spec);
     let any = part(spec::MEMORY);
     let Some(mem) = insn.mem else { return Few::of([any]) };
     let address_only = passed(insn).any(|operand| operand.access == Access::Address);
     let flat = address_only || job.segment(mem.seg) == Seg::None;
-    if !specialise || !flat || insn.addr16 {
+    if !flat || insn.addr16 {
         return Few::of([any]);
     }
     let indexed = |which: u8| {

@@ -1,7 +1,7 @@
 //! The decoder: walks the generated tables. Knows the shape of an instruction (prefixes, ModRM, SIB,
 //! displacement, immediates), not what any opcode means.
 
-use super::{Code, FORMS, Form, Imm, Lock, Size};
+use super::{Code, FORMS, Flow, Form, Imm, Lock, Size};
 use crate::cpu::Seg;
 
 mod tables {
@@ -78,6 +78,12 @@ impl Insn {
     /// The row.
     pub fn form(&self) -> &'static Form {
         &FORMS[usize::from(self.index)]
+    }
+
+    /// Whether it is a branch whose target its own bytes say.
+    pub fn is_direct(&self) -> bool {
+        let form = self.form();
+        form.flow != Flow::Next && form.operands.iter().any(|operand| operand.code == Code::J)
     }
 
     /// Address behind the instruction.
