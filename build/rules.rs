@@ -1,7 +1,7 @@
 //! `opcodes/rules.toml`: prefixes, conditions, flag rules.
 
 use super::report::{Report, Source};
-use super::vendors::{self, VendorFlags};
+use super::vendors::{self, Departure, VendorFlags};
 use super::walk::Table;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -95,6 +95,8 @@ pub struct Rules {
     pub prefixes: BTreeMap<u8, String>,
     pub conditions: Vec<Condition>,
     pub flags: BTreeMap<String, FlagRule>,
+    /// What vendors do otherwise than all rows.
+    pub departures: Vec<Departure>,
 }
 
 const ROLES: [&str; 11] = ["opsize", "addrsize", "lock", "repne", "rep", "es", "cs", "ss", "ds", "fs", "gs"];
@@ -103,7 +105,8 @@ const ROLES: [&str; 11] = ["opsize", "addrsize", "lock", "repne", "rep", "es", "
 pub fn read(source: Rc<Source>, report: &mut Report) -> Rules {
     let mut rules = Rules::default();
     let Some(top) = Table::parse(source, report) else { return rules };
-    top.allow(&["prefixes", "condition", "flags"], report);
+    top.allow(&["prefixes", "condition", "flags", "vendor"], report);
+    rules.departures = vendors::departures(&top, report);
     if let Some(table) = top.table("prefixes", report) {
         for (key, node) in table.entries() {
             match (u8::from_str_radix(&key.text, 16), node.str()) {

@@ -9,16 +9,19 @@ use super::walk::{Node, Table};
 const VENDORS: [(&str, &str); 2] = [("amd", "Amd"), ("intel", "Intel")];
 
 /// What can be otherwise, by its key in the tables and as `table86::isa::Part` names it.
-const PARTS: [(&str, &str); 10] = [
+const PARTS: [(&str, &str); 13] = [
     ("access-width", "AccessWidth"),
     ("beyond-width", "BeyondWidth"),
     ("eip", "Eip"),
+    ("end-of-memory", "EndOfMemory"),
     ("fault", "Fault"),
     ("flags-at-faults", "FlagsAtFaults"),
     ("fpu-at-faults", "FpuAtFaults"),
     ("last-place", "LastPlace"),
     ("pointers", "Pointers"),
     ("registers-at-faults", "RegistersAtFaults"),
+    ("too-long", "TooLong"),
+    ("unmasked-store", "UnmaskedStore"),
     ("wrapping", "Wrapping"),
 ];
 

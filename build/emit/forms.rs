@@ -28,6 +28,11 @@ pub fn emit(forms: &[Form], rules: &Rules, families: &Families) -> String {
         );
     }
     out.push_str("];\n");
+    let _ = writeln!(
+        out,
+        "/// What processors do otherwise than all rows.\npub static DEPARTURES: &[Departure] = &[{}];",
+        departures(&rules.departures)
+    );
     out
 }
 
@@ -55,14 +60,6 @@ fn emit_form(out: &mut String, form: &Form, rules: &Rules, families: [u16; 2]) {
     let masks =
         |which: fn(Effect) -> bool| rule.map_or([0; 3], |rule| [0, 1, 2].map(|case| rule.mask(case, which)));
     let vendor_flags: Vec<String> = rule.map_or_else(Vec::new, vendor_flags);
-    let departures: Vec<String> = form
-        .departures
-        .iter()
-        .map(|departure| {
-            let Departure { vendor, part, how } = departure;
-            format!("Departure {{ vendor: Vendor::{vendor}, part: Part::{part}, how: {how:?} }}")
-        })
-        .collect();
     let status = match &form.status {
         Status::Implemented => "Status::Implemented".to_owned(),
         Status::Todo(why) => format!("Status::Todo({why:?})"),
@@ -103,8 +100,15 @@ fn emit_form(out: &mut String, form: &Form, rules: &Rules, families: [u16; 2]) {
         unaligned = form.unaligned,
         note = form.note,
         vendor_flags = vendor_flags.join(", "),
-        departures = departures.join(", "),
+        departures = departures(&form.departures),
     );
+}
+
+fn departures(departures: &[Departure]) -> String {
+    let one = |Departure { vendor, part, how }: &Departure| {
+        format!("Departure {{ vendor: Vendor::{vendor}, part: Part::{part}, how: {how:?} }}, ")
+    };
+    departures.iter().map(one).collect()
 }
 
 /// What vendors make of a rule's undefined flags.

@@ -12,7 +12,7 @@ mod cpuid;
 
 pub use cpuid::{CpuModel, FEATURES, Feature, MODELS, Model};
 pub use decode::{DecodeError, Insn, Mem, decode};
-pub use generated::{CONDITIONS, FORMS};
+pub use generated::{CONDITIONS, DEPARTURES, FORMS};
 pub use vendor::{Departure, Part, Vendor, VendorFlags};
 
 /// Bits of a flag mask.
@@ -291,6 +291,13 @@ pub struct Form {
     pub departures: &'static [Departure],
     /// Handler families for 32- and 16-bit operand size; 0: none.
     pub(crate) families: [u16; 2],
+}
+
+impl Form {
+    /// What this vendor's processors do otherwise in this part of the outcome, if anything; nothing is known of others.
+    pub fn departure(&self, vendor: Option<Vendor>, part: Part) -> Option<&'static str> {
+        vendor::find(self.departures, vendor, part)
+    }
 }
 
 /// A condition code.

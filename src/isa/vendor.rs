@@ -51,6 +51,8 @@ pub enum Part {
     BeyondWidth,
     /// EIP behind a trap.
     Eip,
+    /// The fault, if the operand runs over the end of the 4 GiB.
+    EndOfMemory,
     /// Which of several faults that are due is raised, and its code and address.
     Fault,
     /// The status flags, if there was a fault.
@@ -63,6 +65,10 @@ pub enum Part {
     Pointers,
     /// General registers, if there was a fault.
     RegistersAtFaults,
+    /// The fault, if the instruction has more than 15 bytes and not all of them can be fetched.
+    TooLong,
+    /// The page fault of a store that an unmasked exception of the FPU keeps from memory.
+    UnmaskedStore,
     /// Everything, if the operand runs over the end of 16-bit offsets.
     Wrapping,
 }
@@ -73,12 +79,15 @@ impl fmt::Display for Part {
             Part::AccessWidth => "access width",
             Part::BeyondWidth => "beyond the width",
             Part::Eip => "EIP",
+            Part::EndOfMemory => "end of memory",
             Part::Fault => "fault",
             Part::FlagsAtFaults => "flags at faults",
             Part::FpuAtFaults => "FPU at faults",
             Part::LastPlace => "last place",
             Part::Pointers => "FPU's pointers",
             Part::RegistersAtFaults => "registers at faults",
+            Part::TooLong => "too long",
+            Part::UnmaskedStore => "unmasked store",
             Part::Wrapping => "wrapping",
         })
     }
@@ -93,6 +102,13 @@ pub struct Departure {
     pub part: Part,
     /// What they do, in words.
     pub how: &'static str,
+}
+
+/// What this vendor's processors do otherwise in this part, by a list.
+pub fn find(list: &[Departure], vendor: Option<Vendor>, part: Part) -> Option<&'static str> {
+    list.iter()
+        .find(|departure| Some(departure.vendor) == vendor && departure.part == part)
+        .map(|departure| departure.how)
 }
 
 /// What a vendor's processors make of a rule's undefined flags, as masks for counts 0, 1 and larger. A flag in none of the

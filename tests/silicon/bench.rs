@@ -86,6 +86,25 @@ impl Fx {
     }
 }
 
+impl Fx {
+    /// The byte of the status word that has TOP.
+    const TOP: usize = 3;
+
+    /// The register that is the top of the x87's stack.
+    pub fn top(&self) -> usize {
+        usize::from(self.0[Fx::TOP] >> 3 & 7)
+    }
+
+    /// Makes register 0 the top of the x87's stack; no register changes.
+    pub fn rewind(&mut self) {
+        const REGISTERS: usize = 32;
+        const REGISTER: usize = 16;
+        let top = self.top();
+        self.0[Fx::TOP] &= !0x38;
+        self.0[REGISTERS..][..8 * REGISTER].rotate_right(REGISTER * top);
+    }
+}
+
 impl fmt::Debug for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_registers(f, self.regs, self.eip, self.eflags, self.segs)?;
