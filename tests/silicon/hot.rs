@@ -361,7 +361,10 @@ fn passes_flags_on(first: &Insn, second: &Option<Second>) -> bool {
         Some(Second::Branch(condition)) => CONDITIONS[usize::from(*condition)].reads,
         None => 0,
     };
-    exempt::flags_that_differ(first.form()) & read != 0
+    // If it faults they show, too.
+    let may_fault = matches!(second, Some(Second::Plain(second)) if second.insn.mem.is_some() || second.insn.form().room == "stack");
+    let differ = exempt::flags_that_differ(first.form());
+    differ & read != 0 || may_fault && differ != 0
 }
 
 /// The second instruction of a pair.

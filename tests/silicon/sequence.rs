@@ -3,7 +3,7 @@
 use crate::bench::{Bench, Difference, Event, Left, Pace};
 use crate::hot::Lines;
 use crate::oracle::flag::ARITHMETIC;
-use crate::program::{Program, Rows, defines_flags, write};
+use crate::program::{Program, Rows, write};
 use crate::random::Random;
 use crate::single::Before;
 use std::fmt::{self, Write};
@@ -163,11 +163,10 @@ fn compare(bench: &mut Bench<'_>, program: &Program, seed: u64) -> Option<Found>
     if random.percent(10) && !program.pushes_flags() {
         let steps = random.below(60);
         let silicon = bench.silicon_steps(at, &program.state, steps);
-        if let Some(silicon) = silicon {
+        if let Some((silicon, flags_differ)) = silicon {
             bench.restore(&saved);
-            let [(new, _), ..] = bench.run_limited(at, &program.state, u64::from(steps));
-            let mut new = new;
-            if silicon.eip.checked_sub(at).and_then(|at| code.get(at as usize..)).is_some_and(defines_flags) {
+            let [(mut new, _), ..] = bench.run_limited(at, &program.state, u64::from(steps));
+            if flags_differ {
                 new.eflags ^= (new.eflags ^ silicon.eflags) & ARITHMETIC;
             }
             let equal = Left { event: silicon.event, ..new } == silicon;

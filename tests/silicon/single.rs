@@ -218,14 +218,22 @@ pub fn departs_in_memory(
     if is_beyond_width(insn, state) && insn.mem.is_some() {
         return others_equal && operand_address(bench, insn, state).is_some_and(|at| within(at, 2));
     }
+    if is_fault(silicon) && departs(insn.form(), Part::StoredAtFaults) {
+        const STORED: u32 = 8;
+        return others_equal && operand_address(bench, insn, state).is_some_and(|at| within(at, STORED));
+    }
     if !departs(insn.form(), Part::AccessWidth) || insn.opsize16 {
         return false;
     }
     const ESP: usize = 4;
     const DWORD: u32 = 4;
     let Some(base) = crate::x87::base(bench, state.segs[oracle::seg::SS]) else { return false };
-    let pushes = insn.form().mnemonic == "push";
-    let slot = base.wrapping_add(state.regs[ESP]).wrapping_sub(if pushes { DWORD } else { 0 });
+    let top = base.wrapping_add(state.regs[ESP]);
+    let slot = match insn.form().mnemonic {
+        "push" => top.wrapping_sub(DWORD),
+        "retf" => top.wrapping_add(DWORD),
+        _ => top,
+    };
     let straddles = slot % PAGE > PAGE - DWORD;
     straddles || others_equal && within(slot.wrapping_add(2), 2)
 }

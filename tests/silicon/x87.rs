@@ -8,7 +8,7 @@ use crate::exempt::{departs, host_has};
 use crate::operands::prepare;
 use crate::oracle::{DATA, PAGE, State, WINDOW};
 use crate::random::Random;
-use crate::single::{Tally, describe, is_fault, is_same};
+use crate::single::{Tally, departs_in_memory, describe, is_fault, is_same};
 use std::fmt::Write;
 use table86::cpu::Seg;
 use table86::cpu::image::{FXSAVE_BYTES, MXCSR_MASK};
@@ -167,7 +167,7 @@ fn mend_pointers(bench: &mut Bench<'_>, encoding: &Encoding, state: &State, oper
 fn is_kept_store(bench: &Bench<'_>, encoding: &Encoding, silicon: &Left, differences: &[Difference]) -> bool {
     departs(encoding.insn.form(), Part::UnmaskedStore)
         && silicon.event == Event::End
-        && bench.oracle.bytes(ENVIRONMENT + STATUS, 1)[0] & PENDING != 0
+        && (bench.oracle.bytes(ENVIRONMENT + STATUS, 1)[0] | silicon.fx.0[2]) & PENDING != 0
         && differences.iter().all(|difference| is_fault(&difference.left))
 }
 
@@ -288,7 +288,9 @@ fn compare(
         let differences = bench.compare(code, encoding.insn.eip, state, pace, &silicon, |left| {
             is_same(&encoding.insn, left, &silicon, state) || rounds_otherwise && is_close(left, &silicon)
         });
-        if is_kept_store(bench, encoding, &silicon, &differences) {
+        if is_kept_store(bench, encoding, &silicon, &differences)
+            || departs_in_memory(bench, &encoding.insn, state, &silicon, &differences)
+        {
             return (silicon, Vec::new());
         }
         tries += 1;
