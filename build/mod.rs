@@ -10,6 +10,7 @@ pub mod report;
 pub mod rules;
 pub mod schema;
 pub mod syscalls;
+pub mod vendors;
 pub mod walk;
 
 use report::{Report, Source};

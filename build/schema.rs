@@ -3,6 +3,7 @@
 use super::notation::{self, Access, Code, Encoding, Low, Mandatory, Operand, Size};
 use super::report::{Place, Report, Source};
 use super::rules::{self, Rules};
+use super::vendors::{self, Departure};
 use super::walk::Table;
 use std::rc::Rc;
 
@@ -100,6 +101,8 @@ pub struct Form {
     /// Its 128-bit memory operand may stand anywhere.
     pub unaligned: bool,
     pub note: String,
+    /// What vendors do otherwise.
+    pub departures: Vec<Departure>,
     pub status: Status,
 }
 
@@ -121,7 +124,7 @@ impl Form {
     }
 }
 
-const FORM_KEYS: [&str; 21] = [
+const FORM_KEYS: [&str; 19] = [
     "flags",
     "reads",
     "body",
@@ -140,8 +143,6 @@ const FORM_KEYS: [&str; 21] = [
     "status",
     "op",
     "ops",
-    "fpu",
-    "proof",
     "vendor",
 ];
 
@@ -149,7 +150,8 @@ const FORM_KEYS: [&str; 21] = [
 pub fn read(source: Rc<Source>, room: &str, rules: &Rules, report: &mut Report) -> Vec<Form> {
     let mut forms = Vec::new();
     let Some(top) = Table::parse(source, report) else { return forms };
-    top.allow(&["insn"], report);
+    top.allow(&["insn", "vendor"], report);
+    let of_table = vendors::departures(&top, report);
     for insn in top.tables("insn", report) {
         let mut keys = vec!["name", "doc", "each", "forms"];
         keys.extend(FORM_KEYS.iter().filter(|key| !key.starts_with("op")));
@@ -163,9 +165,12 @@ pub fn read(source: Rc<Source>, room: &str, rules: &Rules, report: &mut Report) 
         if insn.node("forms").is_none() {
             report.error(&insn.place, format!("`{name}` has no forms"));
         }
+        let of_insn = vendors::departures(&insn, report);
         for row in insn.tables("forms", report) {
             row.allow(&FORM_KEYS, report);
-            if let Some(form) = form(&insn, &row, &name, &doc, room, rules, report) {
+            let of_row = vendors::departures(&row, report);
+            if let Some(mut form) = form(&insn, &row, &name, &doc, room, rules, report) {
+                form.departures = vendors::merge([of_row, of_insn.clone(), of_table.clone()]);
                 expand(form, each.as_deref() == Some("cc"), rules, report, &mut forms);
             }
         }
@@ -321,6 +326,7 @@ fn form(
         after_pop: fields.bool("after_pop", report),
         unaligned: fields.bool("unaligned", report),
         note: fields.str("note", report).unwrap_or_default(),
+        departures: Vec::new(),
         status,
     })
 }

@@ -2,6 +2,7 @@
 
 pub mod decode;
 pub mod proof;
+pub mod vendor;
 mod generated {
     //! The rows, expanded; one `Form` each, in the order of the tables.
     use super::*;
@@ -11,7 +12,8 @@ mod cpuid;
 
 pub use cpuid::{CpuModel, FEATURES, Feature, MODELS, Model};
 pub use decode::{DecodeError, Insn, Mem, decode};
-pub use generated::{CONDITIONS, FORMS};
+pub use generated::{CONDITIONS, DEPARTURES, FORMS};
+pub use vendor::{Departure, Part, Vendor, VendorFlags};
 
 /// Bits of a flag mask.
 pub mod flag {
@@ -230,6 +232,8 @@ pub struct FlagFacts {
     pub kills: [u8; 3],
     /// Flags that the manual leaves undefined, likewise.
     pub undefined: [u8; 3],
+    /// What processors make of those, where they do otherwise than we.
+    pub vendors: &'static [VendorFlags],
 }
 
 /// One form of one instruction: a row of the tables.
@@ -283,8 +287,17 @@ pub struct Form {
     pub status: Status,
     /// What a reader must know.
     pub note: &'static str,
+    /// What processors do otherwise.
+    pub departures: &'static [Departure],
     /// Handler families for 32- and 16-bit operand size; 0: none.
     pub(crate) families: [u16; 2],
+}
+
+impl Form {
+    /// What this vendor's processors do otherwise in this part of the outcome, if anything; nothing is known of others.
+    pub fn departure(&self, vendor: Option<Vendor>, part: Part) -> Option<&'static str> {
+        vendor::find(self.departures, vendor, part)
+    }
 }
 
 /// A condition code.

@@ -2,11 +2,15 @@
 //!
 //! The windows keep what instructions wrote, on all three alike; only a difference sets them equal again.
 
+use crate::exempt::differs_in_flags;
 use crate::oracle::{self, Access, CODE, DATA, Oracle, PAGE, STACK, Segment, State, WINDOW};
+use crate::program::defines_flags;
 use crate::random::Random;
 use std::fmt;
 use std::sync::Arc;
 use table86::cpu::image::FXSAVE_BYTES;
+use table86::isa::decode;
+use table86::isa::decode::MAX_LEN;
 use table86::memory::{MapRequest, Place, Prot};
 use table86::{Fault, FaultKind, Machine, Memory, Stop};
 
@@ -83,6 +87,25 @@ impl Fx {
         fx.0[6..24].fill(0);
         fx.0[28..32].fill(0);
         fx
+    }
+}
+
+impl Fx {
+    /// The byte of the status word that has TOP.
+    const TOP: usize = 3;
+
+    /// The register that is the top of the x87's stack.
+    pub fn top(&self) -> usize {
+        usize::from(self.0[Fx::TOP] >> 3 & 7)
+    }
+
+    /// Makes register 0 the top of the x87's stack; no register changes.
+    pub fn rewind(&mut self) {
+        const REGISTERS: usize = 32;
+        const REGISTER: usize = 16;
+        let top = self.top();
+        self.0[Fx::TOP] &= !0x38;
+        self.0[REGISTERS..][..8 * REGISTER].rotate_right(REGISTER * top);
     }
 }
 
@@ -397,10 +420,15 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Runs so many single steps on the processor; `None` if it ends before.
-    pub fn silicon_steps(&mut self, at: u32, state: &State, steps: u32) -> Option<Left> {
+    /// Runs so many single steps on the processor, and says whether its flags may differ from ours then; `None` if it ends
+    /// before.
+    pub fn silicon_steps(&mut self, at: u32, state: &State, steps: u32) -> Option<(Left, bool)> {
         let mut state = State { eip: at, ..state.clone() };
+        let mut flags_differ = false;
         for _ in 0..steps {
+            let code = self.oracle.bytes(state.eip, MAX_LEN);
+            flags_differ &= !defines_flags(code);
+            flags_differ |= decode(code, state.eip).is_ok_and(|insn| differs_in_flags(insn.form()));
             loop {
                 let outcome = self.oracle.step(&state);
                 if outcome.stop != oracle::Stop::Step {
@@ -416,7 +444,9 @@ impl<'a> Bench<'a> {
         }
         let fx = Fx::of(&state.fx);
         let State { regs, eip, eflags, segs, .. } = state;
-        Some(Left { regs, eip, eflags: eflags & !RF, segs: segs.map(one_null), fx, event: Event::Hang })
+        let eflags = eflags & !RF;
+        let left = Left { regs, eip, eflags, segs: segs.map(one_null), fx, event: Event::Hang };
+        Some((left, flags_differ))
     }
 
     /// Instructions that all machines executed.

@@ -8,7 +8,8 @@ use crate::hot::Lines;
 use crate::operands::{ABSOLUTE, prepare_faulting, status_flags, wrong_address, wrong_stack};
 use crate::oracle::{CODE, DATA, PAGE, STACK, State, WINDOW, flag};
 use crate::random::Random;
-use crate::single::{describe, is_same, row, undefined_flags};
+use crate::exempt::UndefinedFlags;
+use crate::single::{departs_in_memory, describe, is_same, row};
 use std::collections::BTreeMap;
 use std::fmt;
 use table86::isa::decode::{NO_REG, operand_bytes};
@@ -137,10 +138,10 @@ fn before(random: &mut Random, spare: Option<u8>) -> Vec<u8> {
 }
 
 /// What stands behind: nothing, or what needs some of the flags or none.
-fn behind(random: &mut Random) -> &'static [u8] {
+fn behind(random: &mut Random, flags_differ: bool) -> &'static [u8] {
     // test eax, eax; inc eax; xor edx, edx; adc eax, edx
     let codes: [&[u8]; 5] = [&[], &[0x85, 0xc0], &[0x40], &[0x31, 0xd2], &[0x11, 0xd0]];
-    let most = if exempt::undefined_is_known() { 5 } else { 4 };
+    let most = if flags_differ { 4 } else { 5 };
     codes[random.below(most) as usize]
 }
 
@@ -153,7 +154,7 @@ fn spare(insn: &Insn) -> Option<u8> {
 /// Faults of each row, from so many states.
 pub fn prove_rows(bench: &mut Bench<'_>, states: u32, seed: u64, faults: &mut Faults) {
     for (index, form) in FORMS.iter().enumerate() {
-        let usable = exempt::is_implemented(form)
+        let usable = exempt::is_comparable(form)
             && exempt::unverifiable(form).is_none()
             && form.privilege == Privilege::User
             && accesses_memory(form);
@@ -215,7 +216,7 @@ fn row_piece(index: usize, at: u32, random: &mut Random) -> Option<Piece> {
         if victim.insn.mem.is_none() && !is_implicit(victim.insn.form()) {
             continue;
         }
-        let behind = behind(random);
+        let behind = behind(random, exempt::differs_in_flags(victim.insn.form()));
         return Some(Piece::new(at, &code, vec![victim], behind));
     }
     None
@@ -266,15 +267,22 @@ fn compare(bench: &mut Bench<'_>, piece: &Piece, state: &State, pace: Pace, faul
     let undefined = if fault && insn.is_some() {
         0
     } else {
-        piece.victims.iter().fold(0, |bits, victim| bits | undefined_flags(&victim.insn, state))
+        let differing = piece.victims.iter().map(|victim| UndefinedFlags::of(&victim.insn, state).differing());
+        differing.fold(0, |all, bits| all | bits)
     };
-    let differences = bench.compare(&piece.bytes, piece.at, state, pace, &silicon, |left| match insn {
-        Some(insn) => is_same(insn, left, &silicon, undefined),
-        None => {
+    let mut differences = bench.compare(&piece.bytes, piece.at, state, pace, &silicon, |left| match insn {
+        Some(insn) if fault => is_same(insn, left, &silicon, state),
+        _ => {
             left.eflags | undefined == silicon.eflags | undefined
                 && crate::bench::Left { eflags: silicon.eflags, ..*left } == silicon
         }
     });
+    // Not where others are around it: what they leave depends on it.
+    if let [victim] = &piece.victims[..]
+        && departs_in_memory(bench, &victim.insn, state, &silicon, &differences)
+    {
+        differences.clear();
+    }
     if let (Some(insn), true) = (insn, fault) {
         let machines = MACHINES as u64;
         *faults.by_class.entry(class(insn)).or_default() += machines;
@@ -354,7 +362,8 @@ fn line_piece(lines: &Lines, number: usize, at: u32, random: &mut Random) -> Opt
     }
     // A branch to what is next.
     let mut tail = branch.map_or(Vec::new(), |condition| vec![0x70 + condition, 0]);
-    tail.extend(behind(random));
+    let flags_differ = victims.iter().any(|victim| exempt::differs_in_flags(victim.insn.form()));
+    tail.extend(behind(random, flags_differ));
     Some(Piece::new(at, &code, victims, &tail))
 }
 

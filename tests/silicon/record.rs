@@ -64,7 +64,7 @@ impl Record {
         let found = |form: &Form| self.found.iter().any(|(other, _)| key(other) == key(form));
         let of_this_test =
             |form: &&Form| matches!(proof(form), Some(Proof::Verified { test, .. }) if test == self.test);
-        let lost = FORMS.iter().filter(of_this_test).filter(|form| !found(form));
+        let lost = FORMS.iter().filter(of_this_test).filter(|form| exempt::is_here(form) && !found(form));
         let new = self.found.iter().map(|(form, _)| *form).filter(|form| proof(form).is_none());
         let (lost, new): (Vec<String>, Vec<String>) = (lost.map(row).collect(), new.map(row).collect());
         assert!(lost.is_empty(), "on record as proven, but not tried:\n{}", lost.join("\n"));

@@ -3,17 +3,17 @@
 use crate::bench::{Bench, Difference, Left, Pace, SLOT, SLOT_ENTRY};
 use crate::cases::Rng;
 use crate::encode::{Encoding, encode_for_slot};
-use crate::exempt::{Departure, departure};
+use crate::exempt::departs;
 use crate::operands::prepare;
 use crate::oracle::{DATA, PAGE, State, WINDOW};
 use crate::random::Random;
-use crate::single::{Tally, describe};
+use crate::single::{Tally, describe, is_same};
 use crate::x87::{base, choose_fpu};
 use std::fmt::Write;
 use table86::cpu::image::{FXSAVE_BYTES, MXCSR_MASK};
 use table86::fpu::FXSAVE_X87;
 use table86::isa::decode::NO_REG;
-use table86::isa::{Code, Form, Insn, Size};
+use table86::isa::{Code, Form, Insn, Part, Size};
 
 /// States tried with each encoding.
 const STATES: u32 = 8;
@@ -223,8 +223,8 @@ fn float(random: &mut Random, precision: u32, exponent_bits: u32) -> u64 {
 fn compare(bench: &mut Bench<'_>, encoding: &Encoding, state: &State, pace: Pace) -> (Left, Vec<Difference>) {
     let (bytes, insn) = (&encoding.bytes, &encoding.insn);
     let silicon = bench.silicon(bytes, insn.eip, state);
-    let mut differences = bench.compare(bytes, insn.eip, state, pace, &silicon, |left| *left == silicon);
-    if departure(insn.form()) == Departure::Wrapping && wraps(insn, state) {
+    let mut differences = bench.compare(bytes, insn.eip, state, pace, &silicon, |left| is_same(insn, left, &silicon, state));
+    if departs(insn.form(), Part::Wrapping) && wraps(insn, state) {
         differences.clear();
     }
     (silicon, differences)
