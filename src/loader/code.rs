@@ -1,5 +1,9 @@
 //! The code in a file, for those who look at it without running it.
 
+mod image;
+
+pub use image::{Image, Origin};
+
 use super::detect::Format;
 use super::elf::Elf;
 use super::{LoadError, Program, flat, hex};
@@ -117,12 +121,24 @@ impl Sections<'_> {
         read_range(self.file, section.offset, section.size)
     }
 
+    fn of_kind(&self, kind: u32) -> Option<&Section> {
+        self.headers.iter().find(|section| section.kind == kind)
+    }
+
+    fn name(&self, section: &Section) -> Option<String> {
+        let names = self.contents(self.headers.get(self.names)?)?;
+        string(&names, section.name)
+    }
+
+    fn named(&self, name: &str) -> Option<&Section> {
+        self.headers.iter().find(|section| self.name(section).as_deref() == Some(name))
+    }
+
     /// Functions and labels by address: of the symbol table, else of the dynamic one.
     fn symbols(&self) -> Option<Vec<(u32, String)>> {
         const NOTYPE: u8 = 0;
         const FUNC: u8 = 2;
-        let of_kind = |kind| self.headers.iter().find(|section| section.kind == kind);
-        let table = of_kind(SHT_SYMTAB).or_else(|| of_kind(SHT_DYNSYM))?;
+        let table = self.of_kind(SHT_SYMTAB).or_else(|| self.of_kind(SHT_DYNSYM))?;
         let strings = self.contents(self.headers.get(table.link as usize)?)?;
         let entries = self.contents(table)?;
         let mut symbols: Vec<(u32, String)> = entries
@@ -138,7 +154,6 @@ impl Sections<'_> {
 
     /// The sections with code.
     fn code(&self) -> Option<Vec<Code>> {
-        let names = self.headers.get(self.names).and_then(|section| self.contents(section));
         let symbols = self.symbols().unwrap_or_default();
         let is_code = |section: &&Section| section.kind == SHT_PROGBITS && section.flags & SHF_EXECINSTR != 0;
         self.headers
@@ -149,7 +164,7 @@ impl Sections<'_> {
                 let end = u64::from(section.addr) + u64::from(section.size);
                 let first = symbols.partition_point(|symbol| symbol.0 < section.addr);
                 let last = symbols.partition_point(|symbol| u64::from(symbol.0) < end);
-                let name = names.as_ref().and_then(|names| string(names, section.name));
+                let name = self.name(section);
                 Some(Code {
                     name: name.unwrap_or_default(),
                     addr: section.addr,
