@@ -89,6 +89,6 @@ fn undeclared_bytes_are_found_as_the_other_decoder_finds_them() {
             differences.push(format!("{:02x?}: {found:?} instead of {wanted:?}", &bytes[..12]));
         }
     }
-    assert!(valid > compared / 20, "{valid} of {compared} were instructions");
+    assert!(valid > 10_000, "{valid} of {compared} were instructions");
     assert!(differences.is_empty(), "{} of {valid}:\n{}", differences.len(), differences[..differences.len().min(20)].join("\n"));
 }

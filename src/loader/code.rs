@@ -27,6 +27,19 @@ pub struct Code {
     pub symbols: Vec<(u32, String)>,
 }
 
+/// As [`read`], and what leads into the code; code without an ELF file around it starts at its first byte.
+///
+/// # Errors
+/// As [`super::load`].
+pub fn image(path: &Path, format: Option<Format>, org: u32) -> Result<Image, LoadError> {
+    let program = Program::open(path, Vec::new(), Vec::new())?;
+    let options = super::Options { format, ..super::Options::default() };
+    match program.format(&options)? {
+        Format::Elf => Image::read(&program.file),
+        _ => Ok(Image::flat(read(path, format, org)?)),
+    }
+}
+
 /// Reads the code in a file: of an ELF program its executable sections or, without them, executable segments; of flat images
 /// and hex listings everything, at `org`.
 ///
@@ -50,8 +63,10 @@ fn elf_code(file: &File) -> Result<Vec<Code>, LoadError> {
     if let Some(code) = sections.filter(|code| !code.is_empty()) {
         return Ok(code);
     }
+    let mut read = 0;
     let segments = elf.segments.iter().filter(|segment| segment.prot.contains(Prot::EXEC));
     segments
+        .filter(|segment| has_room(&mut read, segment.file_len))
         .map(|segment| {
             // The headers are no code; what is meant to be both can be had by `--as flat`.
             let skipped = if segment.offset == 0 { elf.headers_end().min(segment.file_len) } else { 0 };
@@ -90,8 +105,8 @@ fn string(table: &[u8], at: u32) -> Option<String> {
 struct Sections<'a> {
     file: &'a File,
     headers: Vec<Section>,
-    /// Index of the section with the sections' names.
-    names: usize,
+    /// The sections' names.
+    names: Vec<u8>,
 }
 
 impl Sections<'_> {
@@ -114,7 +129,10 @@ impl Sections<'_> {
             size: word(bytes, 20),
             link: word(bytes, 24),
         });
-        Some(Sections { file, headers: headers.collect(), names: names.into() })
+        let mut sections = Sections { file, headers: headers.collect(), names: Vec::new() };
+        let names = sections.headers.get(usize::from(names)).and_then(|section| sections.contents(section));
+        sections.names = names.unwrap_or_default();
+        Some(sections)
     }
 
     fn contents(&self, section: &Section) -> Option<Vec<u8>> {
@@ -126,8 +144,7 @@ impl Sections<'_> {
     }
 
     fn name(&self, section: &Section) -> Option<String> {
-        let names = self.contents(self.headers.get(self.names)?)?;
-        string(&names, section.name)
+        string(&self.names, section.name)
     }
 
     fn named(&self, name: &str) -> Option<&Section> {
@@ -156,9 +173,11 @@ impl Sections<'_> {
     fn code(&self) -> Option<Vec<Code>> {
         let symbols = self.symbols().unwrap_or_default();
         let is_code = |section: &&Section| section.kind == SHT_PROGBITS && section.flags & SHF_EXECINSTR != 0;
+        let mut read = 0;
         self.headers
             .iter()
             .filter(is_code)
+            .filter(|section| has_room(&mut read, section.size))
             .map(|section| {
                 let bytes = self.contents(section)?;
                 let end = u64::from(section.addr) + u64::from(section.size);
@@ -174,6 +193,15 @@ impl Sections<'_> {
             })
             .collect()
     }
+}
+
+/// Most bytes of code that are read of a file, or of data: programs are smaller, and a file with holes may claim anything.
+const MAX_BYTES: u64 = 1 << 29;
+
+/// Tells whether `len` more bytes may be read, of which `read` were already.
+fn has_room(read: &mut u64, len: u32) -> bool {
+    *read += u64::from(len);
+    *read <= MAX_BYTES
 }
 
 /// Bytes of a file, if it has them.

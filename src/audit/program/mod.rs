@@ -12,7 +12,7 @@ pub use calls::Calls;
 
 use super::reference::Reference;
 use crate::isa::FORMS;
-use crate::loader::code::{Code, Image, Origin};
+use crate::loader::code::{Image, Origin};
 use std::collections::BTreeMap;
 
 /// How an instruction was found.
@@ -164,16 +164,9 @@ impl Counter {
     }
 }
 
-/// Finds the code of an ELF program or library and counts what is in it.
+/// Finds the code of a program or library and counts what is in it.
 pub fn examine(image: &Image) -> Findings {
     walk::Walk::new(image).run()
-}
-
-/// The same for code without an ELF file around it: it starts at the first byte of each part.
-pub fn examine_flat(parts: Vec<Code>) -> Findings {
-    let entries = parts.iter().map(|code| (code.addr, Origin::Entry)).collect();
-    let loaded = parts.iter().map(|code| (code.addr, code.bytes.clone())).collect();
-    examine(&Image { parts, entries, loaded, ..Image::default() })
 }
 
 #[cfg(test)]

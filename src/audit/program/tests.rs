@@ -1,6 +1,6 @@
 //! Small programs, and what is found in them.
 
-use super::{Findings, How, examine, examine_flat};
+use super::{Findings, How, examine};
 use crate::isa::FORMS;
 use crate::loader::code::{Code, Image, Origin};
 
@@ -11,7 +11,8 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 fn flat(text: &str) -> Findings {
-    examine_flat(vec![Code { name: String::new(), addr: AT, bytes: hex(text), symbols: Vec::new() }])
+    let bytes = hex(text);
+    examine(&Image::flat(vec![Code { name: String::new(), addr: AT, bytes, symbols: Vec::new() }]))
 }
 
 /// How often a mnemonic was found a certain way.
@@ -83,7 +84,7 @@ fn random_bytes_are_walked_to_their_end() {
     }
     let len = bytes.len() as u64;
     let code = Code { name: String::new(), addr: u32::MAX - 100_000, bytes, symbols: Vec::new() };
-    let findings = examine_flat(vec![code]);
+    let findings = examine(&Image::flat(vec![code]));
     let seen: u64 = findings.bytes_by_how.iter().sum();
     assert_eq!(seen + findings.padding + findings.unknown.count(), len);
 }

@@ -168,15 +168,15 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Bytes that fill up: zeros, INT3, or NOPs of any kind up to known code.
+    /// Bytes that fill up: zeros or INT3.
     fn padding(&self, index: usize, at: usize) -> Option<usize> {
         let Part { code, marks } = &self.parts[index];
-        let gap = marks[at..].iter().take_while(|mark| **mark == Mark::Unknown).count();
-        let bytes = &code.bytes[at..at + gap];
-        let filler = *bytes.first().filter(|byte| matches!(byte, 0 | 0xcc))?;
-        let same = bytes.iter().take_while(|byte| **byte == filler).count();
+        let filler = *code.bytes.get(at).filter(|byte| matches!(byte, 0 | 0xcc))?;
+        let unknown = marks[at..].iter().zip(&code.bytes[at..]).take_while(|(mark, _)| **mark == Mark::Unknown);
+        let same = unknown.take_while(|(_, byte)| **byte == filler).count();
+        let is_all = marks.get(at + same).is_none_or(|mark| *mark != Mark::Unknown);
         // One zero byte may well begin an instruction.
-        (same >= 4 || same == gap || filler == 0xcc).then_some(same)
+        (same >= 4 || is_all || filler == 0xcc).then_some(same)
     }
 
     /// Decodes a stretch of the gap at `at`: to where control goes elsewhere, known code, or bytes that are no instruction. Gives

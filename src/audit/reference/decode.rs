@@ -40,11 +40,13 @@ pub fn decode(bytes: &[u8]) -> Option<(&'static Reference, usize)> {
     let head = head(bytes)?;
     let candidates = PLACES.get(&(head.space, head.map, head.opcode))?;
     let fits = |form: &&&'static Reference| fits(&form.encoding, &head, bytes);
-    // A form with a mandatory prefix is preferred to one that ignores it.
-    let form = candidates
-        .iter()
-        .filter(fits)
-        .max_by_key(|form| u8::from(form.encoding.mandatory != Mandatory::Any))?;
+    // A form with a mandatory prefix is preferred to one that ignores it. Where W chooses a general register's width, it has no
+    // second form to choose in 32-bit mode, and is ignored.
+    let preference = |form: &&&Reference| {
+        let Encoding { wide, mandatory, .. } = form.encoding;
+        (wide.is_none_or(|wide| wide == head.wide), mandatory != Mandatory::Any)
+    };
+    let form = candidates.iter().filter(fits).max_by_key(preference)?;
     let len = len(&form.encoding, &head, bytes)?;
     (len <= MAX_LEN && len <= bytes.len()).then_some((form, len))
 }
@@ -135,14 +137,13 @@ fn fits(encoding: &Encoding, head: &Head, bytes: &[u8]) -> bool {
     let by_length = encoding.length.is_none_or(|length| {
         length == head.length || (head.space == Space::Evex && modrm.is_some_and(|modrm| modrm >= 0xc0) && evex_b(head, bytes))
     });
-    let by_width = encoding.wide.is_none_or(|wide| wide == head.wide);
     let by_size = encoding.operand_bits.is_none_or(|bits| (bits == 16) == head.opsize16);
     let by_address = encoding.address_bits.is_none_or(|bits| (bits == 16) == head.addr16);
     let by_suffix = encoding.suffix.is_none_or(|suffix| {
         let end = modrm_len(head, bytes).map(|len| head.len + len);
         end.and_then(|end| bytes.get(end)).is_some_and(|byte| *byte == suffix)
     });
-    by_modrm && by_mode && by_prefix && by_length && by_width && by_size && by_address && by_suffix
+    by_modrm && by_mode && by_prefix && by_length && by_size && by_address && by_suffix
 }
 
 /// EVEX.b.

@@ -1,6 +1,6 @@
 //! An ELF file as those see it who look for its code: where control comes in, and what its data says of addresses.
 
-use super::{Code, Sections, elf_code, read_range, string, word};
+use super::{Code, Sections, elf_code, has_room, read_range, string, word};
 use crate::isa::decode::NO_REG;
 use crate::isa::{Flow, Insn, decode};
 use crate::loader::LoadError;
@@ -53,7 +53,8 @@ impl Image {
     pub fn read(file: &File) -> Result<Image, LoadError> {
         let elf = Elf::read(file)?;
         let mut image = Image { parts: elf_code(file)?, ..Image::default() };
-        for segment in &elf.segments {
+        let mut read = 0;
+        for segment in elf.segments.iter().filter(|segment| has_room(&mut read, segment.file_len)) {
             if let Some(bytes) = read_range(file, segment.offset, segment.file_len) {
                 image.loaded.push((segment.addr, bytes));
             }
@@ -68,6 +69,13 @@ impl Image {
         image.entries.sort_unstable();
         image.entries.dedup_by_key(|entry| entry.0);
         Ok(image)
+    }
+
+    /// Code without an ELF file around it, which starts at the first byte of each part.
+    pub fn flat(parts: Vec<Code>) -> Image {
+        let entries = parts.iter().map(|code| (code.addr, Origin::Entry)).collect();
+        let loaded = parts.iter().map(|code| (code.addr, code.bytes.clone())).collect();
+        Image { parts, entries, loaded, ..Image::default() }
     }
 
     /// The word at an address, as it is in the file.
