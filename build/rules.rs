@@ -87,6 +87,8 @@ pub struct Rules {
     pub prefixes: BTreeMap<u8, String>,
     pub conditions: Vec<Condition>,
     pub flags: BTreeMap<String, FlagRule>,
+    /// What each flag rule is, in words.
+    pub docs: BTreeMap<String, String>,
 }
 
 const ROLES: [&str; 11] = ["opsize", "addrsize", "lock", "repne", "rep", "es", "cs", "ss", "ds", "fs", "gs"];
@@ -127,6 +129,9 @@ pub fn read(source: Rc<Source>, report: &mut Report) -> Rules {
     }
     if let Some(table) = top.table("flags", report) {
         for (key, node) in table.entries() {
+            if let Some(doc) = node.table(report).and_then(|table| table.str("doc", report)) {
+                rules.docs.insert(key.text.clone(), doc);
+            }
             if let Some(rule) = node.table(report).and_then(|table| flag_rule(&key.text, &table, report)) {
                 rules.flags.insert(key.text.clone(), rule);
             }

@@ -2,7 +2,7 @@
 
 use super::State;
 use super::reference::{Encoding, Mandatory, ModRm, Reference, Space, all};
-use crate::isa::{FORMS, Form, decode};
+use crate::isa::{Form, decode};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -50,21 +50,22 @@ fn cover(reference: &'static Reference) -> Coverage {
     let wanted = NAMES.iter().find(|(theirs, _)| *theirs == wanted).map_or(wanted.as_str(), |(_, ours)| ours);
     let mut rows: Vec<&'static Form> = Vec::new();
     let mut is_partial = false;
-    for bytes in examples(&reference.encoding) {
-        let found = decode(&bytes, 0).ok().map(|insn| insn.form());
-        // `int1` keeps its name in some tables.
-        let found = found.filter(|form| form.mnemonic == wanted || form.mnemonic.eq_ignore_ascii_case(reference.mnemonic));
-        match found {
-            Some(form) if !rows.iter().any(|row| std::ptr::eq(*row, form)) => rows.push(form),
-            Some(_) => {}
-            None => is_partial = true,
+    for kind in examples(&reference.encoding) {
+        let found = kind.iter().filter_map(|bytes| decode(bytes, 0).ok()).map(|insn| insn.form());
+        let found: Vec<&Form> = found.filter(|form| form.mnemonic == wanted).collect();
+        is_partial |= found.is_empty();
+        for form in found {
+            if !rows.iter().any(|row| std::ptr::eq(*row, form)) {
+                rows.push(form);
+            }
         }
     }
     Coverage { reference, rows, is_partial }
 }
 
-/// Bytes that are of this encoding, with zeros behind for whatever follows: one with a memory operand, one with a register.
-fn examples(encoding: &Encoding) -> Vec<Vec<u8>> {
+/// Bytes that are of this encoding, with zeros behind for whatever follows: those with a memory operand, those with a register.
+/// Where ModRM's reg field names a register, each, as some are rows of their own.
+fn examples(encoding: &Encoding) -> Vec<Vec<Vec<u8>>> {
     let mut head = Vec::new();
     if encoding.address_bits == Some(16) {
         head.push(0x67);
@@ -91,18 +92,19 @@ fn examples(encoding: &Encoding) -> Vec<Vec<u8>> {
         Space::Xop => head.extend([0x8f, 0xe0 | map, wide << 7 | NO_REGISTER | length << 2 | pp]),
         Space::Evex => head.extend([0x62, 0xf0 | map, wide << 7 | NO_REGISTER | 4 | pp, length << 5 | 8]),
     }
-    head.push(encoding.opcode);
+    // Not the first register: XCHG with EAX is NOP.
+    head.push(encoding.opcode | u8::from(encoding.span == 8));
     const REGISTERS: u8 = 0xc1;
-    let bytes: Vec<u8> = match encoding.modrm {
-        ModRm::Absent => return vec![[&head[..], &[0; 8]].concat()],
-        ModRm::Fixed(byte, _) => vec![byte],
-        ModRm::Any | ModRm::Digit(_) => {
-            let digit = if let ModRm::Digit(digit) = encoding.modrm { digit << 3 } else { 0 };
-            let kinds = [(encoding.memory, digit), (encoding.register, REGISTERS | digit)];
-            kinds.into_iter().filter(|(is_there, _)| *is_there).map(|(_, modrm)| modrm).collect()
-        }
+    let behind = encoding.suffix.unwrap_or(0);
+    let with = |modrm: u8| [&head[..], &[modrm], &[behind; 8]].concat();
+    let fields = match encoding.modrm {
+        ModRm::Absent => return vec![vec![[&head[..], &[0; 8]].concat()]],
+        ModRm::Fixed(byte, _) => return vec![vec![with(byte)]],
+        ModRm::Digit(digit) => digit..=digit,
+        ModRm::Any => 0..=7,
     };
-    bytes.into_iter().map(|modrm| [&head[..], &[modrm], &encoding.suffix.map_or([0; 8], |suffix| [suffix; 8])].concat()).collect()
+    let kinds = [(encoding.memory, 0), (encoding.register, REGISTERS)].into_iter().filter(|(is_there, _)| *is_there);
+    kinds.map(|(_, mode)| fields.clone().map(|reg| with(mode | reg << 3)).collect()).collect()
 }
 
 /// How much of something there is: forms in all, declared, implemented, verified.
@@ -135,10 +137,4 @@ pub fn by_feature() -> BTreeMap<&'static str, Totals> {
         }
     }
     totals
-}
-
-/// Rows that no form of the reference list is about: what only the tables know.
-pub fn beyond_reference() -> Vec<&'static Form> {
-    let known = |form: &Form| coverage().iter().flat_map(|coverage| &coverage.rows).any(|row| std::ptr::eq(*row, form));
-    FORMS.iter().filter(|form| !known(form)).collect()
 }

@@ -7,3 +7,6 @@ pub mod reference;
 mod row;
 
 pub use row::State;
+
+#[cfg(test)]
+mod tests;

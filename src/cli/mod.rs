@@ -6,6 +6,7 @@
 mod audit;
 mod binfmt;
 mod dis;
+mod html;
 mod isa;
 mod like_qemu;
 mod run;

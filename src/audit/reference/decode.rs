@@ -59,7 +59,9 @@ fn head(bytes: &[u8]) -> Option<Head> {
             0x66 => opsize16 = true,
             0x67 => addr16 = true,
             prefix @ (0xf2 | 0xf3) => repeat = prefix,
-            0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0xf0 => {}
+            0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 => {}
+            // No instruction that may be locked is undeclared.
+            0xf0 => return None,
             _ => break,
         }
         at += 1;

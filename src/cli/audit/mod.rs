@@ -1,6 +1,8 @@
 //! `table86 audit`: what there is and what is missing, in the tables or for programs.
 
 mod files;
+mod grid;
+mod html;
 mod programs;
 mod tables;
 

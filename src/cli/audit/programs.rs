@@ -1,7 +1,7 @@
 //! What is in programs' code, as text and as JSON.
 
 use super::files::{Examined, examine_all};
-use super::{Audit, FailOn, Found};
+use super::{Audit, FailOn, Found, html};
 use crate::cli::Failure;
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, Write};
@@ -86,6 +86,9 @@ pub(super) fn audit(audit: &Audit, model: CpuModel) -> Result<Found, Failure> {
         for_people(&mut out, &examined, &lines, &model, with_rows)?;
     }
     out.flush()?;
+    if let Some(path) = &audit.html {
+        html::write(path, &html::programs(&examined, &lines))?;
+    }
     let count = |is_meant: fn(&&Line<'_>) -> bool| {
         lines.iter().filter(is_meant).map(|line| line.tally.certain()).sum()
     };
@@ -102,7 +105,9 @@ pub(super) fn examples(examined: &Examined, tally: &Tally) -> String {
         Some((path, _)) if examined.programs.len() > 1 => format!("{}:{addr:#x}", path.display()),
         _ => format!("{addr:#x}"),
     };
-    tally.examples.iter().map(one).collect::<Vec<_>>().join(" ")
+    // Paths are long.
+    let shown = if examined.programs.len() > 1 { 1 } else { tally.examples.len() };
+    tally.examples.iter().take(shown).map(one).collect::<Vec<_>>().join(" ")
 }
 
 fn for_people(
@@ -175,11 +180,11 @@ fn section(
         let features = if line.features.is_empty() { "-" } else { &line.features };
         writeln!(
             out,
-            "  {:>9}  {:<16} {features:<12} at {}{}{why}",
+            "  {:>9}  {:<16} {features:<12} {why}{}at {}",
             line.count(),
             line.mnemonic,
-            examples(examined, line.tally),
-            if why.is_empty() { "" } else { "; " }
+            if why.is_empty() { "" } else { ", " },
+            examples(examined, line.tally)
         )?;
     }
     if !doubtful.is_empty() {

@@ -1,25 +1,27 @@
 //! What of the tables there is and what is missing, as text and as JSON.
 
-use super::{Audit, FailOn, Found};
+use super::{Audit, FailOn, Found, grid, html};
 use crate::cli::Failure;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use table86::audit::State;
+use table86::audit::coverage::{Totals, by_feature};
+use table86::audit::opcode_map::{CellState, Grid, grids};
 use table86::isa::proof::Proof;
 use table86::isa::{FORMS, Form};
 use table86::kernel::table::{self, SYSCALLS};
 
 /// Rows of one table of instructions.
 #[derive(Default)]
-struct Room {
+pub(super) struct Room {
     mnemonics: Vec<&'static str>,
-    rows: Vec<Row>,
+    pub(super) rows: Vec<Row>,
 }
 
-struct Row {
-    form: &'static Form,
-    state: State,
+pub(super) struct Row {
+    pub(super) form: &'static Form,
+    pub(super) state: State,
 }
 
 impl Row {
@@ -50,7 +52,7 @@ impl Room {
     }
 
     /// Mnemonics; rows declared, implemented, verified, missing.
-    fn counts(&self) -> [usize; 5] {
+    pub(super) fn counts(&self) -> [usize; 5] {
         let missing = self.count(|row| row.state.is_missing());
         let declared = self.rows.len();
         [self.mnemonics.len(), declared, declared - missing, self.count(|row| row.state.is_verified()), missing]
@@ -68,6 +70,9 @@ pub(super) fn audit(audit: &Audit) -> Result<Found, Failure> {
         for_people(&mut out, &rooms)?;
     }
     out.flush()?;
+    if let Some(path) = &audit.html {
+        html::write(path, &html::tables(&rooms))?;
+    }
     let count = |is_meant: fn(&Row) -> bool| rooms.values().map(|room| room.count(is_meant) as u64).sum();
     Ok(vec![
         (FailOn::Missing, count(|row| row.state.is_missing())),
@@ -94,6 +99,8 @@ fn calls() -> [usize; 3] {
 }
 
 fn for_people(out: &mut impl Write, rooms: &BTreeMap<&str, Room>) -> io::Result<()> {
+    grid::draw(out)?;
+    writeln!(out)?;
     writeln!(
         out,
         "{:<14} {:>9} {:>9} {:>12} {:>9} {:>8}",
@@ -106,6 +113,8 @@ fn for_people(out: &mut impl Write, rooms: &BTreeMap<&str, Room>) -> io::Result<
         line(out, name, counts)?;
     }
     line(out, "all", total)?;
+    features(out)?;
+    writeln!(out)?;
     for (name, room) in rooms {
         for row in &room.rows {
             if let Some((what, why)) = row.state.gap() {
@@ -122,6 +131,24 @@ fn for_people(out: &mut impl Write, rooms: &BTreeMap<&str, Room>) -> io::Result<
     )?;
     for row in SYSCALLS.iter().filter(|row| row.status == table::Status::Partial) {
         writeln!(out, "partial: {:<18} {:>3}  {}", row.name, row.nr, row.note)?;
+    }
+    Ok(())
+}
+
+/// Totals by CPUID feature, and what of each no row declares.
+fn features(out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "\n{:<28} {:>5} {:>9} {:>12} {:>9}  not declared",
+        "feature", "forms", "declared", "implemented", "verified"
+    )?;
+    for (feature, Totals { forms, declared, implemented, verified, undeclared }) in by_feature() {
+        let names = match undeclared.len() {
+            0..=4 => undeclared.join(" "),
+            more => format!("{} and {} more", undeclared[..3].join(" "), more - 3),
+        };
+        let text = format!("{feature:<28} {forms:>5} {declared:>9} {implemented:>12} {verified:>9}  {names}");
+        writeln!(out, "{}", text.trim_end())?;
     }
     Ok(())
 }
@@ -156,6 +183,8 @@ fn as_json(rooms: &BTreeMap<&str, Room>) -> serde_json::Value {
         rows.map(|row| json!({ "nr": row.nr, "name": row.name, "note": row.note })).collect()
     };
     json!({
+        "maps": grids().iter().map(grid_as_json).collect::<Vec<_>>(),
+        "features": by_feature().iter().map(feature_as_json).collect::<Vec<_>>(),
         "instructions": instructions,
         "system_calls": {
             "declared": SYSCALLS.len(),
@@ -165,4 +194,30 @@ fn as_json(rooms: &BTreeMap<&str, Room>) -> serde_json::Value {
             "missing": named(table::Status::Missing),
         },
     })
+}
+
+fn feature_as_json((feature, total): (&&'static str, &Totals)) -> serde_json::Value {
+    let Totals { forms, declared, implemented, verified, undeclared } = total;
+    json!({
+        "feature": feature,
+        "forms": forms,
+        "declared": declared,
+        "implemented": implemented,
+        "verified": verified,
+        "undeclared": undeclared,
+    })
+}
+
+/// A map, without its undefined cells.
+fn grid_as_json(grid: &Grid) -> serde_json::Value {
+    let mut cells = Vec::new();
+    for (line, row) in &grid.lines {
+        for (column, cell) in grid.columns.iter().zip(row) {
+            if cell.state() != CellState::Undefined {
+                let mnemonics = if cell.prefix.is_empty() { cell.mnemonics() } else { vec![cell.prefix] };
+                cells.push(json!({ "line": line, "column": column, "state": cell.state().name(), "mnemonics": mnemonics }));
+            }
+        }
+    }
+    json!({ "title": grid.title, "cells": cells })
 }
