@@ -45,6 +45,7 @@ fn main() {
         Ok(output) => {
             let files = [
                 ("forms.rs", &output.forms),
+                ("facts.rs", &output.facts),
                 ("decode.rs", &output.decode),
                 ("handlers.rs", &output.handlers),
                 ("features.rs", &output.features),

@@ -6,9 +6,11 @@
 mod audit;
 mod binfmt;
 mod dis;
+mod html;
 mod isa;
 mod like_qemu;
 mod run;
+mod shell;
 mod strace;
 mod values;
 
@@ -54,6 +56,8 @@ enum Command {
     Isa(isa::Isa),
     Audit(audit::Audit),
     Binfmt(binfmt::Binfmt),
+    Completions(shell::Completions),
+    Man(shell::ManPages),
 }
 
 /// An error to be shown, and the exit status that goes with it.
@@ -124,6 +128,8 @@ fn command() -> Result<(), Failure> {
         Command::Isa(isa) => isa.execute(),
         Command::Audit(audit) => audit.execute(),
         Command::Binfmt(binfmt) => binfmt.execute(),
+        Command::Completions(completions) => completions.execute(),
+        Command::Man(man) => man.execute(),
     }
 }
 

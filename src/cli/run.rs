@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use table86::isa::{CpuModel, MODELS, decode};
+use table86::isa::decode;
 use table86::kernel::exec::{Launch, Resumed};
 use table86::kernel::{self, ExitReason, Process};
 use table86::loader::{self, Format, LoadError, Loaded, Program};
@@ -214,7 +214,7 @@ fn start(
 ) -> Result<(), Failure> {
     options.sysroot.clone_from(&kernel.sysroot);
     options.memory_bytes = kernel.memory_bytes;
-    let cpuid = cpu_model(kernel.cpu.as_deref())?;
+    let cpuid = values::cpu_model(kernel.cpu.as_deref())?;
     options.hwcap = cpuid.answer(1, 0)[3];
     let name = PathBuf::from(&program.exec_name);
     let memory = Memory::new()
@@ -231,15 +231,6 @@ fn start(
     explain(&process, reason);
     drop(process);
     reason.finish()
-}
-
-/// The processor of this name.
-fn cpu_model(name: Option<&str>) -> Result<CpuModel, Failure> {
-    let Some(name) = name else { return Ok(CpuModel::default()) };
-    CpuModel::named(name).ok_or_else(|| {
-        let names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
-        Failure::own(format!("--cpu {name}: no such model; there are {}", names.join(", ")))
-    })
 }
 
 /// What the kernel has to know of a program.

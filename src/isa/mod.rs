@@ -9,6 +9,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/forms.rs"));
 }
 mod cpuid;
+pub mod facts;
 
 pub use cpuid::{CpuModel, FEATURES, Feature, MODELS, Model};
 pub use decode::{DecodeError, Insn, Mem, decode};
