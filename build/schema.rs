@@ -1,6 +1,6 @@
 //! The rows: `[[insn]]` tables into fully expanded forms.
 
-use super::notation::{self, Access, Code, Encoding, Low, Mandatory, Operand, Size};
+use super::notation::{self, Access, Also, Code, Encoding, Low, Mandatory, Operand, Size};
 use super::report::{Place, Report, Source};
 use super::rules::{self, Rules};
 use super::walk::Table;
@@ -83,6 +83,8 @@ pub struct Form {
     pub ops: String,
     pub encoding: Encoding,
     pub operands: Vec<Operand>,
+    /// What it reads and writes beside its operands.
+    pub also: Vec<Also>,
     pub flags: String,
     pub reads: u8,
     pub condition: Option<u8>,
@@ -121,7 +123,8 @@ impl Form {
     }
 }
 
-const FORM_KEYS: [&str; 21] = [
+const FORM_KEYS: [&str; 22] = [
+    "also",
     "flags",
     "reads",
     "body",
@@ -223,6 +226,12 @@ fn form(
     let ops_place = row.node("ops").map_or(&row.place, |node| &node.place).clone();
     let encoding = notation::encoding(&op).map_err(|message| report.error(&op_place, message)).ok();
     let operands = notation::operands(&ops).map_err(|message| report.error(&ops_place, message)).ok();
+    let also = notation::also(&fields.str("also", report).unwrap_or_default())
+        .map_err(|message| {
+            let place = fields.owner("also").node("also").map_or(&row.place, |node| &node.place).clone();
+            report.error(&place, message);
+        })
+        .unwrap_or_default();
     let flags = fields.str("flags", report).unwrap_or_else(|| {
         report.error(
             &row.place,
@@ -303,6 +312,7 @@ fn form(
         op_place,
         encoding: encoding?,
         operands: operands?,
+        also,
         op,
         ops,
         flags,

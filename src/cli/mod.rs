@@ -10,6 +10,8 @@ mod isa;
 mod like_qemu;
 mod run;
 mod strace;
+mod tool;
+mod trace;
 mod values;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +52,7 @@ struct Arguments {
 enum Command {
     Run(run::Run),
     Strace(strace::Strace),
+    Trace(Box<trace::Trace>),
     Dis(dis::Dis),
     Isa(isa::Isa),
     Audit(audit::Audit),
@@ -120,6 +123,7 @@ fn command() -> Result<(), Failure> {
     match arguments.command {
         Command::Run(run) => run.execute(),
         Command::Strace(strace) => strace.execute(),
+        Command::Trace(trace) => trace.execute(),
         Command::Dis(dis) => dis.execute(),
         Command::Isa(isa) => isa.execute(),
         Command::Audit(audit) => audit.execute(),

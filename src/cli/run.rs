@@ -112,6 +112,11 @@ impl Run {
         self.request().execute()
     }
 
+    /// How many words the program and its arguments are.
+    pub(super) fn program_words(&self) -> usize {
+        self.program.len()
+    }
+
     /// What the options ask for.
     pub(super) fn request(self) -> Request {
         let mut argv = self.program;
@@ -150,7 +155,7 @@ impl Request {
         let mut kernel = self.kernel;
         kernel.sysroot = kernel.sysroot.map(|root| sysroot(&root)).transpose()?;
         let environment = changed(environment(), &self.set, &self.unset);
-        let launch = launch(kernel.strace.is_some(), self.trace_to.as_deref())?;
+        let launch = launch(kernel.strace.is_some() || kernel.tool.is_some(), self.trace_to.as_deref())?;
         if !self.host_path && self.program.as_bytes() == b"-" {
             let program = standard_input()
                 .map_err(LoadError::Unreadable)
@@ -227,6 +232,7 @@ fn start(
         loader::load(&memory, &mut machine.cpu, program, &options).map_err(|error| failure(&name, &error))?;
     let mut process = Process::new(machine, image(&loaded), kernel, launch);
     process.at_end = explain;
+    super::tool::install(&mut process)?;
     let reason = process.run();
     explain(&process, reason);
     drop(process);

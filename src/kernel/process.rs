@@ -41,6 +41,9 @@ pub struct Options {
     pub memory_bytes: Option<u64>,
     /// `strace`: system calls are shown.
     pub strace: Option<super::strace::Settings>,
+    /// Who watches the program, in its own words: handed on with the output ([`super::exec::Launch::traced`]), for whoever
+    /// starts the next program to watch that too.
+    pub tool: Option<String>,
 }
 
 /// What the loader made of the program; fixed until the next `execve`.
@@ -218,7 +221,7 @@ impl Process {
             let stop = self.machine.run(budget);
             self.group.count(self.machine.cpu.instructions() - before);
             match stop {
-                Stop::Requested => {}
+                Stop::Requested | Stop::Hook => {}
                 Stop::Limit => {
                     if self.deadline.is_some_and(|at| Instant::now() >= at) {
                         return ExitReason::LimitReached;

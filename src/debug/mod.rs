@@ -1,0 +1,5 @@
+//! Seeing what a program does: traces, the debugger's side, counts.
+
+pub mod effects;
+pub mod symbols;
+pub mod trace;
