@@ -412,7 +412,8 @@ fn also_one(text: &str) -> Result<Also, String> {
         "rw" => Access::Rw,
         other => return Err(format!("`{other}` is no access of what is touched besides operands (r w rw)")),
     };
-    let unknown = || format!("`{name}` is neither a register nor one of [ESP+v] [ESP-v] [EBX+AL] [op1+op2/8]");
+    let unknown =
+        || format!("`{name}` is neither a register nor one of [ESP+v] [ESP-v] [EBX+AL] [op1+op2/8]");
     let (place, size) = match name {
         "[EBX+AL]" => (Implicit::LookedUp, Size::B),
         "[op1+op2/8]" => (Implicit::BitString, Size::V),

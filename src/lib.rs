@@ -21,7 +21,7 @@ pub mod loader;
 pub mod memory;
 
 pub use cpu::{Cpu, Fault, FaultKind};
-pub use engine::hook::Hook;
+pub use engine::hook::{Breakpoints, Hook};
 pub use engine::recover::on_sent_signal;
 pub use engine::run::{Machine, Stop};
 pub use engine::train::Survey;

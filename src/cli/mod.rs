@@ -6,6 +6,7 @@
 mod audit;
 mod binfmt;
 mod dis;
+mod gdb;
 mod isa;
 mod like_qemu;
 mod run;
@@ -53,6 +54,7 @@ enum Command {
     Run(run::Run),
     Strace(strace::Strace),
     Trace(Box<trace::Trace>),
+    Gdb(gdb::Gdb),
     Dis(dis::Dis),
     Isa(isa::Isa),
     Audit(audit::Audit),
@@ -124,6 +126,7 @@ fn command() -> Result<(), Failure> {
         Command::Run(run) => run.execute(),
         Command::Strace(strace) => strace.execute(),
         Command::Trace(trace) => trace.execute(),
+        Command::Gdb(gdb) => gdb.execute(),
         Command::Dis(dis) => dis.execute(),
         Command::Isa(isa) => isa.execute(),
         Command::Audit(audit) => audit.execute(),

@@ -128,8 +128,7 @@ pub fn is_call(insn: &Insn) -> bool {
 pub fn is_return(insn: &Insn) -> bool {
     let form = insn.form();
     form.flow == Flow::Ret
-        || form.flow == Flow::Far
-            && form.also.iter().any(|also| matches!(also.place, Implicit::Above { .. }))
+        || form.flow == Flow::Far && form.also.iter().any(|also| matches!(also.place, Implicit::Above { .. }))
 }
 
 fn pushes(insn: &Insn) -> bool {
@@ -221,7 +220,10 @@ fn implicit(insn: &Insn, cpu: &Cpu, also: &Also) -> Place {
         }
         Implicit::Below { base, count } => {
             let count = if count == 0 { 1 + (insn.imm2 & 31) } else { u32::from(count) };
-            Place::Memory { addr: at(base).wrapping_add(stack).wrapping_sub(bytes * count), len: bytes * count }
+            Place::Memory {
+                addr: at(base).wrapping_add(stack).wrapping_sub(bytes * count),
+                len: bytes * count,
+            }
         }
         Implicit::LookedUp => {
             let [al, ..] = cpu.regs[reg::EAX].to_le_bytes();

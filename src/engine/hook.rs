@@ -1,8 +1,10 @@
 //! Watching a machine: a hook sees each instruction before and behind it. Without one, nothing is slower.
 
 use super::run::{Machine, Stop};
+use super::shared::{Gate, SharedCode};
 use crate::isa::Insn;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// Sees the instructions of one machine; see [`Machine::set_hook`].
 ///
@@ -54,6 +56,41 @@ pub trait Hook: Send {
     }
 }
 
+/// Addresses that machines stop before: they are part of the translations, so code between them runs at full speed, and
+/// memory stays as it is. [`Machine::step`] goes over them. To be changed by a thread that runs no instructions meanwhile.
+#[derive(Clone)]
+pub struct Breakpoints(pub(super) Arc<SharedCode>);
+
+impl Breakpoints {
+    /// Stops at `addr` from now on.
+    pub fn insert(&self, addr: u32) {
+        self.change(|set| {
+            set.insert(addr);
+        });
+    }
+
+    /// Stops there no more; tells whether it did.
+    pub fn remove(&self, addr: u32) -> bool {
+        let mut found = false;
+        self.change(|set| found = set.remove(&addr));
+        found
+    }
+
+    /// Whether machines stop there.
+    pub fn contains(&self, addr: u32) -> bool {
+        self.0.lock().breakpoints().contains(&addr)
+    }
+
+    /// Stops nowhere.
+    pub fn clear(&self) {
+        self.change(std::collections::HashSet::clear);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut std::collections::HashSet<u32>)) {
+        self.0.stop_others(&Gate::default()).change_breakpoints(change);
+    }
+}
+
 impl Machine {
     /// Lets a hook see every instruction from now on, or none. The machine then goes step by step, some hundred times slower.
     pub fn set_hook(&mut self, hook: Option<Box<dyn Hook>>) {
@@ -78,7 +115,7 @@ impl Machine {
             if self.cpu.instructions() >= end {
                 return Some(Stop::Limit);
             }
-            if self.take_request() {
+            if self.take_stop_request() {
                 return Some(Stop::Requested);
             }
             let insn = self.decode(self.cpu.eip);

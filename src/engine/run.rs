@@ -1,6 +1,6 @@
 //! The run loop: finds or makes translations, runs them, and turns what made them return into a reason to stop.
 
-use super::hook::Hook;
+use super::hook::{Breakpoints, Hook};
 use super::op::{Ext, Op};
 use super::path::{MAX_INSNS, Mode};
 use super::recover;
@@ -33,6 +33,8 @@ pub enum Stop {
     Limit,
     /// [`Cpu::request_stop`] was called.
     Requested,
+    /// One of [`Machine::breakpoints`] is at EIP.
+    Breakpoint,
     /// The hook wants a stop before the instruction at EIP.
     Hook,
 }
@@ -157,6 +159,11 @@ impl Machine {
         Shared { memory, code, settings: self.settings, hook }
     }
 
+    /// Where this machine and those that share its translations stop ([`Stop::Breakpoint`]).
+    pub fn breakpoints(&self) -> Breakpoints {
+        Breakpoints(Arc::clone(&self.code))
+    }
+
     /// Waits until no thread changes the translations and keeps it so: held across `fork(2)`, it lets the child find them
     /// whole. To be taken before [`Memory::lock_for_fork`].
     pub fn lock_for_fork(&self) -> ForkGuard<'_> {
@@ -188,6 +195,9 @@ impl Machine {
             let near_end = end - self.cpu.count <= MARGIN;
             if near_end || self.cpu.system_flags & eflags::TF != 0 {
                 patch = None;
+                if self.code.lock().breakpoints().contains(&self.cpu.eip) {
+                    return Stop::Breakpoint;
+                }
                 if let Some(stop) = self.try_step() {
                     return stop;
                 }
@@ -205,12 +215,12 @@ impl Machine {
             if !self.code.enter(&self.gate, &mut self.cpu, self.changes) {
                 continue;
             }
-            if self.take_request() {
+            if self.take_stop_request() {
                 self.code.leave(&self.gate);
                 return self.settle().unwrap_or(Stop::Requested);
             }
             self.enter(entry);
-            let faulted = matches!(self.cpu.exit, Exit::Fault | Exit::Bus);
+            let faulted = matches!(self.cpu.exit, Exit::Fault | Exit::Bus | Exit::Breakpoint);
             // Blocks may be freed as soon as the gate is left.
             let location = if faulted { self.code.lock().locate(self.cpu.exit_op) } else { None };
             self.code.leave(&self.gate);
@@ -219,6 +229,13 @@ impl Machine {
                 Exit::Link => patch = Some(Patch { ext: self.cpu.patch, changes: self.changes }),
                 Exit::Limit | Exit::Warm => {}
                 Exit::Modified => self.forget_entry(),
+                Exit::Breakpoint => {
+                    if let Some(at) = location {
+                        self.cpu.eip = at.eip;
+                        self.cpu.count += u64::from(at.done);
+                    }
+                    return Stop::Breakpoint;
+                }
                 Exit::Fault | Exit::Bus => {
                     if let Some(stop) = self.fault(location) {
                         return stop;
@@ -228,8 +245,8 @@ impl Machine {
         }
     }
 
-    /// Whether somebody asked for a stop since the last time.
-    pub(super) fn take_request(&self) -> bool {
+    /// Whether somebody asked for a stop ([`Cpu::request_stop`]) since the last time.
+    pub fn take_stop_request(&self) -> bool {
         self.cpu.stop_requested.load(Ordering::SeqCst)
             && self.cpu.stop_requested.swap(false, Ordering::SeqCst)
     }

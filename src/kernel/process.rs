@@ -5,6 +5,7 @@
 
 use super::blocking;
 use super::common::Common;
+use super::debugger::Debugger;
 use super::errno::Errno;
 use super::exec::Launch;
 use super::files::Files;
@@ -130,6 +131,8 @@ pub struct Process {
     pub launch: Arc<Launch>,
     /// Sees what happens, if anybody wants to.
     pub observer: Option<SharedObserver>,
+    /// Decides when threads run, if anybody does.
+    pub debugger: Option<Arc<dyn Debugger>>,
     /// Called at the end of a process that [`Process::run`] does not come back from, since another thread of its parent than
     /// the first one made it.
     pub at_end: fn(&Process, ExitReason),
@@ -163,6 +166,7 @@ impl Process {
             options: Arc::new(options),
             image: Arc::new(image),
             launch: Arc::new(launch),
+            debugger: None,
             at_end: |_, _| (),
             end: None,
             ends_alone: false,
@@ -179,6 +183,9 @@ impl Process {
         self.run_attached();
         let reason = self.group.wait();
         self.with_observer(|observer, process| observer.end(process));
+        if let Some(debugger) = self.debugger.take() {
+            debugger.end(reason);
+        }
         reason
     }
 
@@ -196,8 +203,14 @@ impl Process {
     /// Runs this thread, whose signals go to this process already, to its end.
     pub(super) fn run_attached(&mut self) {
         self.group.enter(super::task::id());
+        if let Some(debugger) = self.debugger.clone() {
+            debugger.started(self);
+        }
         let reason = self.run_loop();
         self.end = Some(reason);
+        if let Some(debugger) = self.debugger.clone() {
+            debugger.ended(self);
+        }
         self.with_observer(|observer, process| observer.exit(process, reason));
         super::task::exit::leave(self);
     }
@@ -218,10 +231,14 @@ impl Process {
                 return ExitReason::LimitReached;
             }
             let before = self.machine.cpu.instructions();
-            let stop = self.machine.run(budget);
+            let stop = match self.debugger.clone() {
+                Some(debugger) => debugger.run(self, budget),
+                None => self.machine.run(budget),
+            };
             self.group.count(self.machine.cpu.instructions() - before);
             match stop {
-                Stop::Requested | Stop::Hook => {}
+                // A breakpoint of a debugger that is not here: of the parent's whose memory this is.
+                Stop::Requested | Stop::Hook | Stop::Breakpoint => {}
                 Stop::Limit => {
                     if self.deadline.is_some_and(|at| Instant::now() >= at) {
                         return ExitReason::LimitReached;
@@ -260,6 +277,9 @@ impl Process {
         let args =
             [regs[reg::EBX], regs[reg::ECX], regs[reg::EDX], regs[reg::ESI], regs[reg::EDI], regs[reg::EBP]];
         self.with_observer(|observer, process| observer.enter(process, nr, args));
+        if let Some(debugger) = self.debugger.clone() {
+            debugger.call(self, nr, None);
+        }
         self.signals.restart_class = None;
         let result = table::dispatch(self, nr, args);
         if self.end.is_some() {
@@ -267,6 +287,9 @@ impl Process {
         }
         self.with_observer(|observer, process| observer.leave(process, nr, args, result));
         self.finish_call(nr, result);
+        if let Some(debugger) = self.debugger.clone() {
+            debugger.call(self, nr, Some(self.machine.cpu.regs[reg::EAX]));
+        }
     }
 
     /// Puts a call's result into EAX, or remembers that a signal interrupted it.

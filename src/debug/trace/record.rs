@@ -279,7 +279,7 @@ pub fn fault_text(machine: &Machine, stop: Stop) -> Option<String> {
     let (fault, name) = match stop {
         Stop::Exception(fault) => (fault, shown(fault)),
         Stop::Bus(fault) => (fault, "bus error".to_owned()),
-        Stop::Limit | Stop::Requested | Stop::Hook => return None,
+        Stop::Limit | Stop::Requested | Stop::Hook | Stop::Breakpoint => return None,
     };
     match fault.kind {
         FaultKind::Int => None,
@@ -291,7 +291,9 @@ pub fn fault_text(machine: &Machine, stop: Stop) -> Option<String> {
 fn shown(fault: crate::Fault) -> String {
     let name = format!("{:?}", fault.kind).to_uppercase();
     match fault.kind {
-        FaultKind::Gp | FaultKind::Ss | FaultKind::Np | FaultKind::Pf => format!("#{name}({:#x})", fault.code),
+        FaultKind::Gp | FaultKind::Ss | FaultKind::Np | FaultKind::Pf => {
+            format!("#{name}({:#x})", fault.code)
+        }
         FaultKind::Todo => "#UD (not implemented)".to_owned(),
         _ => format!("#{name}"),
     }

@@ -43,9 +43,7 @@ fn indent(depth: usize) -> usize {
 /// The name of a place or register, without what is in it.
 pub fn name(what: What) -> String {
     match what {
-        What::Place(Place::Reg { number, bytes }) => {
-            disasm::register(number, u32::from(bytes)).to_owned()
-        }
+        What::Place(Place::Reg { number, bytes }) => disasm::register(number, u32::from(bytes)).to_owned(),
         What::Place(Place::Seg(number)) => disasm::segment(number).to_owned(),
         What::Place(Place::St(number)) => format!("st({number})"),
         What::Place(Place::Mm(number)) => format!("mm{number}"),
@@ -106,7 +104,13 @@ fn reads<'a>(seen: &'a Seen<'_>, addresses: bool) -> impl Iterator<Item = (What,
     let places = seen.before.touches.iter().filter(move |(touch, _)| wanted(touch));
     // A register that is read for more than one reason is said once.
     let places = places.enumerate().filter(move |(index, (touch, _))| {
-        !seen.before.touches.iter().filter(|(other, _)| wanted(other)).take(*index).any(|(other, _)| other.place == touch.place)
+        !seen
+            .before
+            .touches
+            .iter()
+            .filter(|(other, _)| wanted(other))
+            .take(*index)
+            .any(|(other, _)| other.place == touch.place)
     });
     let places = places.map(|(_, (touch, value))| (What::Place(touch.place), *value));
     let mask = seen.insn.map_or(0, |insn| insn.form().flags.reads);
