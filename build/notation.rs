@@ -366,3 +366,89 @@ fn code_and_size(name: &str) -> Option<(Code, Size)> {
     };
     Some((code, size))
 }
+
+/// What a row touches beside its operands; the names are those of `table86::isa::Implicit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Implicit {
+    Reg(u8),
+    SegReg(u8),
+    St(u8),
+    /// `[ESP+2v]`: so many elements from where a register points.
+    Above {
+        base: u8,
+        count: u8,
+    },
+    /// `[ESP-2v]`: so many elements below; 0 is ENTER's, one more than its level.
+    Below {
+        base: u8,
+        count: u8,
+    },
+    /// `[EBX+AL]`: the byte that XLAT looks up.
+    LookedUp,
+    /// `[op1+op2/8]`: the part of a bit string that bit op2 is in.
+    BitString,
+}
+
+/// One of them, with its size and access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Also {
+    pub place: Implicit,
+    pub size: Size,
+    pub access: Access,
+}
+
+/// Parses an `also` string.
+pub fn also(text: &str) -> Result<Vec<Also>, String> {
+    text.split_whitespace().map(also_one).collect()
+}
+
+fn also_one(text: &str) -> Result<Also, String> {
+    let Some((name, access)) = text.rsplit_once(':') else {
+        return Err(format!("`{text}` lacks its access, as in `{text}:r`"));
+    };
+    let access = match access {
+        "r" => Access::R,
+        "w" => Access::W,
+        "rw" => Access::Rw,
+        other => return Err(format!("`{other}` is no access of what is touched besides operands (r w rw)")),
+    };
+    let unknown =
+        || format!("`{name}` is neither a register nor one of [ESP+v] [ESP-v] [EBX+AL] [op1+op2/8]");
+    let (place, size) = match name {
+        "[EBX+AL]" => (Implicit::LookedUp, Size::B),
+        "[op1+op2/8]" => (Implicit::BitString, Size::V),
+        "ST1" => (Implicit::St(1), Size::T),
+        _ => match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(inner) => elements(inner).ok_or_else(unknown)?,
+            None => match code_and_size(name) {
+                Some((Code::Reg(number), size)) => (Implicit::Reg(number), size),
+                Some((Code::SegReg(number), size)) => (Implicit::SegReg(number), size),
+                Some((Code::St, size)) => (Implicit::St(0), size),
+                _ => return Err(unknown()),
+            },
+        },
+    };
+    Ok(Also { place, size, access })
+}
+
+/// `ESP-2v`: a register, a direction, how many (nothing is 1, `L` is ENTER's), and the size of each.
+fn elements(text: &str) -> Option<(Implicit, Size)> {
+    let (name, below, rest) = match text.split_once('-') {
+        Some((name, rest)) => (name, true, rest),
+        None => text.split_once('+').map(|(name, rest)| (name, false, rest))?,
+    };
+    let Some((Code::Reg(base), Size::D)) = code_and_size(name) else { return None };
+    let (count, size) = rest.split_at_checked(rest.len().checked_sub(1)?)?;
+    let count = match count {
+        "" => 1,
+        "L" if below => 0,
+        digits => digits.parse().ok().filter(|count| *count > 0)?,
+    };
+    let size = match size {
+        "w" => Size::W,
+        "d" => Size::D,
+        "v" => Size::V,
+        _ => return None,
+    };
+    Some((if below { Implicit::Below { base, count } } else { Implicit::Above { base, count } }, size))
+}

@@ -1,6 +1,6 @@
 //! The rows: `[[insn]]` tables into fully expanded forms.
 
-use super::notation::{self, Access, Code, Encoding, Low, Mandatory, Operand, Size};
+use super::notation::{self, Access, Also, Code, Encoding, Low, Mandatory, Operand, Size};
 use super::report::{Place, Report, Source};
 use super::rules::{self, Rules};
 use super::vendors::{self, Departure};
@@ -84,6 +84,8 @@ pub struct Form {
     pub ops: String,
     pub encoding: Encoding,
     pub operands: Vec<Operand>,
+    /// What it reads and writes beside its operands.
+    pub also: Vec<Also>,
     pub flags: String,
     pub reads: u8,
     pub condition: Option<u8>,
@@ -124,7 +126,8 @@ impl Form {
     }
 }
 
-const FORM_KEYS: [&str; 19] = [
+const FORM_KEYS: [&str; 20] = [
+    "also",
     "flags",
     "reads",
     "body",
@@ -228,6 +231,12 @@ fn form(
     let ops_place = row.node("ops").map_or(&row.place, |node| &node.place).clone();
     let encoding = notation::encoding(&op).map_err(|message| report.error(&op_place, message)).ok();
     let operands = notation::operands(&ops).map_err(|message| report.error(&ops_place, message)).ok();
+    let also = notation::also(&fields.str("also", report).unwrap_or_default())
+        .map_err(|message| {
+            let place = fields.owner("also").node("also").map_or(&row.place, |node| &node.place).clone();
+            report.error(&place, message);
+        })
+        .unwrap_or_default();
     let flags = fields.str("flags", report).unwrap_or_else(|| {
         report.error(
             &row.place,
@@ -308,6 +317,7 @@ fn form(
         op_place,
         encoding: encoding?,
         operands: operands?,
+        also,
         op,
         ops,
         flags,

@@ -1,7 +1,7 @@
 //! `forms.rs`: the rows as data.
 
 use super::families::Families;
-use crate::build::notation::{Access, Code, Size};
+use crate::build::notation::{Access, Also, Code, Size};
 use crate::build::rules::{Effect, FlagRule, Rules, mask};
 use crate::build::schema::{Form, Status};
 use crate::build::vendors::{Departure, VendorFlags};
@@ -54,6 +54,7 @@ fn emit_form(out: &mut String, form: &Form, rules: &Rules, families: [u16; 2]) {
             )
         })
         .collect();
+    let also: Vec<String> = form.also.iter().map(also_text).collect();
     let imms: Vec<String> = form.encoding.imms.iter().map(|imm| format!("Imm::{imm:?}")).collect();
     let ignores_mod = form.operands.iter().any(|operand| matches!(operand.code, Code::C | Code::D));
     let rule = rules.flags.get(&form.flags);
@@ -67,7 +68,7 @@ fn emit_form(out: &mut String, form: &Form, rules: &Rules, families: [u16; 2]) {
     let _ = writeln!(
         out,
         "// opcodes/{room}.toml:{line}\nForm {{ mnemonic: {mnemonic:?}, doc: {doc:?}, room: {room:?}, line: {line}, op: {op:?}, ops: {ops:?}, \
-         operands: &[{operands}], imms: &[{imms}], ignores_mod: {ignores_mod}, \
+         operands: &[{operands}], also: &[{also}], imms: &[{imms}], ignores_mod: {ignores_mod}, \
          flags: FlagFacts {{ rule: {rule_name:?}, reads: {reads}, writes: {writes}, by_count: {by_count}, kills: {kills:?}, undefined: {undefined:?}, vendors: &[{vendor_flags}] }}, \
          condition: {condition:?}, body: {body:?}, takes_cpu: {takes}, needs_eip: {needs_eip}, flow: Flow::{flow:?}, lock: Lock::{lock:?}, \
          rep: Rep::{rep:?}, privilege: Privilege::{privilege:?}, cpuid: &{cpuid:?}, exceptions: &{exceptions:?}, after_pop: {after_pop}, unaligned: {unaligned}, status: {status}, \
@@ -79,6 +80,7 @@ fn emit_form(out: &mut String, form: &Form, rules: &Rules, families: [u16; 2]) {
         op = form.op,
         ops = form.ops,
         operands = operands.join(", "),
+        also = also.join(", "),
         imms = imms.join(", "),
         rule_name = form.flags,
         reads = form.reads,
@@ -125,4 +127,12 @@ fn vendor_flags(rule: &FlagRule) -> Vec<String> {
         )
     };
     rule.vendors.iter().map(of_vendor).collect()
+}
+
+/// Something that a row touches beside its operands, as an expression.
+fn also_text(also: &Also) -> String {
+    format!(
+        "Also {{ place: Implicit::{:?}, size: Size::{:?}, access: Access::{:?} }}",
+        also.place, also.size, also.access
+    )
 }

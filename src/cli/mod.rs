@@ -7,11 +7,14 @@ mod audit;
 mod binfmt;
 mod dis;
 mod html;
+mod gdb;
 mod isa;
 mod like_qemu;
 mod run;
 mod shell;
 mod strace;
+mod tool;
+mod trace;
 mod values;
 
 use clap::{Parser, Subcommand};
@@ -52,6 +55,8 @@ struct Arguments {
 enum Command {
     Run(run::Run),
     Strace(strace::Strace),
+    Trace(Box<trace::Trace>),
+    Gdb(gdb::Gdb),
     Dis(dis::Dis),
     Isa(isa::Isa),
     Audit(audit::Audit),
@@ -124,6 +129,8 @@ fn command() -> Result<(), Failure> {
     match arguments.command {
         Command::Run(run) => run.execute(),
         Command::Strace(strace) => strace.execute(),
+        Command::Trace(trace) => trace.execute(),
+        Command::Gdb(gdb) => gdb.execute(),
         Command::Dis(dis) => dis.execute(),
         Command::Isa(isa) => isa.execute(),
         Command::Audit(audit) => audit.execute(),

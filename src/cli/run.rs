@@ -10,6 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use table86::debug::gdb::Address;
 use table86::isa::decode;
 use table86::kernel::exec::{Launch, Resumed};
 use table86::kernel::{self, ExitReason, Process};
@@ -61,6 +62,9 @@ pub(super) struct Run {
     /// Most memory that the program may map, such as 64M or 1G
     #[arg(long, value_name = "SIZE", value_parser = values::memory_size)]
     memory: Option<u64>,
+    /// Wait for gdb on this port or socket before the program's first instruction
+    #[arg(short = 'g', value_name = "PORT|SOCKET")]
+    gdb: Option<Address>,
     /// The program and its arguments
     #[arg(value_name = "PROG", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     program: Vec<OsString>,
@@ -105,11 +109,18 @@ pub(super) struct Request {
     pub kernel: kernel::Options,
     /// File that system calls are shown in; stderr if `None`.
     pub trace_to: Option<PathBuf>,
+    /// Where to wait for gdb.
+    pub gdb: Option<Address>,
 }
 
 impl Run {
     pub(super) fn execute(self) -> Result<(), Failure> {
         self.request().execute()
+    }
+
+    /// How many words the program and its arguments are.
+    pub(super) fn program_words(&self) -> usize {
+        self.program.len()
     }
 
     /// What the options ask for.
@@ -140,6 +151,7 @@ impl Run {
                 ..kernel::Options::default()
             },
             trace_to: None,
+            gdb: self.gdb,
         }
     }
 }
@@ -150,13 +162,13 @@ impl Request {
         let mut kernel = self.kernel;
         kernel.sysroot = kernel.sysroot.map(|root| sysroot(&root)).transpose()?;
         let environment = changed(environment(), &self.set, &self.unset);
-        let launch = launch(kernel.strace.is_some(), self.trace_to.as_deref())?;
+        let launch = launch(kernel.strace.is_some() || kernel.tool.is_some(), self.trace_to.as_deref())?;
         if !self.host_path && self.program.as_bytes() == b"-" {
             let program = standard_input()
                 .map_err(LoadError::Unreadable)
                 .and_then(|file| Program::from_file(file, self.program.clone(), self.argv, environment))
                 .map_err(|error| failure("standard input".as_ref(), &error))?;
-            return start(program, self.loader, kernel, launch);
+            return start(program, self.loader, kernel, launch, self.gdb.as_ref());
         }
         let path = if self.host_path {
             PathBuf::from(&self.program)
@@ -172,7 +184,7 @@ impl Request {
             }
             error => failure(self.program.as_ref(), &error),
         })?;
-        start(program, self.loader, kernel, launch)
+        start(program, self.loader, kernel, launch, self.gdb.as_ref())
     }
 }
 
@@ -202,7 +214,7 @@ pub(super) fn resume(resumed: Resumed) -> Result<(), Failure> {
     let file = std::fs::File::from(resumed.program);
     let program = Program::from_file(file, resumed.exec_name, std::env::args_os().collect(), environment())
         .map_err(|error| Failure::new(NOT_RUNNABLE, error.to_string()))?;
-    start(program, loader::Options::default(), resumed.options, resumed.launch)
+    start(program, loader::Options::default(), resumed.options, resumed.launch, None)
 }
 
 /// Loads and runs a program. Does not come back if that works: the host process ends as the guest did.
@@ -211,7 +223,9 @@ fn start(
     mut options: loader::Options,
     kernel: kernel::Options,
     launch: Launch,
+    gdb: Option<&Address>,
 ) -> Result<(), Failure> {
+    let listener = gdb.map(super::gdb::listen).transpose()?;
     options.sysroot.clone_from(&kernel.sysroot);
     options.memory_bytes = kernel.memory_bytes;
     let cpuid = values::cpu_model(kernel.cpu.as_deref())?;
@@ -227,6 +241,10 @@ fn start(
         loader::load(&memory, &mut machine.cpu, program, &options).map_err(|error| failure(&name, &error))?;
     let mut process = Process::new(machine, image(&loaded), kernel, launch);
     process.at_end = explain;
+    super::tool::install(&mut process)?;
+    if let Some(listener) = listener {
+        super::gdb::accept(&mut process, listener)?;
+    }
     let reason = process.run();
     explain(&process, reason);
     drop(process);

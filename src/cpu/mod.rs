@@ -53,6 +53,8 @@ pub(crate) enum Exit {
     Fault,
     /// As `Fault`, but a SIGBUS: beyond the end of a mapped file.
     Bus,
+    /// The instruction of the op at `exit_op` is one to stop before.
+    Breakpoint,
     /// The code of the block at EIP has changed since it was translated.
     Modified,
     /// The block at EIP has run often enough to be translated well.

@@ -438,6 +438,14 @@ pub(crate) unsafe extern "C" fn undefined(cpu: *mut Cpu, op: *const Op, mem: *mu
     unsafe { raise(enter(cpu, op, mem), Fault::UD) }
 }
 
+/// Somebody wants to stop before the instruction.
+pub(crate) unsafe extern "C" fn breakpoint(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    x.cpu().exit = Exit::Breakpoint;
+    x.cpu().exit_op = op;
+    std::ptr::null()
+}
+
 /// Longer than 15 bytes.
 pub(crate) use privileged as too_long;
 

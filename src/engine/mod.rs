@@ -1,6 +1,7 @@
 //! The engine: superblocks of 16-byte ops, run by handlers that call one another in tail position.
 
 pub(crate) mod handlers;
+pub(crate) mod hook;
 pub(crate) mod keys;
 pub(crate) mod links;
 pub(crate) mod op;

@@ -6,6 +6,8 @@ use crate::cpu::{Cpu, Seg};
 use crate::isa::decode::MAX_LEN;
 use crate::isa::{Access, Code, DecodeError, Flow, Insn, Privilege, Status, decode, flag};
 use crate::memory::{CodePage, Memory, page};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Instructions in a superblock at most.
 pub(crate) const MAX_INSNS: usize = 96;
@@ -36,6 +38,8 @@ pub(super) enum Stop {
     TooLong,
     /// The first byte that cannot be fetched, and whether its page is there.
     Unfetchable(u32, bool),
+    /// Somebody wants to stop there.
+    Breakpoint,
 }
 
 /// What is known about one run of the translator.
@@ -56,6 +60,8 @@ pub(super) struct Job<'a> {
     pub(super) pages: Vec<u32>,
     /// How many of the pages hold its instructions; the others were looked ahead at.
     pub(super) decoded: usize,
+    /// Where to stop before the instruction; a single step goes over them.
+    pub(super) breakpoints: Arc<HashSet<u32>>,
 }
 
 /// A copy of code.
@@ -169,6 +175,7 @@ impl<'a> Job<'a> {
             snapshot: None,
             pages: Vec::new(),
             decoded: 0,
+            breakpoints: Arc::default(),
         }
     }
 
@@ -213,6 +220,9 @@ impl<'a> Job<'a> {
 
     /// Reads the instruction at `eip`.
     fn fetch(&self, eip: u32) -> Result<Insn, Stop> {
+        if self.breakpoints.contains(&eip) {
+            return Err(Stop::Breakpoint);
+        }
         let mut bytes = [0; MAX_LEN];
         let fetched = match &self.snapshot {
             Some(snapshot) => snapshot.fetch(eip, &mut bytes),

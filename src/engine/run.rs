@@ -1,5 +1,6 @@
 //! The run loop: finds or makes translations, runs them, and turns what made them return into a reason to stop.
 
+use super::hook::{Breakpoints, Hook};
 use super::op::{Ext, Op};
 use super::path::{MAX_INSNS, Mode};
 use super::recover;
@@ -8,7 +9,7 @@ use super::translate::{Location, MAX_SLOTS, Settings, Translations};
 use crate::cpu::fault::page_fault;
 use crate::cpu::{Cpu, Exit, Fault, FaultKind, Seg, eflags, reg};
 use crate::isa::decode::{MAX_LEN, operand_bytes};
-use crate::isa::{Access, Code, Flow, Insn, Mem, Operand, Size, decode, flag};
+use crate::isa::{Access, Code, Flow, Insn, Operand, Size, decode, flag};
 use crate::memory::{Memory, page};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,23 +33,27 @@ pub enum Stop {
     Limit,
     /// [`Cpu::request_stop`] was called.
     Requested,
+    /// One of [`Machine::breakpoints`] is at EIP.
+    Breakpoint,
+    /// The hook wants a stop before the instruction at EIP.
+    Hook,
 }
 
 /// How often an access that should succeed is tried again before its fault is believed.
 const MOST_RETRIES: u32 = 100;
 
 /// What the processors of one guest have in common: memory and translations.
-#[derive(Clone)]
 pub struct Shared {
     memory: Arc<Memory>,
     code: Arc<SharedCode>,
     settings: Settings,
+    hook: Option<Box<dyn Hook>>,
 }
 
 impl Shared {
     /// Another machine on the same memory, at reset: see [`Cpu::new`]. Belongs to the calling thread. Fails when the host has no
     /// address space for it.
-    pub fn machine(&self) -> std::io::Result<Machine> {
+    pub fn machine(self) -> std::io::Result<Machine> {
         let mut cpu = Cpu::new();
         cpu.pages = self.memory.pages();
         if !self.settings.specialise {
@@ -64,11 +69,12 @@ impl Shared {
             changes: 0,
             flushes: 0,
             mode,
-            memory: Arc::clone(&self.memory),
-            code: Arc::clone(&self.code),
+            memory: self.memory,
+            code: self.code,
             settings: self.settings,
             stepping: false,
             retried: (0, 0),
+            hook: self.hook,
         })
     }
 }
@@ -112,6 +118,7 @@ pub struct Machine {
     stepping: bool,
     /// The instruction (by the count) whose fault was none last, and how often it was tried again.
     retried: (u64, u32),
+    pub(super) hook: Option<Box<dyn Hook>>,
 }
 
 impl Drop for Machine {
@@ -142,13 +149,19 @@ impl Machine {
     }
 
     fn with_settings(memory: Arc<Memory>, settings: Settings) -> std::io::Result<Machine> {
-        Shared { memory, code: SharedCode::new(settings)?, settings }.machine()
+        Shared { memory, code: SharedCode::new(settings)?, settings, hook: None }.machine()
     }
 
     /// What other machines need to run on the same memory and translations, each on a thread of its own.
     pub fn shared(&self) -> Shared {
         let (memory, code) = (Arc::clone(&self.memory), Arc::clone(&self.code));
-        Shared { memory, code, settings: self.settings }
+        let hook = self.hook.as_ref().and_then(|hook| hook.for_thread());
+        Shared { memory, code, settings: self.settings, hook }
+    }
+
+    /// Where this machine and those that share its translations stop ([`Stop::Breakpoint`]).
+    pub fn breakpoints(&self) -> Breakpoints {
+        Breakpoints(Arc::clone(&self.code))
     }
 
     /// Waits until no thread changes the translations and keeps it so: held across `fork(2)`, it lets the child find them
@@ -165,6 +178,12 @@ impl Machine {
     /// Executes `max` instructions at most.
     pub fn run(&mut self, max: u64) -> Stop {
         let end = self.cpu.count.saturating_add(max);
+        if let Some(mut hook) = self.hook.take()
+            && let Some(stop) = self.run_hooked(&mut *hook, end)
+        {
+            self.hook = Some(hook);
+            return stop;
+        }
         let mut patch = None;
         loop {
             if self.memory.has_dirty_code() {
@@ -176,7 +195,10 @@ impl Machine {
             let near_end = end - self.cpu.count <= MARGIN;
             if near_end || self.cpu.system_flags & eflags::TF != 0 {
                 patch = None;
-                if let Some(stop) = self.step() {
+                if self.code.lock().breakpoints().contains(&self.cpu.eip) {
+                    return Stop::Breakpoint;
+                }
+                if let Some(stop) = self.try_step() {
                     return stop;
                 }
                 continue;
@@ -193,13 +215,12 @@ impl Machine {
             if !self.code.enter(&self.gate, &mut self.cpu, self.changes) {
                 continue;
             }
-            if self.cpu.stop_requested.load(Ordering::SeqCst) {
+            if self.take_stop_request() {
                 self.code.leave(&self.gate);
-                self.cpu.stop_requested.store(false, Ordering::SeqCst);
                 return self.settle().unwrap_or(Stop::Requested);
             }
             self.enter(entry);
-            let faulted = matches!(self.cpu.exit, Exit::Fault | Exit::Bus);
+            let faulted = matches!(self.cpu.exit, Exit::Fault | Exit::Bus | Exit::Breakpoint);
             // Blocks may be freed as soon as the gate is left.
             let location = if faulted { self.code.lock().locate(self.cpu.exit_op) } else { None };
             self.code.leave(&self.gate);
@@ -208,6 +229,13 @@ impl Machine {
                 Exit::Link => patch = Some(Patch { ext: self.cpu.patch, changes: self.changes }),
                 Exit::Limit | Exit::Warm => {}
                 Exit::Modified => self.forget_entry(),
+                Exit::Breakpoint => {
+                    if let Some(at) = location {
+                        self.cpu.eip = at.eip;
+                        self.cpu.count += u64::from(at.done);
+                    }
+                    return Stop::Breakpoint;
+                }
                 Exit::Fault | Exit::Bus => {
                     if let Some(stop) = self.fault(location) {
                         return stop;
@@ -215,6 +243,12 @@ impl Machine {
                 }
             }
         }
+    }
+
+    /// Whether somebody asked for a stop ([`Cpu::request_stop`]) since the last time.
+    pub fn take_stop_request(&self) -> bool {
+        self.cpu.stop_requested.load(Ordering::SeqCst)
+            && self.cpu.stop_requested.swap(false, Ordering::SeqCst)
     }
 
     /// Forgets where indirect jumps and returns lead.
@@ -290,7 +324,7 @@ impl Machine {
     }
 
     /// Executes one instruction with exact flags. `None` when it is complete (or to be tried again).
-    fn step(&mut self) -> Option<Stop> {
+    pub(super) fn try_step(&mut self) -> Option<Stop> {
         let trapping = self.cpu.system_flags & eflags::TF != 0;
         let before = self.cpu.count;
         let entry = self.single.step(&self.cpu, &self.memory, self.cpu.eip);
@@ -343,7 +377,8 @@ impl Machine {
         if self.cpu.exit == Exit::Bus { Stop::Bus(fault) } else { Stop::Exception(fault) }
     }
 
-    fn decode(&self, eip: u32) -> Option<Insn> {
+    /// The instruction at an address, if there is one.
+    pub fn decode(&self, eip: u32) -> Option<Insn> {
         let mut bytes = [0; MAX_LEN];
         let fetched = self.memory.fetch(eip, &mut bytes);
         decode(&bytes[..fetched], eip).ok()
@@ -379,7 +414,7 @@ impl Machine {
             let string = insn.segment.unwrap_or(Seg::Ds);
             let (addr, seg) = match operand.code {
                 Code::E | Code::M | Code::O | Code::Q | Code::W => {
-                    (self.effective(insn, &insn.mem?), insn.mem?.seg)
+                    (insn.offset(&self.cpu.regs), insn.mem?.seg)
                 }
                 Code::X => (self.cpu.regs[reg::ESI], string),
                 Code::Y => (self.cpu.regs[reg::EDI], Seg::Es),
@@ -407,13 +442,6 @@ impl Machine {
         (flat && bytes > room).then_some(fault)
     }
 
-    /// Offset of a memory operand.
-    fn effective(&self, insn: &Insn, mem: &Mem) -> u32 {
-        let register = |number: u8| self.cpu.regs.get(usize::from(number)).copied().unwrap_or(0);
-        let offset = register(mem.base).wrapping_add(register(mem.index) << mem.scale).wrapping_add(mem.disp);
-        if insn.addr16 { offset & 0xffff } else { offset }
-    }
-
     /// Handles the page faults that are none of the guest's: stores into translated code, and a stack that grows.
     fn resolve(&mut self, stop: Stop) -> Option<Stop> {
         let Stop::Exception(fault) = stop else { return Some(stop) };
@@ -426,7 +454,7 @@ impl Machine {
         if write && byte & page::CODE != 0 && byte & page::WRITE != 0 {
             self.forget_dirty_code(Some(addr));
             // The store is tried again, alone: its own block may be what it changes.
-            return if self.stepping { None } else { self.step() };
+            return if self.stepping { None } else { self.try_step() };
         }
         if fault.code & page_fault::PRESENT == 0 && self.memory.grow_stack(addr) {
             return None;
@@ -454,7 +482,7 @@ impl Machine {
                 break;
             }
             open &= !facts.kills;
-            if let Some(stop) = self.step() {
+            if let Some(stop) = self.try_step() {
                 return Some(stop);
             }
         }

@@ -14,6 +14,8 @@ use crate::cpu::Cpu;
 use crate::cpu::exec::attribute;
 use crate::isa::{Code, Flow, Imm, Insn, Lock, Privilege, Rep, Status};
 use crate::memory::Memory;
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// Ops that a superblock can take at most: three slots an instruction, a stub for each of its two links, a verifier and an end.
@@ -63,6 +65,7 @@ pub(crate) struct Translations {
     stitcher: Option<Stitcher>,
     /// The guest has run for so long that good translations will pay.
     settled: bool,
+    breakpoints: Arc<HashSet<u32>>,
 }
 
 /// Where a fault happened.
@@ -92,6 +95,7 @@ impl Translations {
             settings,
             stitcher: if settings.stitch { Stitcher::new() } else { None },
             settled: false,
+            breakpoints: Arc::default(),
         })
     }
 
@@ -166,6 +170,7 @@ impl Translations {
 
     /// Makes the block at `eip` and enters it into the tables; gives its first slot.
     fn add(&mut self, mut job: Job<'_>, eip: u32) -> usize {
+        job.breakpoints = Arc::clone(&self.breakpoints);
         let mut items = job.read(eip, self.settings.specialise);
         // Which pages it is can only be known by reading them, but what is read of a page counts only when no write to it
         // can go unnoticed any more.
@@ -211,6 +216,19 @@ impl Translations {
         let offset = (slot - block.start) as u16;
         let index = block.insns.partition_point(|(slot, _)| *slot <= offset).checked_sub(1)?;
         Some(Location { eip: block.insns[index].1, done: index as u32 })
+    }
+
+    /// Where blocks stop.
+    pub(crate) fn breakpoints(&self) -> &HashSet<u32> {
+        &self.breakpoints
+    }
+
+    /// Lets blocks stop at these addresses only.
+    pub(crate) fn set_breakpoints(&mut self, wanted: HashSet<u32>) {
+        let changed: Vec<u32> =
+            self.breakpoints.symmetric_difference(&wanted).map(|addr| addr >> 12).collect();
+        self.breakpoints = Arc::new(wanted);
+        self.invalidate(&changed);
     }
 
     /// Makes all blocks with code on these pages invalid.
@@ -368,6 +386,7 @@ impl Translations {
             Stop::Undefined => (handlers::undefined, 0, false),
             Stop::TooLong => (handlers::too_long, 0, false),
             Stop::Unfetchable(addr, present) => (handlers::unfetchable, addr, present),
+            Stop::Breakpoint => (handlers::breakpoint, 0, false),
         };
         self.arena.push_op(Op { handler, a: u8::from(present), b: 0, c: 0, d: 0, imm });
     }

@@ -101,6 +101,14 @@ impl Insn {
         self.modrm & 7
     }
 
+    /// Offset of the memory operand in its segment with these registers; 0 without one.
+    pub fn offset(&self, regs: &[u32; 8]) -> u32 {
+        let Some(mem) = self.mem else { return 0 };
+        let register = |number: u8| regs.get(usize::from(number)).copied().unwrap_or(0);
+        let offset = register(mem.base).wrapping_add(register(mem.index) << mem.scale).wrapping_add(mem.disp);
+        if self.addr16 { offset & 0xffff } else { offset }
+    }
+
     /// The low three bits of the opcode byte and the ModRM byte: what FOP is after an x87 instruction (SDM Vol. 1,
     /// 8.1.9).
     pub fn x87_opcode(&self) -> u16 {

@@ -121,6 +121,11 @@ impl Access {
         matches!(self, Access::W | Access::Rw | Access::LinearW | Access::LinearRw)
     }
 
+    /// Whether the operand is read, or may be.
+    pub fn reads(self) -> bool {
+        matches!(self, Access::R | Access::Rw | Access::Linear | Access::LinearRw)
+    }
+
     /// Whether the operand is read to be written: a fault of either is that of a write.
     pub fn updates(self) -> bool {
         matches!(self, Access::Rw | Access::LinearRw)
@@ -138,6 +143,46 @@ pub struct Operand {
     pub access: Access,
     /// Not shown in assembly text.
     pub implicit: bool,
+}
+
+/// Something that a row reads or writes beside its operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Implicit {
+    /// A general register, as ModRM numbers it.
+    Reg(u8),
+    /// A segment register.
+    SegReg(u8),
+    /// A register of the x87's stack.
+    St(u8),
+    /// Elements in memory from where a register points upwards.
+    Above {
+        /// The register.
+        base: u8,
+        /// How many.
+        count: u8,
+    },
+    /// Elements in memory below where a register points.
+    Below {
+        /// The register.
+        base: u8,
+        /// How many; 0: one more than ENTER's level.
+        count: u8,
+    },
+    /// The byte that XLAT looks up.
+    LookedUp,
+    /// Of the bit string at operand 1, the part that bit operand 2 is in.
+    BitString,
+}
+
+/// An [`Implicit`], and how it is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Also {
+    /// What.
+    pub place: Implicit,
+    /// How large, or how large an element is.
+    pub size: Size,
+    /// How it is used.
+    pub access: Access,
 }
 
 /// How EIP goes on behind an instruction.
@@ -254,6 +299,8 @@ pub struct Form {
     pub ops: &'static str,
     /// The same, parsed.
     pub operands: &'static [Operand],
+    /// What it reads and writes beside its operands.
+    pub also: &'static [Also],
     /// Immediates in the encoding.
     pub imms: &'static [Imm],
     /// ModRM's reg or the opcode's low bits select nothing else than a register: mod is ignored (MOV CR).

@@ -5,6 +5,7 @@ pub mod aio;
 pub mod args;
 pub mod blocking;
 pub mod common;
+pub mod debugger;
 pub mod dir;
 pub mod epoll;
 pub mod errno;

@@ -5,6 +5,7 @@
 
 use super::blocking;
 use super::common::Common;
+use super::debugger::Debugger;
 use super::errno::Errno;
 use super::exec::Launch;
 use super::files::Files;
@@ -41,6 +42,9 @@ pub struct Options {
     pub memory_bytes: Option<u64>,
     /// `strace`: system calls are shown.
     pub strace: Option<super::strace::Settings>,
+    /// Who watches the program, in its own words: handed on with the output ([`super::exec::Launch::traced`]), for whoever
+    /// starts the next program to watch that too.
+    pub tool: Option<String>,
 }
 
 /// What the loader made of the program; fixed until the next `execve`.
@@ -127,6 +131,8 @@ pub struct Process {
     pub launch: Arc<Launch>,
     /// Sees what happens, if anybody wants to.
     pub observer: Option<SharedObserver>,
+    /// Decides when threads run, if anybody does.
+    pub debugger: Option<Arc<dyn Debugger>>,
     /// Called at the end of a process that [`Process::run`] does not come back from, since another thread of its parent than
     /// the first one made it.
     pub at_end: fn(&Process, ExitReason),
@@ -160,6 +166,7 @@ impl Process {
             options: Arc::new(options),
             image: Arc::new(image),
             launch: Arc::new(launch),
+            debugger: None,
             at_end: |_, _| (),
             end: None,
             ends_alone: false,
@@ -176,6 +183,9 @@ impl Process {
         self.run_attached();
         let reason = self.group.wait();
         self.with_observer(|observer, process| observer.end(process));
+        if let Some(debugger) = self.debugger.take() {
+            debugger.end(reason);
+        }
         reason
     }
 
@@ -193,8 +203,14 @@ impl Process {
     /// Runs this thread, whose signals go to this process already, to its end.
     pub(super) fn run_attached(&mut self) {
         self.group.enter(super::task::id());
+        if let Some(debugger) = self.debugger.clone() {
+            debugger.started(self);
+        }
         let reason = self.run_loop();
         self.end = Some(reason);
+        if let Some(debugger) = self.debugger.clone() {
+            debugger.ended(self);
+        }
         self.with_observer(|observer, process| observer.exit(process, reason));
         super::task::exit::leave(self);
     }
@@ -215,10 +231,14 @@ impl Process {
                 return ExitReason::LimitReached;
             }
             let before = self.machine.cpu.instructions();
-            let stop = self.machine.run(budget);
+            let stop = match self.debugger.clone() {
+                Some(debugger) => debugger.run(self, budget),
+                None => self.machine.run(budget),
+            };
             self.group.count(self.machine.cpu.instructions() - before);
             match stop {
-                Stop::Requested => {}
+                // A breakpoint of a debugger that is not here: of the parent's whose memory this is.
+                Stop::Requested | Stop::Hook | Stop::Breakpoint => {}
                 Stop::Limit => {
                     if self.deadline.is_some_and(|at| Instant::now() >= at) {
                         return ExitReason::LimitReached;
@@ -257,6 +277,9 @@ impl Process {
         let args =
             [regs[reg::EBX], regs[reg::ECX], regs[reg::EDX], regs[reg::ESI], regs[reg::EDI], regs[reg::EBP]];
         self.with_observer(|observer, process| observer.enter(process, nr, args));
+        if let Some(debugger) = self.debugger.clone() {
+            debugger.call(self, nr, None);
+        }
         self.signals.restart_class = None;
         let result = table::dispatch(self, nr, args);
         if self.end.is_some() {
@@ -264,6 +287,9 @@ impl Process {
         }
         self.with_observer(|observer, process| observer.leave(process, nr, args, result));
         self.finish_call(nr, result);
+        if let Some(debugger) = self.debugger.clone() {
+            debugger.call(self, nr, Some(self.machine.cpu.regs[reg::EAX]));
+        }
     }
 
     /// Puts a call's result into EAX, or remembers that a signal interrupted it.

@@ -58,6 +58,13 @@ impl Launch {
     }
 }
 
+impl Launch {
+    /// Where it is shown what the program does, if [`Launch::traced`] was called or an `execve` handed it on.
+    pub fn output(&self) -> Option<super::strace::Output> {
+        self.trace.clone().map(super::strace::Output)
+    }
+}
+
 impl Default for Launch {
     fn default() -> Launch {
         Launch::new()

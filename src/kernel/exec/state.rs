@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// First bytes of a state; the number changes with the format.
-const MAGIC: &[u8; 12] = b"table86exec\x02";
+const MAGIC: &[u8; 12] = b"table86exec\x03";
 /// The state's descriptor is at most this far from the program's.
 const NEIGHBOURS: RawFd = 64;
 
@@ -107,7 +107,7 @@ struct State {
 
 impl State {
     fn encode(&self) -> Vec<u8> {
-        let Options { sysroot, cpu, max_instructions, timeout, memory_bytes, strace } = &self.options;
+        let Options { sysroot, cpu, max_instructions, timeout, memory_bytes, strace, tool } = &self.options;
         let mut w = Writer(MAGIC.to_vec());
         w.u64(self.pid.into());
         w.u64(self.itself as u64);
@@ -124,6 +124,7 @@ impl State {
             [follow, summary, times, to_file].iter().for_each(|&&flag| w.u64(flag.into()));
             w.bytes(filter.text().as_bytes());
         });
+        w.option(tool.as_ref(), |w, tool| w.bytes(tool.as_bytes()));
         w.option(self.trace, |w, (output, shared)| {
             w.u64(output as u64);
             w.u64(shared as u64);
@@ -154,6 +155,7 @@ impl State {
                         filter: strace::Filter::parse(std::str::from_utf8(r.bytes()?).ok()?).ok()?,
                     })
                 })?,
+                tool: r.option(|r| String::from_utf8(r.bytes()?.to_vec()).ok())?,
             },
             trace: r.option(|r| Some((r.u64()?.try_into().ok()?, r.u64()?.try_into().ok()?)))?,
         })
@@ -171,10 +173,11 @@ pub(super) fn write(p: &Process, program: RawFd, exec_name: &CStr) -> Result<Own
         program,
         mask: p.signals.mask,
         exec_name: OsString::from_vec(exec_name.to_bytes().to_vec()),
-        trace: options
-            .strace
+        trace: p
+            .launch
+            .trace
             .as_ref()
-            .and(p.launch.trace.as_ref())
+            .filter(|_| options.strace.is_some() || options.tool.is_some())
             .map(|t| (t.output.get(), t.shared().get())),
         options,
     };
@@ -227,6 +230,7 @@ mod tests {
                 timeout: Some(Duration::from_millis(1500)),
                 memory_bytes: None,
                 strace: Some(strace::Settings { times: true, ..strace::Settings::default() }),
+                tool: Some("trace".into()),
             },
             trace: Some((5, 6)),
         }

@@ -72,7 +72,11 @@ fn next(p: &mut Process) -> Option<Info> {
 }
 
 /// Does what the guest wants done about a signal.
-fn handle(p: &mut Process, info: Info, call: &mut Option<Call>) {
+fn handle(p: &mut Process, mut info: Info, call: &mut Option<Call>) {
+    if let Some(debugger) = p.debugger.clone() {
+        let Some(wanted) = debugger.signal(p, info) else { return };
+        info = wanted;
+    }
     let action = p.signals.action(info.signal);
     match action.handler {
         SIG_IGN => {}

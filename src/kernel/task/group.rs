@@ -68,6 +68,14 @@ impl Group {
         self.left.notify_all();
     }
 
+    /// Makes a thread look up, even from a blocking call.
+    pub fn nudge(&self, tid: u32) {
+        // Whoever is noted is still there, or only just gone.
+        if self.state().threads.contains(&tid) {
+            nudge(tid);
+        }
+    }
+
     /// Tells whether there is more than one thread.
     pub fn has_others(&self) -> bool {
         self.state().threads.len() > 1

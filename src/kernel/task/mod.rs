@@ -97,7 +97,7 @@ pub(super) fn before_exec(p: &mut Process) {
 }
 
 /// The calling thread's id.
-pub(super) fn id() -> u32 {
+pub(crate) fn id() -> u32 {
     host::gettid()
 }
 
@@ -240,6 +240,9 @@ fn create_process(p: &mut Process, request: &Request) -> Result<u32, Errno> {
         Ok(0) => {
             p.group = Arc::default();
             p.group.enter(host::gettid());
+            if p.debugger.take().is_some() {
+                p.machine.breakpoints().clear();
+            }
             p.signals = p.signals.for_child();
             p.task.robust_list = 0;
             p.task.clear_child_tid = 0;
@@ -287,6 +290,7 @@ fn create_borrower(p: &mut Process, request: &Request) -> Result<u32, Errno> {
         p.signals = p.signals.for_child();
         p.signals.shielded = true;
         p.task.borrows_memory = true;
+        p.debugger = None;
         p.task.robust_list = 0;
         p.task.clear_child_tid = 0;
         p.interrupted = None;
@@ -377,6 +381,7 @@ struct Kept {
     group: Arc<Group>,
     options: Arc<Options>,
     observer: Option<super::process::SharedObserver>,
+    debugger: Option<Arc<dyn super::debugger::Debugger>>,
     private: super::host::PrivateTable,
 }
 
@@ -392,6 +397,7 @@ impl Kept {
             group: Arc::clone(&p.group),
             options: Arc::clone(&p.options),
             observer: p.observer.clone(),
+            debugger: p.debugger.clone(),
             private: super::host::PrivateTable::save(),
         }
     }
@@ -404,6 +410,7 @@ impl Kept {
         p.group = self.group;
         p.options = self.options;
         p.observer = self.observer;
+        p.debugger = self.debugger;
         self.private.restore();
         p.end = None;
         p.ends_alone = false;

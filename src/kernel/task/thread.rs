@@ -4,6 +4,7 @@
 //! of a host thread that is made for nothing else than to wait for it, so that it has thread-local storage of its own.
 
 use super::super::common::Common;
+use super::super::debugger::Debugger;
 use super::super::errno::Errno;
 use super::super::exec::Launch;
 use super::super::files::Files;
@@ -36,6 +37,7 @@ struct Seed {
     task: Task,
     launch: Arc<Launch>,
     observer: Option<SharedObserver>,
+    debugger: Option<Arc<dyn Debugger>>,
     at_end: fn(&Process, ExitReason),
     deadline: Option<Instant>,
 }
@@ -60,6 +62,8 @@ impl Seed {
             task: Task { robust_list: 0, clear_child_tid: 0, ..p.task.clone() },
             launch: Arc::clone(&p.launch),
             observer: p.observer.clone(),
+            // A process that shares memory has threads of its own, which the debugger does not know.
+            debugger: if shares(flag::THREAD) { p.debugger.clone() } else { None },
             at_end: p.at_end,
             deadline: p.deadline,
         }
@@ -80,6 +84,7 @@ impl Seed {
             task: self.task,
             launch: self.launch,
             observer: self.observer,
+            debugger: self.debugger,
             at_end: self.at_end,
             end: None,
             ends_alone: false,
