@@ -9,6 +9,7 @@
 
 #[allow(unsafe_code)]
 pub mod cpu;
+pub mod debug;
 pub mod disasm;
 #[allow(unsafe_code)]
 mod engine;

@@ -5,6 +5,7 @@
 
 mod audit;
 mod binfmt;
+mod check;
 mod dis;
 mod isa;
 mod like_qemu;
@@ -53,6 +54,7 @@ enum Command {
     Dis(dis::Dis),
     Isa(isa::Isa),
     Audit(audit::Audit),
+    Check(check::Check),
     Binfmt(binfmt::Binfmt),
 }
 
@@ -123,6 +125,7 @@ fn command() -> Result<(), Failure> {
         Command::Dis(dis) => dis.execute(),
         Command::Isa(isa) => isa.execute(),
         Command::Audit(audit) => audit.execute(),
+        Command::Check(check) => check.execute(),
         Command::Binfmt(binfmt) => binfmt.execute(),
     }
 }

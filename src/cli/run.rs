@@ -234,7 +234,7 @@ fn start(
 }
 
 /// The processor of this name.
-fn cpu_model(name: Option<&str>) -> Result<CpuModel, Failure> {
+pub(super) fn cpu_model(name: Option<&str>) -> Result<CpuModel, Failure> {
     let Some(name) = name else { return Ok(CpuModel::default()) };
     CpuModel::named(name).ok_or_else(|| {
         let names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
@@ -300,20 +300,20 @@ fn place(process: &Process, addr: u32) -> String {
 }
 
 /// The error for a program that cannot be loaded.
-fn failure(program: &Path, error: &LoadError) -> Failure {
+pub(super) fn failure(program: &Path, error: &LoadError) -> Failure {
     let status = if error.is_not_found() { NOT_FOUND } else { NOT_RUNNABLE };
     Failure::new(status, format!("{}: {error}", program.display()))
 }
 
 /// The sysroot with links resolved, so that paths under it are known as such.
-fn sysroot(root: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn sysroot(root: &Path) -> Result<PathBuf, Failure> {
     let bad = |why: &dyn std::fmt::Display| Failure::own(format!("sysroot {}: {why}", root.display()));
     let found = std::fs::canonicalize(root).map_err(|error| bad(&error))?;
     if found.is_dir() { Ok(found) } else { Err(bad(&"not a directory")) }
 }
 
 /// This process's environment as it is, entries without `=` included.
-fn environment() -> Vec<OsString> {
+pub(super) fn environment() -> Vec<OsString> {
     match std::fs::read("/proc/self/environ") {
         Ok(bytes) => {
             let mut entries: Vec<&[u8]> = bytes.split(|&byte| byte == 0).collect();
@@ -333,7 +333,7 @@ fn assigned(name: &OsStr, value: &OsStr) -> OsString {
 }
 
 /// An environment with variables left away and set, in this order.
-fn changed(
+pub(super) fn changed(
     mut environment: Vec<OsString>,
     set: &[(OsString, OsString)],
     unset: &[OsString],

@@ -1,0 +1,3 @@
+//! Tools that look at a program while it runs.
+
+pub mod check;
