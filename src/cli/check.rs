@@ -1,6 +1,6 @@
 //! `table86 check`: runs a program in lockstep with the processor.
 
-use super::run::{changed, cpu_model, environment, failure, sysroot};
+use super::run::{Request, changed, cpu_model, environment, failure, sysroot};
 use super::{Failure, NOT_RUNNABLE, values};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use table86::debug::check::{self, CheckError, Ended, Outcome, Subject, Summary};
+use table86::kernel::{self, ExitReason};
 use table86::loader::{self, elf::Elf};
+use table86::memory::{MapRequest, Place, Prot};
 use table86::{Machine, Memory};
 
 /// Exit status for a divergence.
@@ -37,6 +39,8 @@ const DIVERGED: u8 = 1;
                   table86 check --skip 5000000 --max-insns 10000 ./prog\n  \
                   table86 check --from 0x8049d10 --until 0x8049d80 ./prog\n  \
                   table86 check --against generic ./prog     without a processor: two settings of Table86\n\n\
+                  Against generic, children are always compared, each reports by itself, and what a process executes in \
+                  its place is not compared: the exit status is then that program's.\n\n\
                   Exit status: 0 no difference, 1 a difference, 125 an error of Table86, or the program cannot be compared to \
                   its end (threads), 126 the file cannot be run, 127 it is not found. How the program ended, and how many \
                   instructions were compared, is said with -v."
@@ -109,8 +113,61 @@ impl Check {
         };
         let outcome = match self.against {
             Against::Processor => check::against_processor(&mut self.command()?, &options, &machine),
-            Against::Generic => return Err(Failure::own("not there")),
+            Against::Generic => self.against_generic(&options)?,
         };
+        self.conclude(outcome)
+    }
+
+    fn against_generic(&self, options: &check::Options) -> Result<Result<Outcome, CheckError>, Failure> {
+        let pid = std::process::id();
+        let mut process = self.request().process(Machine::generic)?;
+        let divergences = Divergences::new()?;
+        let outcome = check::against_own(&mut process, options, &machine);
+        let agreed = matches!(outcome, Ok(Outcome::Agreed(_)));
+        if std::process::id() != pid {
+            // A child of the program: whoever waits for it is to see how it ended.
+            if !agreed {
+                divergences.note();
+                let _ = self.conclude(outcome);
+                ExitReason::Exited(DIVERGED).finish();
+            }
+            match outcome {
+                Ok(Outcome::Agreed(Summary { ended: Some(Ended::Killed(signal)), .. })) => {
+                    ExitReason::Killed(signal).finish()
+                }
+                Ok(Outcome::Agreed(Summary { ended: Some(Ended::Exited(status)), .. })) => {
+                    ExitReason::Exited(status as u8).finish()
+                }
+                _ => ExitReason::LimitReached.finish(),
+            }
+        }
+        if agreed && divergences.any() {
+            return Err(Failure::new(DIVERGED, "a child process differed, see above"));
+        }
+        Ok(outcome)
+    }
+
+    /// The program as Table86 is to start it.
+    fn request(&self) -> Request {
+        let mut argv = self.program.clone();
+        if let Some(argv0) = &self.argv0 {
+            argv[0].clone_from(argv0);
+        }
+        Request {
+            program: self.program[0].clone(),
+            argv,
+            set: self.set.clone(),
+            unset: self.unset.clone(),
+            kernel: kernel::Options {
+                sysroot: self.sysroot.clone(),
+                cpu: self.cpu.clone(),
+                ..kernel::Options::default()
+            },
+            ..Request::default()
+        }
+    }
+
+    fn conclude(&self, outcome: Result<Outcome, CheckError>) -> Result<(), Failure> {
         let name = self.program[0].display();
         match outcome {
             Ok(Outcome::Agreed(summary)) => {
@@ -181,6 +238,30 @@ impl Check {
         let (instructions, processes) = (summary.instructions, summary.processes);
         let text = format!("no difference in {instructions} instructions of {processes} processes; {end}");
         let _ = writeln!(io::stderr(), "table86: {text}");
+    }
+}
+
+/// Whether any process of the program has differed; children write it down here.
+struct Divergences(Memory);
+
+impl Divergences {
+    const PLACE: u32 = 0x1_0000;
+
+    fn new() -> Result<Divergences, Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::own(format!("no memory to share with children: {error}"));
+        let memory = Memory::new().map_err(|error| failed(&error))?;
+        let page = MapRequest::anonymous(Place::Fixed(Self::PLACE), 1, Prot::READ | Prot::WRITE);
+        memory.map(&MapRequest { shared: true, ..page }).map_err(|error| failed(&error))?;
+        Ok(Divergences(memory))
+    }
+
+    fn note(&self) {
+        // The page stays mapped for as long as this lives.
+        let _ = self.0.write(Self::PLACE, 1u8);
+    }
+
+    fn any(&self) -> bool {
+        self.0.read(Self::PLACE) == Ok(1u8)
     }
 }
 

@@ -147,6 +147,11 @@ impl Run {
 impl Request {
     /// Runs the program; comes back only if it could not be started.
     pub(super) fn execute(self) -> Result<(), Failure> {
+        self.process(tiered).and_then(finish)
+    }
+
+    /// The program, loaded into a machine that `make` gives.
+    pub(super) fn process(self, make: Make) -> Result<Process, Failure> {
         let mut kernel = self.kernel;
         kernel.sysroot = kernel.sysroot.map(|root| sysroot(&root)).transpose()?;
         let environment = changed(environment(), &self.set, &self.unset);
@@ -156,7 +161,7 @@ impl Request {
                 .map_err(LoadError::Unreadable)
                 .and_then(|file| Program::from_file(file, self.program.clone(), self.argv, environment))
                 .map_err(|error| failure("standard input".as_ref(), &error))?;
-            return start(program, self.loader, kernel, launch);
+            return load(program, self.loader, kernel, launch, make);
         }
         let path = if self.host_path {
             PathBuf::from(&self.program)
@@ -172,8 +177,16 @@ impl Request {
             }
             error => failure(self.program.as_ref(), &error),
         })?;
-        start(program, self.loader, kernel, launch)
+        load(program, self.loader, kernel, launch, make)
     }
+}
+
+/// Makes a machine.
+pub(super) type Make = fn(Arc<Memory>) -> io::Result<Machine>;
+
+/// The machine that runs programs.
+fn tiered(memory: Arc<Memory>) -> io::Result<Machine> {
+    Machine::tiered(memory, Machine::WARM)
 }
 
 /// How to run this program again; with a place for the trace if there is one.
@@ -202,16 +215,17 @@ pub(super) fn resume(resumed: Resumed) -> Result<(), Failure> {
     let file = std::fs::File::from(resumed.program);
     let program = Program::from_file(file, resumed.exec_name, std::env::args_os().collect(), environment())
         .map_err(|error| Failure::new(NOT_RUNNABLE, error.to_string()))?;
-    start(program, loader::Options::default(), resumed.options, resumed.launch)
+    load(program, loader::Options::default(), resumed.options, resumed.launch, tiered).and_then(finish)
 }
 
-/// Loads and runs a program. Does not come back if that works: the host process ends as the guest did.
-fn start(
+/// Loads a program.
+fn load(
     program: Program,
     mut options: loader::Options,
     kernel: kernel::Options,
     launch: Launch,
-) -> Result<(), Failure> {
+    make: Make,
+) -> Result<Process, Failure> {
     options.sysroot.clone_from(&kernel.sysroot);
     options.memory_bytes = kernel.memory_bytes;
     let cpuid = cpu_model(kernel.cpu.as_deref())?;
@@ -220,13 +234,18 @@ fn start(
     let memory = Memory::new()
         .map_err(|error| Failure::own(format!("no 4 GiB of addresses for the guest: {error}")))?;
     let memory = Arc::new(memory);
-    let mut machine = Machine::tiered(Arc::clone(&memory), Machine::WARM)
+    let mut machine = make(Arc::clone(&memory))
         .map_err(|error| Failure::own(format!("no addresses for translated code: {error}")))?;
     machine.cpu.cpuid = cpuid;
     let loaded =
         loader::load(&memory, &mut machine.cpu, program, &options).map_err(|error| failure(&name, &error))?;
     let mut process = Process::new(machine, image(&loaded), kernel, launch);
     process.at_end = explain;
+    Ok(process)
+}
+
+/// Runs a program. Does not come back: the host process ends as the guest did.
+fn finish(mut process: Process) -> Result<(), Failure> {
     let reason = process.run();
     explain(&process, reason);
     drop(process);

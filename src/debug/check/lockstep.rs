@@ -2,9 +2,10 @@
 
 use super::mirror::{Mirror, Reference, Scope, compare_ranges, copy_range};
 use super::report::{self, Difference, Divergence, Step};
-use super::rules;
+use super::CheckError;
+use super::rules::{self, Class};
 use super::state::{Image, Registers, State};
-use crate::cpu::fault::FaultKind;
+use crate::cpu::{Descriptors, FaultKind};
 use crate::isa::decode::MAX_LEN;
 use crate::isa::{CpuModel, Insn};
 use crate::kernel::process::INT_LEN;
@@ -131,9 +132,10 @@ impl Lockstep {
     pub(super) fn adopt(
         &mut self,
         reference: &dyn Reference,
-        state: &State,
+        registers: Registers,
         scope: Option<Scope>,
     ) -> io::Result<()> {
+        let state = State { registers, image: reference.image()? };
         if let Some(scope) = scope {
             self.mirror.follow(&self.memory, reference)?;
             self.mirror.copy(&self.memory, reference, scope)?;
@@ -147,10 +149,9 @@ impl Lockstep {
         Ok(())
     }
 
-    /// Gives the subject the reference's descriptors for thread-local storage.
-    pub(super) fn set_descriptors(&mut self, first: usize, descriptors: &[u64]) {
-        let gdt = &mut self.subject.machine().cpu.descriptors.gdt;
-        gdt[first..first + descriptors.len()].copy_from_slice(descriptors);
+    /// The subject's descriptors, for the reference's to be put there.
+    pub(super) fn descriptors(&mut self) -> &mut Descriptors {
+        &mut self.subject.machine().cpu.descriptors
     }
 
     /// Counts an instruction that only the reference executes.
@@ -166,8 +167,46 @@ impl Lockstep {
         self.history.push_back(step);
     }
 
+    /// Before an instruction that is not a plain one: what was noted is settled, memory compared, and what cannot be followed
+    /// found out.
+    ///
+    /// # Errors
+    /// [`CheckError::Thread`], [`CheckError::Ldt`], the host's.
+    pub(super) fn prepare(
+        &mut self,
+        reference: &dyn Reference,
+        class: Class,
+        insn: Option<&Insn>,
+        registers: &Registers,
+    ) -> Result<Option<Box<Divergence>>, CheckError> {
+        if class == Class::Plain {
+            return Ok(None);
+        }
+        if let Some(divergence) = self.settle(reference, registers, End::Complete)? {
+            return Ok(Some(divergence));
+        }
+        let (pid, agreed) = (self.pid, self.agreed);
+        match class {
+            Class::Call => {
+                if let Some(divergence) = self.compare_memory(reference, registers)? {
+                    return Ok(Some(divergence));
+                }
+                match rules::call_name(registers) {
+                    name @ ("clone" | "clone3") if rules::makes_thread(reference, name, registers) => {
+                        return Err(CheckError::Thread { pid, agreed });
+                    }
+                    "modify_ldt" => return Err(CheckError::Ldt { pid, agreed }),
+                    _ => {}
+                }
+            }
+            _ if insn.is_some_and(rules::stores_pointers) => self.share_pointers(&reference.image()?),
+            _ => {}
+        }
+        Ok(None)
+    }
+
     /// Gives the subject the reference's FPU pointers, which are about to be stored.
-    pub(super) fn share_pointers(&mut self, image: &Image) {
+    fn share_pointers(&mut self, image: &Image) {
         let cpu = &mut self.subject.machine().cpu;
         let shared = Image::of(cpu).with_pointers(image);
         cpu.fxrstor(&shared.0);
@@ -190,8 +229,7 @@ impl Lockstep {
         self.window.floats |= rules::touches_floats(insn.form());
     }
 
-    /// Lets the subject do what was noted, and compares. `state` gives the reference's; its image is asked for only if it may
-    /// matter.
+    /// Lets the subject do what was noted, and compares.
     ///
     /// # Errors
     /// The host's.
@@ -199,7 +237,6 @@ impl Lockstep {
         &mut self,
         reference: &dyn Reference,
         registers: &Registers,
-        image: impl FnOnce() -> io::Result<Image>,
         end: End,
     ) -> io::Result<Option<Box<Divergence>>> {
         let steps = self.window.steps;
@@ -215,7 +252,7 @@ impl Lockstep {
             ours.registers.eip = ours.registers.eip.wrapping_sub(INT_LEN);
         }
         // An instruction that has nothing to do with them leaves the processor's as they were.
-        let image = if self.window.floats || ours.image != self.image { image()? } else { self.image };
+        let image = if self.window.floats || ours.image != self.image { reference.image()? } else { self.image };
         let mut theirs = State { registers: *registers, image };
         theirs.image = theirs.image.with_pointers(&ours.image);
         ours.image = ours.image.with_pointers(&ours.image);
@@ -268,16 +305,17 @@ impl Lockstep {
     ///
     /// # Errors
     /// The host's.
-    pub(super) fn compare_memory(
+    fn compare_memory(
         &mut self,
         reference: &dyn Reference,
-        state: impl FnOnce() -> io::Result<State>,
+        registers: &Registers,
     ) -> io::Result<Option<Box<Divergence>>> {
         let Some(bytes) = self.mirror.compare(&self.memory, reference)? else { return Ok(None) };
         let cpu = &self.subject.machine().cpu;
         let ours = State { registers: Registers::of(cpu), image: Image::of(cpu) };
+        let theirs = State { registers: *registers, image: reference.image()? };
         let (agreed, looked) = (self.agreed, self.looked);
-        let mut divergence = *self.diverged(vec![bytes.into()], state()?, ours);
+        let mut divergence = *self.diverged(vec![bytes.into()], theirs, ours);
         (divergence.agreed, divergence.window, divergence.by_row) = (looked, agreed - looked, false);
         Ok(Some(Box::new(divergence)))
     }
@@ -306,19 +344,15 @@ impl Lockstep {
 /// How the subject ended, if not as the reference did.
 fn ended_differently(stop: Stop, cr2: u32, end: End) -> Option<Difference> {
     let how = "ends with";
-    let signal = |stop| match stop {
-        Stop::Exception(fault) => rules::signal_of(fault),
-        _ => libc::SIGBUS,
-    };
     match (end, stop) {
         (End::Complete, Stop::Limit) => None,
         (End::Complete, stop) => Some(Difference::new(how, "no exception", describe(stop, cr2))),
         (End::Trap, Stop::Exception(fault)) if fault.kind == FaultKind::Db => None,
         (End::Trap, stop) => Some(Difference::new(how, "#DB (TF)", describe(stop, cr2))),
         (End::Fault { signal: theirs, addr }, Stop::Exception(_) | Stop::Bus(_)) => {
-            let page_fault = matches!(stop, Stop::Bus(_))
-                || matches!(stop, Stop::Exception(fault) if fault.kind == FaultKind::Pf);
-            let same = signal(stop) == theirs && (!page_fault || addr == cr2);
+            let (signal, address) = signal_and_address(stop, cr2);
+            // Others give the instruction's address, or none.
+            let same = signal == theirs && (!has_address(stop) || addr == address);
             let theirs = || format!("signal {theirs} at address {addr:#x}");
             (!same).then(|| Difference::new(how, theirs(), describe(stop, cr2)))
         }
@@ -327,6 +361,20 @@ fn ended_differently(stop: Stop, cr2: u32, end: End) -> Option<Difference> {
             Some(Difference::new(how, theirs, describe(stop, cr2)))
         }
     }
+}
+
+/// Whether an exception has an address of memory.
+fn has_address(stop: Stop) -> bool {
+    matches!(stop, Stop::Bus(_)) || matches!(stop, Stop::Exception(fault) if fault.kind == FaultKind::Pf)
+}
+
+/// The signal that Linux makes of a stop, and its address if it has one.
+pub(super) fn signal_and_address(stop: Stop, cr2: u32) -> (i32, u32) {
+    let signal = match stop {
+        Stop::Exception(fault) => rules::signal_of(fault),
+        _ => libc::SIGBUS,
+    };
+    (signal, if has_address(stop) { cr2 } else { 0 })
 }
 
 fn describe(stop: Stop, cr2: u32) -> String {

@@ -1,6 +1,7 @@
 //! A second memory that holds what the reference's does: made once, brought up to date after system calls and signals,
 //! compared in between.
 
+use super::state::Image;
 use crate::memory::{Backing, END, MapRequest, Memory, Place, Prot, page};
 use std::fs::File;
 use std::io;
@@ -30,7 +31,9 @@ pub(super) trait Reference {
     fn read(&self, addr: u32, out: &mut [u8]) -> usize;
     /// What is mapped, ascending.
     fn mappings(&self) -> io::Result<Vec<Mapping>>;
-    /// The pages' entries in the host's pagemap, if there is one.
+    /// FPU and vector registers.
+    fn image(&self) -> io::Result<Image>;
+    /// The pages' entries in the host's pagemap.
     fn pages(&self, start: u32, count: u32) -> io::Result<Vec<u64>>;
 }
 

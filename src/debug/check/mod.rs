@@ -21,6 +21,7 @@ mod lockstep;
 mod mirror;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod native;
+mod own;
 mod report;
 mod rules;
 mod state;
@@ -31,6 +32,7 @@ pub use report::{Difference, Divergence, Step};
 pub use state::{Image, Registers, State};
 
 use crate::isa::CpuModel;
+use crate::kernel::Process;
 use std::io;
 use std::process::Command;
 
@@ -175,4 +177,13 @@ pub fn against_processor(
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub fn against_processor(_: &mut Command, _: &Options, _: &Maker) -> Result<Outcome, CheckError> {
     Err(CheckError::HostCannot)
+}
+
+/// Compares a process, made with [`Machine::generic`](crate::Machine::generic), with the machine that `make` gives. The process's children go on
+/// comparing by themselves, each with an outcome of its own; what the process executes in its place is not compared.
+///
+/// # Errors
+/// See [`CheckError`].
+pub fn against_own(process: &mut Process, options: &Options, make: &Maker) -> Result<Outcome, CheckError> {
+    own::run(process, options, make)
 }

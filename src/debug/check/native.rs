@@ -4,13 +4,12 @@ use super::host::{self, Event, Pid, Tracee};
 use super::lockstep::{End, Lockstep, Maker};
 use super::mirror::{Mapping, Reference, Scope, pagemap, parse};
 use super::report::Step;
-use super::rules::{self, Class};
-use super::state::{Registers, State};
+use super::rules::{self, CHANGES_MAP, Class, call_name};
+use super::state::{Image, Registers};
 use super::{CheckError, Ended, Options, Outcome, Summary};
 use crate::cpu::{eflags, reg};
 use crate::isa::Insn;
 use crate::kernel::segments;
-use crate::kernel::table;
 use crate::loader::stack::at;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -30,10 +29,6 @@ impl Native {
         let open = |name| File::open(format!("/proc/{}/{name}", tracee.0));
         Ok(Native { tracee, maps: open("maps")?, pagemap: open("pagemap")? })
     }
-
-    fn state(&self, registers: Registers) -> io::Result<State> {
-        Ok(State { registers, image: self.tracee.image()? })
-    }
 }
 
 impl Reference for Native {
@@ -50,6 +45,10 @@ impl Reference for Native {
                 count => text.extend_from_slice(&piece[..count]),
             }
         }
+    }
+
+    fn image(&self) -> io::Result<Image> {
+        self.tracee.image()
     }
 
     fn pages(&self, start: u32, count: u32) -> io::Result<Vec<u64>> {
@@ -294,12 +293,16 @@ impl<'a> Session<'a> {
             tracee.step(0)?;
             return Ok(None);
         };
-        let Some(registers) = tracee.registers()? else { return self.let_go(pid) };
+        let Some(mut registers) = tracee.registers()? else { return self.let_go(pid) };
         // `int3` comes from the kernel, a sent signal from a user.
         if signal == libc::SIGTRAP && code > 0 && code != libc::SI_KERNEL {
             return self.stepped(pid, registers);
         }
         let task = self.task(pid)?;
+        if task.has_idle_prefix() && registers.eip == task.before.eip + 1 {
+            registers.eip = task.before.eip;
+            task.set_eip(registers, registers.eip)?;
+        }
         let raised = code > 0
             && matches!(
                 signal,
@@ -322,6 +325,11 @@ impl<'a> Session<'a> {
             _ => {}
         }
         if !raised && is_ignored(pid, signal)? {
+            // Nothing changes; what was pending is done now.
+            let task = self.task(pid)?;
+            if task.has_idle_prefix() && registers.eip == task.before.eip {
+                task.set_eip(registers, registers.eip + 1)?;
+            }
             tracee.step(0)?;
             return Ok(None);
         }
@@ -414,49 +422,39 @@ impl Task {
     }
 
     fn take_over(&mut self, registers: Registers, scope: Scope) -> io::Result<()> {
-        let state = self.native.state(registers)?;
-        self.lockstep.adopt(&self.native, &state, Some(scope))
+        self.lockstep.adopt(&self.native, registers, Some(scope))
     }
 
     fn take_descriptors(&mut self) -> io::Result<()> {
         let entries = segments::TLS_FIRST..segments::TLS_FIRST + segments::TLS_COUNT;
-        let read = |entry| Ok(segments::tls_descriptor(&self.native.tracee.thread_area(entry)?));
-        let descriptors: Vec<u64> = entries.map(read).collect::<io::Result<_>>()?;
-        self.lockstep.set_descriptors(segments::TLS_FIRST as usize, &descriptors);
+        let places = &mut self.lockstep.descriptors().gdt[segments::TLS_FIRST as usize..];
+        for (place, entry) in places.iter_mut().zip(entries) {
+            *place = segments::tls_descriptor(&self.native.tracee.thread_area(entry)?);
+        }
         Ok(())
     }
 
     fn settle(&mut self, registers: Registers, end: End) -> Flow {
-        let tracee = self.native.tracee;
-        let found = self.lockstep.settle(&self.native, &registers, || tracee.image(), end)?;
+        let found = self.lockstep.settle(&self.native, &registers, end)?;
         Ok(found.map(Outcome::Diverged))
     }
 
     /// Before an instruction that is compared.
     fn prepare(&mut self, class: Class, registers: Registers) -> Flow {
-        if class == Class::Plain {
-            return Ok(None);
+        let found = self.lockstep.prepare(&self.native, class, self.insn.as_ref(), &registers)?;
+        if found.is_none() && self.has_idle_prefix() {
+            self.set_eip(registers, registers.eip + 1)?;
         }
-        if let Some(outcome) = self.settle(registers, End::Complete)? {
-            return Ok(Some(outcome));
-        }
-        if class == Class::Call {
-            let (native, pid) = (&self.native, self.native.tracee.0);
-            let found = self.lockstep.compare_memory(native, || native.state(registers))?;
-            if let Some(divergence) = found {
-                return Ok(Some(Outcome::Diverged(divergence)));
-            }
-            match call_name(&registers) {
-                name @ ("clone" | "clone3") if makes_thread(native, name, &registers) => {
-                    return Err(CheckError::Thread { pid, agreed: self.lockstep.agreed });
-                }
-                "modify_ldt" => return Err(CheckError::Ldt { pid, agreed: self.lockstep.agreed }),
-                _ => {}
-            }
-        } else if self.insn.as_ref().is_some_and(rules::stores_pointers) {
-            self.lockstep.share_pointers(&self.native.tracee.image()?);
-        }
-        Ok(None)
+        Ok(found.map(Outcome::Diverged))
+    }
+
+    fn has_idle_prefix(&self) -> bool {
+        self.insn.as_ref().is_some_and(|insn| rules::has_idle_prefix(insn, &self.step.bytes))
+    }
+
+    fn set_eip(&self, registers: Registers, eip: u32) -> io::Result<()> {
+        let some = [reg::EAX, reg::ECX, reg::EDX, reg::EBX].map(|at| registers.regs[at]);
+        self.native.tracee.set_some_registers(some, eip)
     }
 
     /// Lets the processor find what our CPUID says. Gives the registers behind it.
@@ -478,12 +476,10 @@ impl Task {
         let mut after = before;
         after.regs[reg::EAX] = libc::ENOSYS.wrapping_neg().cast_unsigned();
         after.eip = insn.next_eip();
-        let [eax, ecx, edx, ebx] = [reg::EAX, reg::ECX, reg::EDX, reg::EBX].map(|at| after.regs[at]);
-        self.native.tracee.set_some_registers([eax, ecx, edx, ebx], after.eip)?;
+        self.set_eip(after, after.eip)?;
         if self.comparing {
             self.lockstep.skip(self.step);
-            let state = self.native.state(after)?;
-            self.lockstep.adopt(&self.native, &state, None)?;
+            self.lockstep.adopt(&self.native, after, None)?;
         }
         Ok(after)
     }
@@ -516,26 +512,6 @@ impl Task {
 /// The call that registers restartable sequences, which start anew at each stop, and memory that the kernel changes at any
 /// moment.
 const UNSTEPPABLE: &str = "rseq";
-
-/// Calls after which mappings may be others that look the same.
-const CHANGES_MAP: [&str; 9] =
-    ["mmap", "mmap2", "munmap", "mremap", "mprotect", "remap_file_pages", "shmat", "shmdt", "ipc"];
-
-fn call_name(before: &Registers) -> &'static str {
-    table::info(before.regs[reg::EAX]).map_or("", |row| row.name)
-}
-
-/// Whether clone(2) or clone3(2) makes a task that shares memory with one that runs on.
-fn makes_thread(native: &Native, name: &str, registers: &Registers) -> bool {
-    let flags = if name == "clone" {
-        registers.regs[reg::EBX]
-    } else {
-        let mut bytes = [0; 4];
-        native.read(registers.regs[reg::EBX], &mut bytes);
-        u32::from_le_bytes(bytes)
-    };
-    flags & libc::CLONE_VM as u32 != 0 && flags & libc::CLONE_VFORK as u32 == 0
-}
 
 /// Whether a signal does nothing: ignored, or without a handler and of those that Linux ignores by default.
 fn is_ignored(pid: Pid, signal: i32) -> io::Result<bool> {

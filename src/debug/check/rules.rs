@@ -1,10 +1,12 @@
 //! What the tables say about comparing an instruction: what is left undefined, what it may write, what cannot be repeated.
 
+use super::mirror::Reference;
 use super::state::{MXCSR_MASK, Registers};
 use crate::cpu::image::FXSAVE_BYTES;
 use crate::cpu::{Fault, FaultKind, eflags, reg};
 use crate::isa::decode::{NO_REG, operand_bytes};
 use crate::isa::{Access, Code, CpuModel, Flow, Form, Insn, Operand, Rep, Size, Status, flag};
+use crate::kernel::table;
 use std::ops::Range;
 
 /// How an instruction is compared.
@@ -65,6 +67,13 @@ pub(super) fn shadows_next(insn: &Insn) -> bool {
                 _ => false,
             }
     })
+}
+
+/// Whether the first byte is a prefix that means nothing to our model, but something else to a newer processor: `rep bsf` is
+/// TZCNT where that exists.
+pub(super) fn has_idle_prefix(insn: &Insn, bytes: &[u8]) -> bool {
+    const REPE: u8 = 0xf3;
+    bytes.first() == Some(&REPE) && matches!(insn.form().mnemonic, "bsf" | "bsr")
 }
 
 /// Whether a trap comes after each round.
@@ -195,6 +204,27 @@ fn address(insn: &Insn, operand: &Operand, before: &Registers, after: &Registers
         _ => 0,
     };
     Some(base.wrapping_add(offset))
+}
+
+/// Calls after which mappings may be others that look the same.
+pub(super) const CHANGES_MAP: [&str; 9] =
+    ["mmap", "mmap2", "munmap", "mremap", "mprotect", "remap_file_pages", "shmat", "shmdt", "ipc"];
+
+/// The system call that is about to be made.
+pub(super) fn call_name(before: &Registers) -> &'static str {
+    table::info(before.regs[reg::EAX]).map_or("", |row| row.name)
+}
+
+/// Whether clone(2) or clone3(2) makes a task that shares memory with one that runs on.
+pub(super) fn makes_thread(reference: &dyn Reference, name: &str, registers: &Registers) -> bool {
+    let flags = if name == "clone" {
+        registers.regs[reg::EBX]
+    } else {
+        let mut bytes = [0; 4];
+        reference.read(registers.regs[reg::EBX], &mut bytes);
+        u32::from_le_bytes(bytes)
+    };
+    flags & libc::CLONE_VM as u32 != 0 && flags & libc::CLONE_VFORK as u32 == 0
 }
 
 /// The signal that Linux makes of an exception.
