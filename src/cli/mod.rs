@@ -5,6 +5,7 @@
 
 mod audit;
 mod binfmt;
+mod check;
 mod dis;
 mod html;
 mod gdb;
@@ -60,6 +61,7 @@ enum Command {
     Dis(dis::Dis),
     Isa(isa::Isa),
     Audit(audit::Audit),
+    Check(check::Check),
     Binfmt(binfmt::Binfmt),
     Completions(shell::Completions),
     Man(shell::ManPages),
@@ -134,6 +136,7 @@ fn command() -> Result<(), Failure> {
         Command::Dis(dis) => dis.execute(),
         Command::Isa(isa) => isa.execute(),
         Command::Audit(audit) => audit.execute(),
+        Command::Check(check) => check.execute(),
         Command::Binfmt(binfmt) => binfmt.execute(),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),

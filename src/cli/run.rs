@@ -159,6 +159,16 @@ impl Run {
 impl Request {
     /// Runs the program; comes back only if it could not be started.
     pub(super) fn execute(self) -> Result<(), Failure> {
+        let listener = self.gdb.as_ref().map(super::gdb::listen).transpose()?;
+        let mut process = self.process(tiered)?;
+        if let Some(listener) = listener {
+            super::gdb::accept(&mut process, listener)?;
+        }
+        finish(process)
+    }
+
+    /// The program, loaded into a machine that `make` gives.
+    pub(super) fn process(self, make: Make) -> Result<Process, Failure> {
         let mut kernel = self.kernel;
         kernel.sysroot = kernel.sysroot.map(|root| sysroot(&root)).transpose()?;
         let environment = changed(environment(), &self.set, &self.unset);
@@ -168,7 +178,7 @@ impl Request {
                 .map_err(LoadError::Unreadable)
                 .and_then(|file| Program::from_file(file, self.program.clone(), self.argv, environment))
                 .map_err(|error| failure("standard input".as_ref(), &error))?;
-            return start(program, self.loader, kernel, launch, self.gdb.as_ref());
+            return load(program, self.loader, kernel, launch, make);
         }
         let path = if self.host_path {
             PathBuf::from(&self.program)
@@ -184,8 +194,16 @@ impl Request {
             }
             error => failure(self.program.as_ref(), &error),
         })?;
-        start(program, self.loader, kernel, launch, self.gdb.as_ref())
+        load(program, self.loader, kernel, launch, make)
     }
+}
+
+/// Makes a machine.
+pub(super) type Make = fn(Arc<Memory>) -> io::Result<Machine>;
+
+/// The machine that runs programs.
+fn tiered(memory: Arc<Memory>) -> io::Result<Machine> {
+    Machine::tiered(memory, Machine::WARM)
 }
 
 /// How to run this program again; with a place for the trace if there is one.
@@ -214,18 +232,17 @@ pub(super) fn resume(resumed: Resumed) -> Result<(), Failure> {
     let file = std::fs::File::from(resumed.program);
     let program = Program::from_file(file, resumed.exec_name, std::env::args_os().collect(), environment())
         .map_err(|error| Failure::new(NOT_RUNNABLE, error.to_string()))?;
-    start(program, loader::Options::default(), resumed.options, resumed.launch, None)
+    load(program, loader::Options::default(), resumed.options, resumed.launch, tiered).and_then(finish)
 }
 
-/// Loads and runs a program. Does not come back if that works: the host process ends as the guest did.
-fn start(
+/// Loads a program.
+fn load(
     program: Program,
     mut options: loader::Options,
     kernel: kernel::Options,
     launch: Launch,
-    gdb: Option<&Address>,
-) -> Result<(), Failure> {
-    let listener = gdb.map(super::gdb::listen).transpose()?;
+    make: Make,
+) -> Result<Process, Failure> {
     options.sysroot.clone_from(&kernel.sysroot);
     options.memory_bytes = kernel.memory_bytes;
     let cpuid = values::cpu_model(kernel.cpu.as_deref())?;
@@ -234,7 +251,7 @@ fn start(
     let memory = Memory::new()
         .map_err(|error| Failure::own(format!("no 4 GiB of addresses for the guest: {error}")))?;
     let memory = Arc::new(memory);
-    let mut machine = Machine::tiered(Arc::clone(&memory), Machine::WARM)
+    let mut machine = make(Arc::clone(&memory))
         .map_err(|error| Failure::own(format!("no addresses for translated code: {error}")))?;
     machine.cpu.cpuid = cpuid;
     let loaded =
@@ -242,9 +259,11 @@ fn start(
     let mut process = Process::new(machine, image(&loaded), kernel, launch);
     process.at_end = explain;
     super::tool::install(&mut process)?;
-    if let Some(listener) = listener {
-        super::gdb::accept(&mut process, listener)?;
-    }
+    Ok(process)
+}
+
+/// Runs a program. Does not come back: the host process ends as the guest did.
+fn finish(mut process: Process) -> Result<(), Failure> {
     let reason = process.run();
     explain(&process, reason);
     drop(process);
@@ -309,20 +328,20 @@ fn place(process: &Process, addr: u32) -> String {
 }
 
 /// The error for a program that cannot be loaded.
-fn failure(program: &Path, error: &LoadError) -> Failure {
+pub(super) fn failure(program: &Path, error: &LoadError) -> Failure {
     let status = if error.is_not_found() { NOT_FOUND } else { NOT_RUNNABLE };
     Failure::new(status, format!("{}: {error}", program.display()))
 }
 
 /// The sysroot with links resolved, so that paths under it are known as such.
-fn sysroot(root: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn sysroot(root: &Path) -> Result<PathBuf, Failure> {
     let bad = |why: &dyn std::fmt::Display| Failure::own(format!("sysroot {}: {why}", root.display()));
     let found = std::fs::canonicalize(root).map_err(|error| bad(&error))?;
     if found.is_dir() { Ok(found) } else { Err(bad(&"not a directory")) }
 }
 
 /// This process's environment as it is, entries without `=` included.
-fn environment() -> Vec<OsString> {
+pub(super) fn environment() -> Vec<OsString> {
     match std::fs::read("/proc/self/environ") {
         Ok(bytes) => {
             let mut entries: Vec<&[u8]> = bytes.split(|&byte| byte == 0).collect();
@@ -342,7 +361,7 @@ fn assigned(name: &OsStr, value: &OsStr) -> OsString {
 }
 
 /// An environment with variables left away and set, in this order.
-fn changed(
+pub(super) fn changed(
     mut environment: Vec<OsString>,
     set: &[(OsString, OsString)],
     unset: &[OsString],

@@ -81,6 +81,28 @@ pub enum ExitReason {
     LimitReached,
 }
 
+/// What happened in a [`Process::turn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Signals were delivered before anything else.
+    pub delivered: bool,
+    /// What came then.
+    pub event: TurnEvent,
+}
+
+/// See [`Turn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnEvent {
+    /// Instructions were executed, if any.
+    Ran,
+    /// Perhaps instructions, and then a system call.
+    Called,
+    /// Perhaps instructions, and then one that raised an exception, which has become a signal.
+    Raised(Stop),
+    /// The process, or the thread, has come to its end.
+    Ended(ExitReason),
+}
+
 /// Sees system calls and signals go by, for `strace` and `trace`.
 pub trait Observer {
     /// Tells whether threads and children are to be seen too.
@@ -178,9 +200,14 @@ impl Process {
     /// Runs the guest to its end, which is that of its last thread. The host process is still there afterwards; see
     /// [`ExitReason::finish`]. To be called on the thread that made the machine.
     pub fn run(&mut self) -> ExitReason {
+        self.run_by(Process::run_loop)
+    }
+
+    /// As [`Process::run`], but `drive` makes the turns of the first thread, until one says that it ended.
+    pub fn run_by(&mut self, drive: impl FnOnce(&mut Process) -> ExitReason) -> ExitReason {
         signal::host::attach(&mut self.signals, &self.machine.cpu);
         self.with_observer(|observer, process| observer.begin(process));
-        self.run_attached();
+        self.run_attached_by(drive);
         let reason = self.group.wait();
         self.with_observer(|observer, process| observer.end(process));
         if let Some(debugger) = self.debugger.take() {
@@ -202,11 +229,15 @@ impl Process {
 
     /// Runs this thread, whose signals go to this process already, to its end.
     pub(super) fn run_attached(&mut self) {
+        self.run_attached_by(Process::run_loop);
+    }
+
+    fn run_attached_by(&mut self, drive: impl FnOnce(&mut Process) -> ExitReason) {
         self.group.enter(super::task::id());
         if let Some(debugger) = self.debugger.clone() {
             debugger.started(self);
         }
-        let reason = self.run_loop();
+        let reason = drive(self);
         self.end = Some(reason);
         if let Some(debugger) = self.debugger.clone() {
             debugger.ended(self);
@@ -217,40 +248,60 @@ impl Process {
 
     fn run_loop(&mut self) -> ExitReason {
         loop {
-            if self.signals.shielded {
-                signal::host::apply_mask(&self.signals);
-            }
-            if signal::deliver::wanted(self) {
-                signal::deliver::deliver(self);
-            }
-            if let Some(reason) = self.end.or_else(|| self.group.ended()) {
+            if let TurnEvent::Ended(reason) = self.turn(u64::MAX).event {
                 return reason;
             }
-            let budget = self.instruction_budget();
-            if budget == 0 {
-                return ExitReason::LimitReached;
+        }
+    }
+
+    /// Delivers signals, runs `max` instructions at most, and does what made them stop. With a `max` of 0 signals only.
+    pub fn turn(&mut self, max: u64) -> Turn {
+        if self.signals.shielded {
+            signal::host::apply_mask(&self.signals);
+        }
+        let delivered = signal::deliver::wanted(self);
+        if delivered {
+            signal::deliver::deliver(self);
+        }
+        Turn { delivered, event: self.go_on(max) }
+    }
+
+    fn go_on(&mut self, max: u64) -> TurnEvent {
+        if let Some(reason) = self.end.or_else(|| self.group.ended()) {
+            return TurnEvent::Ended(reason);
+        }
+        let budget = self.instruction_budget();
+        if budget == 0 {
+            return TurnEvent::Ended(ExitReason::LimitReached);
+        }
+        let before = self.machine.cpu.instructions();
+        let stop = match self.debugger.clone() {
+            Some(debugger) => debugger.run(self, budget.min(max)),
+            None => self.machine.run(budget.min(max)),
+        };
+        self.group.count(self.machine.cpu.instructions() - before);
+        match stop {
+            // A breakpoint of a debugger that is not here: of the parent's whose memory this is.
+            Stop::Requested | Stop::Hook | Stop::Breakpoint => {}
+            Stop::Limit => {
+                if self.deadline.is_some_and(|at| Instant::now() >= at) {
+                    return TurnEvent::Ended(ExitReason::LimitReached);
+                }
             }
-            let before = self.machine.cpu.instructions();
-            let stop = match self.debugger.clone() {
-                Some(debugger) => debugger.run(self, budget),
-                None => self.machine.run(budget),
-            };
-            self.group.count(self.machine.cpu.instructions() - before);
-            match stop {
-                // A breakpoint of a debugger that is not here: of the parent's whose memory this is.
-                Stop::Requested | Stop::Hook | Stop::Breakpoint => {}
-                Stop::Limit => {
-                    if self.deadline.is_some_and(|at| Instant::now() >= at) {
-                        return ExitReason::LimitReached;
-                    }
-                }
-                Stop::Exception(raised) if raised.kind == FaultKind::Int && raised.code == SYSCALL_VECTOR => {
-                    self.system_call();
-                }
-                Stop::Exception(raised) => fault::raise(self, raised),
-                Stop::Bus(raised) => fault::raise_bus(self, raised),
+            Stop::Exception(raised) if raised.kind == FaultKind::Int && raised.code == SYSCALL_VECTOR => {
+                self.system_call();
+                return TurnEvent::Called;
+            }
+            Stop::Exception(raised) => {
+                fault::raise(self, raised);
+                return TurnEvent::Raised(stop);
+            }
+            Stop::Bus(raised) => {
+                fault::raise_bus(self, raised);
+                return TurnEvent::Raised(stop);
             }
         }
+        TurnEvent::Ran
     }
 
     /// Instructions that may run before somebody looks at the limits again; 0 if the limit is reached.

@@ -9,9 +9,9 @@ use crate::cpu::segment::Descriptors;
 use crate::cpu::{Cpu, Seg};
 
 /// First GDT entry for thread-local storage.
-const TLS_FIRST: u32 = 12;
+pub(crate) const TLS_FIRST: u32 = 12;
 /// Number of such entries.
-const TLS_COUNT: u32 = 3;
+pub(crate) const TLS_COUNT: u32 = 3;
 /// Entries that an LDT can have.
 const LDT_ENTRIES: u32 = 8192;
 /// Bytes of the default LDT that `modify_ldt` shows; there is none, so they are zero.
@@ -57,6 +57,11 @@ fn descriptor(desc: &UserDesc) -> u64 {
         | bit(flag::SEG_32BIT) << 54
         | bit(flag::LIMIT_IN_PAGES) << 55
         | (base >> 24) << 56
+}
+
+/// What a thread-local storage entry holds that reads as this description.
+pub(crate) fn tls_descriptor(desc: &UserDesc) -> u64 {
+    if is_empty(desc) || is_zero(desc) { 0 } else { descriptor(desc) }
 }
 
 /// The description of a descriptor.
@@ -106,7 +111,7 @@ pub(super) fn set_tls(cpu: &mut Cpu, desc: &UserDesc, allocate: bool) -> Result<
     if !entries.contains(&entry) {
         return Err(Errno::EINVAL);
     }
-    cpu.descriptors.gdt[entry as usize] = if empty { 0 } else { descriptor(desc) };
+    cpu.descriptors.gdt[entry as usize] = tls_descriptor(desc);
     refresh(cpu, (entry << 3) as u16);
     Ok(entry)
 }
