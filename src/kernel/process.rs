@@ -9,6 +9,7 @@ use super::errno::Errno;
 use super::exec::Launch;
 use super::files::Files;
 use super::signal::{self, Call, Signals, fault};
+use super::ptrace::{self, Tracing};
 use super::table::{self, Restart};
 use super::task::{Group, Task};
 use crate::cpu::{FaultKind, reg};
@@ -123,6 +124,8 @@ pub struct Process {
     pub signals: Signals,
     /// Ids, addresses to be cleared or walked at exit.
     pub task: Task,
+    /// The thread's part in being traced.
+    pub trace: Tracing,
     /// How to run this program again for `execve`.
     pub launch: Arc<Launch>,
     /// Sees what happens, if anybody wants to.
@@ -149,12 +152,14 @@ impl Process {
         let deadline = options.timeout.map(|t| Instant::now() + t);
         super::exec::set_name(&image);
         signal::host::close_standard_files();
+        super::ptrace::show(&machine.memory, &image);
         Process {
             common: Arc::new(Common::new(&machine.memory, &image)),
             group: Arc::default(),
             signals: Signals::inherit(launch.mask),
             task: Task::new(image.exec_stack),
             files: Files::default(),
+            trace: Tracing::of_program(launch.traced),
             machine,
             observer: super::strace::Tracer::of(options.strace.as_ref(), launch.trace.as_ref()),
             options: Arc::new(options),
@@ -173,6 +178,7 @@ impl Process {
     pub fn run(&mut self) -> ExitReason {
         signal::host::attach(&mut self.signals, &self.machine.cpu);
         self.with_observer(|observer, process| observer.begin(process));
+        ptrace::tracee::begin(self, false);
         self.run_attached();
         let reason = self.group.wait();
         self.with_observer(|observer, process| observer.end(process));
@@ -195,6 +201,7 @@ impl Process {
         self.group.enter(super::task::id());
         let reason = self.run_loop();
         self.end = Some(reason);
+        ptrace::tracee::exiting(self, reason.wait_status());
         self.with_observer(|observer, process| observer.exit(process, reason));
         super::task::exit::leave(self);
     }
@@ -204,22 +211,33 @@ impl Process {
             if self.signals.shielded {
                 signal::host::apply_mask(&self.signals);
             }
+            if self.trace.is_interrupted() {
+                ptrace::tracee::interrupted(self);
+            }
             if signal::deliver::wanted(self) {
                 signal::deliver::deliver(self);
             }
             if let Some(reason) = self.end.or_else(|| self.group.ended()) {
                 return reason;
             }
-            let budget = self.instruction_budget();
+            let stepping = self.trace.is_stepping();
+            if stepping && ptrace::tracee::before_step(self) {
+                continue;
+            }
+            let budget = if stepping { self.instruction_budget().min(1) } else { self.instruction_budget() };
             if budget == 0 {
                 return ExitReason::LimitReached;
             }
+            self.trace.leave_call();
             let before = self.machine.cpu.instructions();
             let stop = self.machine.run(budget);
             self.group.count(self.machine.cpu.instructions() - before);
             match stop {
                 Stop::Requested => {}
                 Stop::Limit => {
+                    if stepping {
+                        ptrace::tracee::after_step(self);
+                    }
                     if self.deadline.is_some_and(|at| Instant::now() >= at) {
                         return ExitReason::LimitReached;
                     }
@@ -254,6 +272,10 @@ impl Process {
         }
         let regs = &self.machine.cpu.regs;
         let nr = regs[reg::EAX];
+        let Some(nr) = ptrace::tracee::call_begins(self, nr) else {
+            return ptrace::tracee::call_done(self);
+        };
+        let regs = &self.machine.cpu.regs;
         let args =
             [regs[reg::EBX], regs[reg::ECX], regs[reg::EDX], regs[reg::ESI], regs[reg::EDI], regs[reg::EBP]];
         self.with_observer(|observer, process| observer.enter(process, nr, args));
@@ -264,6 +286,7 @@ impl Process {
         }
         self.with_observer(|observer, process| observer.leave(process, nr, args, result));
         self.finish_call(nr, result);
+        ptrace::tracee::call_done(self);
     }
 
     /// Puts a call's result into EAX, or remembers that a signal interrupted it.

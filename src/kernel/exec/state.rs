@@ -8,6 +8,7 @@ use super::{Launch, descriptor};
 use crate::kernel::errno::Errno;
 use crate::kernel::host::{self, Arg, PrivateFd};
 use crate::kernel::process::{Options, Process};
+use crate::kernel::ptrace::Inherited;
 use crate::kernel::signal::SigSet;
 use crate::kernel::strace;
 use std::ffi::{CStr, OsString};
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// First bytes of a state; the number changes with the format.
-const MAGIC: &[u8; 12] = b"table86exec\x02";
+const MAGIC: &[u8; 12] = b"table86exec\x03";
 /// The state's descriptor is at most this far from the program's.
 const NEIGHBOURS: RawFd = 64;
 
@@ -101,6 +102,8 @@ struct State {
     mask: SigSet,
     exec_name: OsString,
     options: Options,
+    /// How the program is traced.
+    traced: Option<Inherited>,
     /// Descriptors of the trace: where it goes, and what the traced processes have in common.
     trace: Option<(RawFd, RawFd)>,
 }
@@ -123,6 +126,10 @@ impl State {
             let strace::Settings { follow, summary, times, to_file, filter } = settings;
             [follow, summary, times, to_file].iter().for_each(|&&flag| w.u64(flag.into()));
             w.bytes(filter.text().as_bytes());
+        });
+        w.option(self.traced, |w, traced| {
+            let Inherited { attached, options, resume, old_tid } = traced;
+            [attached, options, resume, old_tid].iter().for_each(|&word| w.u64(word.into()));
         });
         w.option(self.trace, |w, (output, shared)| {
             w.u64(output as u64);
@@ -155,6 +162,10 @@ impl State {
                     })
                 })?,
             },
+            traced: r.option(|r| {
+                let mut word = || r.u64()?.try_into().ok();
+                Some(Inherited { attached: word()?, options: word()?, resume: word()?, old_tid: word()? })
+            })?,
             trace: r.option(|r| Some((r.u64()?.try_into().ok()?, r.u64()?.try_into().ok()?)))?,
         })
     }
@@ -171,6 +182,7 @@ pub(super) fn write(p: &Process, program: RawFd, exec_name: &CStr) -> Result<Own
         program,
         mask: p.signals.mask,
         exec_name: OsString::from_vec(exec_name.to_bytes().to_vec()),
+        traced: p.trace.handed_on(),
         trace: options
             .strace
             .as_ref()
@@ -200,7 +212,7 @@ pub fn resumed() -> Option<Resumed> {
     let trace = state.trace.and_then(|(output, shared)| {
         Some(Arc::new(strace::Handles::inherited(private(output)?, private(shared)?)))
     });
-    let launch = Launch { program: private(itself), mask: Some(state.mask), trace };
+    let launch = Launch { program: private(itself), mask: Some(state.mask), traced: state.traced, trace };
     Some(Resumed {
         options: state.options,
         program: host::owned(state.program as usize),
@@ -228,6 +240,7 @@ mod tests {
                 memory_bytes: None,
                 strace: Some(strace::Settings { times: true, ..strace::Settings::default() }),
             },
+            traced: Some(Inherited { attached: 3, options: 1, resume: 7, old_tid: 9 }),
             trace: Some((5, 6)),
         }
     }

@@ -8,6 +8,7 @@ use super::super::errno::Errno;
 use super::super::exec::Launch;
 use super::super::files::Files;
 use super::super::host as calls;
+use super::super::ptrace::{self, Tracing};
 use super::super::process::{ExitReason, Image, Options, Process, SharedObserver};
 use super::super::signal::{self, Actions, SigSet, Signals};
 use super::{Group, Registers, Request, Task, flag, host, start_child};
@@ -78,6 +79,7 @@ impl Seed {
             group: self.group,
             signals: Signals::for_task(self.mask, self.actions),
             task: self.task,
+            trace: Tracing::default(),
             launch: self.launch,
             observer: self.observer,
             at_end: self.at_end,
@@ -92,9 +94,11 @@ impl Seed {
 /// Makes a thread (`CLONE_THREAD`); gives its id.
 pub(super) fn create(p: &mut Process, request: &Request) -> Result<u32, Errno> {
     let request = *request;
+    let birth = p.trace.birth(request.flags, request.exit_signal);
     let seed = Seed::of(p, &request);
-    spawn(p, move |started: &Started| {
+    let tid = spawn(p, move |started: &Started| {
         let mut process = prepare(seed, &request)?;
+        process.trace = Tracing::of_child(birth.map(|(_, inherited)| inherited));
         // What of the host's a thread of ours has in common with others unless it is told otherwise.
         let apart = (flag::FILES | flag::FS | flag::SYSVSEM) & !request.flags;
         let _ = calls::call(libc::SYS_unshare, [apart.into()]);
@@ -107,7 +111,11 @@ pub(super) fn create(p: &mut Process, request: &Request) -> Result<u32, Errno> {
             reason.finish();
         }
         Ok(())
-    })
+    })?;
+    if let Some((event, _)) = birth {
+        ptrace::tracee::born(p, event, tid);
+    }
+    Ok(tid)
 }
 
 /// Makes a process on the same memory; gives its id.
@@ -119,6 +127,7 @@ pub(super) fn create_sharer(p: &mut Process, request: &Request) -> Result<u32, E
         let flags = request.flags & !flag::OWN | flag::VM | flag::VFORK;
         let report = started.clone();
         let child = host::vfork(flags, request.exit_signal, &mut process, |process| {
+            process.trace = Tracing::default();
             run(process, &request, &report);
             process.group.wait()
         });
@@ -162,5 +171,6 @@ fn run(process: &mut Process, request: &Request, started: &Started) {
     let _ = started.send(Ok(tid));
     signal::host::attach(&mut process.signals, &process.machine.cpu);
     process.attach_observer();
+    ptrace::tracee::begin(process, true);
     process.run_attached();
 }
