@@ -128,8 +128,8 @@ impl State {
             w.bytes(filter.text().as_bytes());
         });
         w.option(self.traced, |w, traced| {
-            let Inherited { attached, options, resume, old_tid } = traced;
-            [attached, options, resume, old_tid].iter().for_each(|&word| w.u64(word.into()));
+            let Inherited { attached, options, resume, call, old_tid } = traced;
+            [attached, options, resume, call, old_tid].iter().for_each(|&word| w.u64(word.into()));
         });
         w.option(self.trace, |w, (output, shared)| {
             w.u64(output as u64);
@@ -164,7 +164,13 @@ impl State {
             },
             traced: r.option(|r| {
                 let mut word = || r.u64()?.try_into().ok();
-                Some(Inherited { attached: word()?, options: word()?, resume: word()?, old_tid: word()? })
+                Some(Inherited {
+                    attached: word()?,
+                    options: word()?,
+                    resume: word()?,
+                    call: word()?,
+                    old_tid: word()?,
+                })
             })?,
             trace: r.option(|r| Some((r.u64()?.try_into().ok()?, r.u64()?.try_into().ok()?)))?,
         })
@@ -240,7 +246,7 @@ mod tests {
                 memory_bytes: None,
                 strace: Some(strace::Settings { times: true, ..strace::Settings::default() }),
             },
-            traced: Some(Inherited { attached: 3, options: 1, resume: 7, old_tid: 9 }),
+            traced: Some(Inherited { attached: 3, options: 1, resume: 7, call: 11, old_tid: 9 }),
             trace: Some((5, 6)),
         }
     }

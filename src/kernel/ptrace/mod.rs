@@ -31,8 +31,6 @@ use block::{HEADER, State, changed, stop};
 use std::sync::atomic::Ordering;
 use tracer::{Stopped, host_request, stopped};
 
-/// Number of `execve`, which a program's first stop shows.
-const NR_EXECVE: u32 = 11;
 /// Flags that a tracer may set.
 const FLAGS: u32 = eflags::STATUS | eflags::TF | eflags::DF | eflags::RF | eflags::AC;
 

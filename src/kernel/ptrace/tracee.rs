@@ -26,6 +26,8 @@ pub struct Inherited {
     pub(in crate::kernel) options: u32,
     /// The request by which the thread goes on.
     pub(in crate::kernel) resume: u32,
+    /// The number of the system call that made the child or the program.
+    pub(in crate::kernel) call: u32,
     /// The thread that executed this program.
     pub(in crate::kernel) old_tid: u32,
 }
@@ -52,8 +54,9 @@ impl Tracing {
 
     /// For a child that its parent's tracer traces, too.
     pub(in crate::kernel) fn of_child(inherited: Option<Inherited>) -> Tracing {
-        let tracing = Tracing::new();
-        if let Some(Inherited { attached, options, .. }) = inherited {
+        let mut tracing = Tracing::new();
+        if let Some(Inherited { attached, options, call, .. }) = inherited {
+            tracing.orig_ax = call;
             tracing.slot.options.store(options, Ordering::Release);
             tracing.slot.attached.store(attached, Ordering::Release);
             // Seized children begin with an event, which an interruption is as well.
@@ -65,7 +68,8 @@ impl Tracing {
     /// For a program that a traced one executed.
     pub(in crate::kernel) fn of_program(executed: Option<Inherited>) -> Tracing {
         let mut tracing = Tracing::new();
-        if let Some(Inherited { attached, options, resume, .. }) = executed {
+        if let Some(Inherited { attached, options, resume, call, .. }) = executed {
+            tracing.orig_ax = call;
             tracing.slot.options.store(options, Ordering::Release);
             tracing.slot.attached.store(attached, Ordering::Release);
             tracing.resume = resume;
@@ -108,6 +112,7 @@ impl Tracing {
             attached: self.slot.attached.load(Ordering::Acquire),
             options: self.slot.options.load(Ordering::Acquire),
             resume: self.resume,
+            call: self.orig_ax,
             old_tid: super::super::task::id(),
         })
     }
@@ -425,7 +430,6 @@ pub(in crate::kernel) fn interrupted(p: &mut Process) {
 /// What the first run of a traced thread stops for: a child that was attached with its parent, or a program that was executed.
 pub(in crate::kernel) fn begin(p: &mut Process, is_child: bool) {
     if let Some(executed) = p.trace.executed.take() {
-        p.trace.orig_ax = super::NR_EXECVE;
         if p.trace.has_option(option::TRACEEXEC) {
             halt_in_call(p, &Stop::event(event::EXEC, executed.old_tid));
         }

@@ -141,7 +141,10 @@ pub(in crate::kernel) fn look(p: &Process, tid: u32, status: u32) -> Seen {
             }
             return Seen::Guest(status);
         }
-        event::FORK | event::CLONE => return go_on(tid, 0),
+        event::FORK | event::CLONE => {
+            meet_child(p, tid);
+            return go_on(tid, 0);
+        }
         event::STOP if known.is_none() && tracees.locate(tid).is_err() && Remote::find(tid).is_ok() => {
             return go_on(tid, 0);
         }
@@ -160,6 +163,33 @@ pub(in crate::kernel) fn look(p: &Process, tid: u32, status: u32) -> Seen {
         let _ = remote.set_state(slot, &state);
     }
     Seen::Guest(status)
+}
+
+/// Lets the child of an event run to the place where it stops by itself. The tracee may be waiting for that.
+fn meet_child(p: &Process, parent: u32) {
+    let mut message = 0u64;
+    if host_request(request::GETEVENTMSG, parent, 0, Arg::output(&mut message)).is_err() {
+        return;
+    }
+    let (child, tracees) = (message as u32, &p.group.tracees);
+    if tracees.get(child).is_some() {
+        return;
+    }
+    tracees.add(child, tracees.get(parent).is_some_and(|tracee| tracee.seized));
+    let mut info = [0u8; SIZE];
+    // It has stopped, or is about to.
+    let flags = libc::WSTOPPED | libc::__WALL;
+    let mut wait = || {
+        let args = [libc::P_PID.into(), child.into(), Arg::slice_mut(&mut info), flags.into(), Arg::NULL];
+        host::call(libc::SYS_waitid, args)
+    };
+    let mut result = wait();
+    while result == Err(Errno::EINTR) {
+        result = wait();
+    }
+    if result.is_ok() {
+        go_on(child, 0);
+    }
 }
 
 /// Sees to it that a tracee knows.
