@@ -261,12 +261,8 @@ impl Stop {
     /// A stop that is no signal's: what `PTRACE_GETSIGINFO` shows is made up by the kernel.
     fn notice(kind: u32, status: u32, message: u32) -> Stop {
         let (pid, uid) = (super::super::task::id() as i32, own_uid());
-        let info = Info {
-            signal: libc::SIGTRAP,
-            errno: 0,
-            code: status as i32,
-            fields: Fields::Kill { pid, uid },
-        };
+        let info =
+            Info { signal: libc::SIGTRAP, errno: 0, code: status as i32, fields: Fields::Kill { pid, uid } };
         Stop { kind, status, message, info, inject: 0 }
     }
 

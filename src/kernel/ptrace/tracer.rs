@@ -245,8 +245,7 @@ fn look_at_signal(p: &Process, tid: u32, signal: i32, info: &[u8; SIZE], is_new:
 /// Tells whether a process runs this program's file.
 fn runs_this_program(tid: u32) -> bool {
     use std::os::unix::fs::MetadataExt;
-    let identity =
-        |path: &str| std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    let identity = |path: &str| std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
     let own = identity("/proc/self/exe");
     own.is_some() && own == identity(&format!("/proc/{tid}/exe"))
 }

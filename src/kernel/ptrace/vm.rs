@@ -116,10 +116,8 @@ impl Call {
         host::call(nr, probe)?;
         let remote = Remote::find(self.pid as u32).map_err(|_| Errno::EPERM)?;
         let base = remote.base()?;
-        let shifted: Vec<[u64; 2]> = there
-            .iter()
-            .map(|element| [base + u64::from(element.base), u64::from(element.len)])
-            .collect();
+        let shifted: Vec<[u64; 2]> =
+            there.iter().map(|element| [base + u64::from(element.base), u64::from(element.len)]).collect();
         let args = [
             self.pid.into(),
             Arg::slice(&here),
