@@ -152,12 +152,28 @@ pub fn ptrace(p: &mut Process, request: u32, pid: i32, addr: u32, data: u32) -> 
         _ => match stopped(p, tid) {
             Ok(tracee) => serve(p, tracee, request, addr, data),
             // A program of the host's own can be let go on, and no more.
-            Err(Errno::EIO) if matches!(request, request::CONT | request::DETACH) => {
+            Err(Errno::EIO) if request == request::DETACH => {
                 host_request(request, tid, 0, data.into()).map(|_| 0)
+            }
+            Err(Errno::EIO) if resumes(request) => {
+                host_request(request::CONT, tid, 0, data.into()).map(|_| 0)
             }
             Err(error) => Err(error),
         },
     }
+}
+
+/// Tells whether a request lets a tracee go on.
+fn resumes(request: u32) -> bool {
+    matches!(
+        request,
+        request::CONT
+            | request::SYSCALL
+            | request::SINGLESTEP
+            | request::SINGLEBLOCK
+            | request::SYSEMU
+            | request::SYSEMU_SINGLESTEP
+    )
 }
 
 /// `PTRACE_TRACEME`.
@@ -182,12 +198,7 @@ fn serve(p: &mut Process, mut tracee: Stopped, request: u32, addr: u32, data: u3
             memory.write(data, word)?;
         }
         request::POKEUSR => poke_user(&mut tracee, addr, data)?,
-        request::CONT
-        | request::SYSCALL
-        | request::SINGLESTEP
-        | request::SINGLEBLOCK
-        | request::SYSEMU
-        | request::SYSEMU_SINGLESTEP => tracee.resume(request, data)?,
+        _ if resumes(request) => tracee.resume(request, data)?,
         request::DETACH => {
             let tid = tracee.remote().tid;
             tracee.detach(data)?;

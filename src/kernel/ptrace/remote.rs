@@ -67,7 +67,8 @@ impl Remote {
             (program_headers(&own).ok_or(Errno::EIO)?, program_headers(&other).ok_or(Errno::EIO)?);
         let delta = other.wrapping_sub(own);
         let remote = Remote { tid, delta, header: Header::own_address().wrapping_add(delta) };
-        remote.header()?;
+        // Another program has something else there, or nothing.
+        remote.header().map_err(|_| Errno::EIO)?;
         Ok(remote)
     }
 

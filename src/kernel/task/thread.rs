@@ -110,12 +110,32 @@ pub(super) fn create(p: &mut Process, request: &Request) -> Result<u32, Errno> {
             (process.at_end)(&process, reason);
             reason.finish();
         }
+        if process.trace.is_traced() {
+            end_for_tracer(process);
+        }
         Ok(())
     })?;
     if let Some((event, _)) = birth {
         ptrace::tracee::born(p, event, tid);
     }
     Ok(tid)
+}
+
+/// Ends a thread such that its tracer sees why: with the whole process if that ends, which the first thread sees to, or with
+/// the status that it gave.
+fn end_for_tracer(process: Process) {
+    if process.group.ended().is_some() {
+        drop(process);
+        loop {
+            std::thread::park();
+        }
+    }
+    let status = match process.end {
+        Some(ExitReason::Exited(status)) => status,
+        _ => 0,
+    };
+    drop(process);
+    host::exit_thread(status);
 }
 
 /// Makes a process on the same memory; gives its id.
