@@ -211,7 +211,7 @@ fn launch(traced: bool, output: Option<&Path>) -> Result<Launch, Failure> {
     if !traced {
         return Ok(Launch::new());
     }
-    Launch::new().traced(output).map_err(|error| {
+    Launch::new().traced_to(output).map_err(|error| {
         let name = output.unwrap_or(Path::new("standard error"));
         Failure::own(format!("{}: {error}", name.display()))
     })

@@ -40,8 +40,10 @@ pub fn resolve(p: &Process, at: Fd, path: Path, follow: Follow) -> Result<CStrin
 
 /// As [`resolve`], for a path that is already read and contains no NUL.
 pub fn resolve_bytes(p: &Process, at: Fd, path: &[u8], follow: Follow) -> CString {
-    if follow == Follow::Yes && proc::own_entry(at, path).as_deref() == Some(b"exe") {
-        return c_string(p.image.exe_path.as_os_str().as_bytes());
+    if follow == Follow::Yes
+        && let Some(program) = proc::program(p, at, path)
+    {
+        return c_string(program.as_os_str().as_bytes());
     }
     if path.first() == Some(&b'/')
         && let Some(root) = &p.options.sysroot

@@ -9,6 +9,7 @@ use super::debugger::Debugger;
 use super::errno::Errno;
 use super::exec::Launch;
 use super::files::Files;
+use super::ptrace::{self, Tracing};
 use super::signal::{self, Call, Signals, fault};
 use super::table::{self, Restart};
 use super::task::{Group, Task};
@@ -149,6 +150,8 @@ pub struct Process {
     pub signals: Signals,
     /// Ids, addresses to be cleared or walked at exit.
     pub task: Task,
+    /// The thread's part in being traced.
+    pub trace: Tracing,
     /// How to run this program again for `execve`.
     pub launch: Arc<Launch>,
     /// Sees what happens, if anybody wants to.
@@ -177,12 +180,14 @@ impl Process {
         let deadline = options.timeout.map(|t| Instant::now() + t);
         super::exec::set_name(&image);
         signal::host::close_standard_files();
+        super::ptrace::show(&machine.memory, &image);
         Process {
             common: Arc::new(Common::new(&machine.memory, &image)),
             group: Arc::default(),
             signals: Signals::inherit(launch.mask),
             task: Task::new(image.exec_stack),
             files: Files::default(),
+            trace: Tracing::of_program(launch.traced),
             machine,
             observer: super::strace::Tracer::of(options.strace.as_ref(), launch.trace.as_ref()),
             options: Arc::new(options),
@@ -207,6 +212,7 @@ impl Process {
     pub fn run_by(&mut self, drive: impl FnOnce(&mut Process) -> ExitReason) -> ExitReason {
         signal::host::attach(&mut self.signals, &self.machine.cpu);
         self.with_observer(|observer, process| observer.begin(process));
+        ptrace::tracee::begin(self, false);
         self.run_attached_by(drive);
         let reason = self.group.wait();
         self.with_observer(|observer, process| observer.end(process));
@@ -242,6 +248,7 @@ impl Process {
         if let Some(debugger) = self.debugger.clone() {
             debugger.ended(self);
         }
+        ptrace::tracee::exiting(self, reason.wait_status());
         self.with_observer(|observer, process| observer.exit(process, reason));
         super::task::exit::leave(self);
     }
@@ -259,6 +266,9 @@ impl Process {
         if self.signals.shielded {
             signal::host::apply_mask(&self.signals);
         }
+        if self.trace.is_interrupted() {
+            ptrace::tracee::interrupted(self);
+        }
         let delivered = signal::deliver::wanted(self);
         if delivered {
             signal::deliver::deliver(self);
@@ -270,20 +280,29 @@ impl Process {
         if let Some(reason) = self.end.or_else(|| self.group.ended()) {
             return TurnEvent::Ended(reason);
         }
-        let budget = self.instruction_budget();
-        if budget == 0 {
+        let stepping = self.trace.is_stepping();
+        if stepping && ptrace::tracee::before_step(self) {
+            return TurnEvent::Ran;
+        }
+        let allowed = self.instruction_budget();
+        if allowed == 0 {
             return TurnEvent::Ended(ExitReason::LimitReached);
         }
+        let budget = allowed.min(if stepping { 1 } else { max });
+        self.trace.leave_call();
         let before = self.machine.cpu.instructions();
         let stop = match self.debugger.clone() {
-            Some(debugger) => debugger.run(self, budget.min(max)),
-            None => self.machine.run(budget.min(max)),
+            Some(debugger) => debugger.run(self, budget),
+            None => self.machine.run(budget),
         };
         self.group.count(self.machine.cpu.instructions() - before);
         match stop {
             // A breakpoint of a debugger that is not here: of the parent's whose memory this is.
             Stop::Requested | Stop::Hook | Stop::Breakpoint => {}
             Stop::Limit => {
+                if stepping {
+                    ptrace::tracee::after_step(self);
+                }
                 if self.deadline.is_some_and(|at| Instant::now() >= at) {
                     return TurnEvent::Ended(ExitReason::LimitReached);
                 }
@@ -325,6 +344,10 @@ impl Process {
         }
         let regs = &self.machine.cpu.regs;
         let nr = regs[reg::EAX];
+        let Some(nr) = ptrace::tracee::call_begins(self, nr) else {
+            return ptrace::tracee::call_done(self);
+        };
+        let regs = &self.machine.cpu.regs;
         let args =
             [regs[reg::EBX], regs[reg::ECX], regs[reg::EDX], regs[reg::ESI], regs[reg::EDI], regs[reg::EBP]];
         self.with_observer(|observer, process| observer.enter(process, nr, args));

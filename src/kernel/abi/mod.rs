@@ -7,6 +7,7 @@
 
 pub mod file;
 pub mod ipc;
+pub mod ptrace;
 pub mod socket;
 pub mod system;
 pub mod task;
@@ -14,6 +15,7 @@ pub mod time;
 
 pub use file::*;
 pub use ipc::*;
+pub use ptrace::*;
 pub use socket::*;
 pub use system::*;
 pub use task::*;

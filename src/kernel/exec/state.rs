@@ -8,6 +8,7 @@ use super::{Launch, descriptor};
 use crate::kernel::errno::Errno;
 use crate::kernel::host::{self, Arg, PrivateFd};
 use crate::kernel::process::{Options, Process};
+use crate::kernel::ptrace::Inherited;
 use crate::kernel::signal::SigSet;
 use crate::kernel::strace;
 use std::ffi::{CStr, OsString};
@@ -101,6 +102,8 @@ struct State {
     mask: SigSet,
     exec_name: OsString,
     options: Options,
+    /// How the program is traced.
+    traced: Option<Inherited>,
     /// Descriptors of the trace: where it goes, and what the traced processes have in common.
     trace: Option<(RawFd, RawFd)>,
 }
@@ -125,6 +128,10 @@ impl State {
             w.bytes(filter.text().as_bytes());
         });
         w.option(tool.as_ref(), |w, tool| w.bytes(tool.as_bytes()));
+        w.option(self.traced, |w, traced| {
+            let Inherited { attached, options, resume, call, old_tid } = traced;
+            [attached, options, resume, call, old_tid].iter().for_each(|&word| w.u64(word.into()));
+        });
         w.option(self.trace, |w, (output, shared)| {
             w.u64(output as u64);
             w.u64(shared as u64);
@@ -157,6 +164,16 @@ impl State {
                 })?,
                 tool: r.option(|r| String::from_utf8(r.bytes()?.to_vec()).ok())?,
             },
+            traced: r.option(|r| {
+                let mut word = || r.u64()?.try_into().ok();
+                Some(Inherited {
+                    attached: word()?,
+                    options: word()?,
+                    resume: word()?,
+                    call: word()?,
+                    old_tid: word()?,
+                })
+            })?,
             trace: r.option(|r| Some((r.u64()?.try_into().ok()?, r.u64()?.try_into().ok()?)))?,
         })
     }
@@ -173,6 +190,7 @@ pub(super) fn write(p: &Process, program: RawFd, exec_name: &CStr) -> Result<Own
         program,
         mask: p.signals.mask,
         exec_name: OsString::from_vec(exec_name.to_bytes().to_vec()),
+        traced: p.trace.handed_on(),
         trace: p
             .launch
             .trace
@@ -203,7 +221,7 @@ pub fn resumed() -> Option<Resumed> {
     let trace = state.trace.and_then(|(output, shared)| {
         Some(Arc::new(strace::Handles::inherited(private(output)?, private(shared)?)))
     });
-    let launch = Launch { program: private(itself), mask: Some(state.mask), trace };
+    let launch = Launch { program: private(itself), mask: Some(state.mask), traced: state.traced, trace };
     Some(Resumed {
         options: state.options,
         program: host::owned(state.program as usize),
@@ -232,6 +250,7 @@ mod tests {
                 strace: Some(strace::Settings { times: true, ..strace::Settings::default() }),
                 tool: Some("trace".into()),
             },
+            traced: Some(Inherited { attached: 3, options: 1, resume: 7, call: 11, old_tid: 9 }),
             trace: Some((5, 6)),
         }
     }
