@@ -190,6 +190,8 @@ pub enum Code {
     Reg(u8),
     /// A segment register that the row names.
     SegReg(u8),
+    /// An XMM register that the row names.
+    XmmReg(u8),
     One,
 }
 
@@ -309,6 +311,9 @@ fn code_and_size(name: &str) -> Option<(Code, Size)> {
     }
     if let Some(number) = name.strip_prefix('e').and_then(|rest| index(&WORDS, rest)) {
         return Some((Code::Reg(number), Size::V));
+    }
+    if let Some(number) = name.strip_prefix("XMM").and_then(|rest| rest.parse().ok()).filter(|number| *number < 8) {
+        return Some((Code::XmmReg(number), Size::Dq));
     }
     match name {
         "1" => return Some((Code::One, Size::B)),

@@ -54,6 +54,8 @@ pub enum Takes {
     CpuEip,
     /// Operands, and the control and status of SSE.
     Mxcsr,
+    /// Operands, and whether the host has the instruction.
+    Host,
 }
 
 impl Takes {
@@ -259,7 +261,7 @@ fn form(
     };
     let takes = fields.choice(
         "takes",
-        &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip), ("mxcsr", Takes::Mxcsr)],
+        &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip), ("mxcsr", Takes::Mxcsr), ("host", Takes::Host)],
         Takes::Values,
         report,
     );
@@ -311,7 +313,7 @@ fn form(
         body: fields.str("body", report).unwrap_or_else(|| name.replace("{cc}", "cc")),
         takes,
         size,
-        fallible: takes.cpu() || (takes == Takes::Values && !exceptions.is_empty()),
+        fallible: takes.cpu() || (matches!(takes, Takes::Values | Takes::Host) && !exceptions.is_empty()),
         exceptions,
         flow,
         lock,

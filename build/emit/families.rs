@@ -51,6 +51,8 @@ pub enum Spec {
     Mm,
     /// An XMM register, its byte offset in the op's field a or b.
     Xmm,
+    /// The XMM register of this number.
+    FixedXmm(u8),
     /// A certain base, index and scale, and displacement; see `table86::engine::operand::MemIndexed`.
     Indexed(u8),
 }
@@ -71,6 +73,7 @@ impl Spec {
             Spec::Scaled(scale) => 12 + scale,
             Spec::Fixed(offset) => 0x20 + offset,
             Spec::FixedBase(offset) => 0x40 + offset,
+            Spec::FixedXmm(number) => 0x60 + number,
         }
     }
     pub fn is_memory(self) -> bool {
@@ -138,6 +141,8 @@ pub struct Family {
     pub mmx: bool,
     /// 128 bits in memory have to be aligned.
     pub aligned: bool,
+    /// What the host must have for its own instruction to be used.
+    pub host: Vec<String>,
 }
 
 /// All families, and which one each form uses for 32- and 16-bit operands (0: none).
@@ -259,7 +264,18 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
         lock: form.lock,
         mmx: passed(form).any(|operand| matches!(operand.code, Code::P | Code::Q | Code::N)),
         aligned: !form.unaligned,
+        host: match form.takes {
+            Takes::Mxcsr | Takes::Host => host_features(form),
+            _ => Vec::new(),
+        },
     }
+}
+
+/// What a form needs of a host beyond what every x86-64 has; names as `table86::cpu::native` has them.
+fn host_features(form: &Form) -> Vec<String> {
+    const EVERYWHERE: [&str; 3] = ["MMX", "SSE", "SSE2"];
+    let beyond = form.cpuid.iter().filter(|name| !EVERYWHERE.contains(&name.as_str()));
+    beyond.map(|name| name.replace('.', "_")).collect()
 }
 
 /// The operands that reach the body.
@@ -296,6 +312,7 @@ fn add_instances(form: &Form, family: &Family, id: u16, out: &mut std::collectio
             (Code::Reg(number), Shape::Place { bits, .. }) => {
                 vec![Spec::Fixed(register_offset(number, *bits))]
             }
+            (Code::XmmReg(number), _) => vec![Spec::FixedXmm(number)],
             (Code::M | Code::O, _) => vec![Spec::Memory],
             (Code::E, _) => vec![Spec::Register, Spec::Memory],
             (Code::Q, _) => vec![Spec::Mm, Spec::Memory],

@@ -38,6 +38,7 @@ fn emit_form(out: &mut String, form: &Form, rules: &Rules, families: [u16; 2]) {
             let code = match operand.code {
                 Code::Reg(number) => format!("Reg({number})"),
                 Code::SegReg(number) => format!("SegReg({number})"),
+                Code::XmmReg(number) => format!("XmmReg({number})"),
                 other => format!("{other:?}"),
             };
             let size: Size = operand.size;

@@ -2,7 +2,7 @@
 //!
 //! A line is an instance, `FAMILY [cc=N] SPEC… [live]`, or two joined by ` + `. SPEC: `r` any register, `rN` the one at
 //! byte offset N, `i` immediate, `m` any memory, `mm` and `xmm` any register of those, `sib`, `sN` the same with scale N, `abs`,
-//! `b` any base register, `bN` that at byte offset N, `xN` base, index and scale as N says, `-` nothing
+//! `xmmN` that one, `b` any base register, `bN` that at byte offset N, `xN` base, index and scale as N says, `-` nothing
 //! to choose.
 
 use super::families::{Families, Instance, Spec};
@@ -88,6 +88,9 @@ fn spec(word: &str) -> Option<Spec> {
             let number = |text: &str| text.parse().ok().filter(|offset| *offset < 32);
             if let Some(scale) = word.strip_prefix('s') {
                 return scale.parse().ok().filter(|scale| *scale < 4).map(Spec::Scaled);
+            }
+            if let Some(register) = word.strip_prefix("xmm") {
+                return register.parse().ok().filter(|number| *number < 8).map(Spec::FixedXmm);
             }
             if let Some(which) = word.strip_prefix('x') {
                 return which.parse().ok().map(Spec::Indexed);

@@ -67,6 +67,7 @@ impl fmt::Display for Shown<'_> {
             Code::G => f.write_str(register(insn.reg(), bytes)),
             Code::P => f.write_str(&with_class("mm", insn.reg())),
             Code::V => f.write_str(&with_class("xmm", insn.reg())),
+            Code::XmmReg(number) => f.write_str(&with_class("xmm", number)),
             Code::Z => f.write_str(register(insn.low, bytes)),
             Code::Reg(number) => f.write_str(register(number, bytes)),
             Code::S => f.write_str(SEGMENTS[usize::from(insn.reg())]),

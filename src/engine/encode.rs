@@ -65,6 +65,7 @@ pub(super) fn operand_keys(job: &Job<'_>, insn: &Insn, specialise: bool) -> Few 
             }
             Code::P | Code::N => Few::of([part(spec::MM)]),
             Code::V | Code::U => Few::of([part(spec::XMM)]),
+            Code::XmmReg(number) => Few::of([part(spec::FIXED_XMM + number)]),
             Code::Q if insn.mem.is_none() => Few::of([part(spec::MM)]),
             Code::W if insn.mem.is_none() => Few::of([part(spec::XMM)]),
             Code::Reg(_) => Few::of([part(spec::FIXED + register(insn, operand).unwrap_or(0))]),

@@ -19,6 +19,7 @@ pub(crate) mod spec {
     pub(crate) const SCALED: u8 = 12;
     pub(crate) const FIXED: u8 = 0x20;
     pub(crate) const FIXED_BASE: u8 = 0x40;
+    pub(crate) const FIXED_XMM: u8 = 0x60;
 }
 
 /// A few keys or parts of keys, in their order, without an allocation.
@@ -133,6 +134,7 @@ pub(crate) fn describe(key: u64) -> String {
             spec::XMM => " xmm".to_owned(),
             spec::INDEXED => format!(" x{}", key >> 48 & 0xff),
             spec::SCALED..16 => format!(" s{}", byte - spec::SCALED),
+            spec::FIXED_XMM.. => format!(" xmm{}", byte - spec::FIXED_XMM),
             spec::FIXED_BASE.. => format!(" b{}", byte - spec::FIXED_BASE),
             _ => format!(" r{}", byte - spec::FIXED),
         });

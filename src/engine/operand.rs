@@ -410,6 +410,42 @@ macro_rules! vector_register {
     };
 }
 
+/// The XMM register of this number.
+pub(crate) struct Xmm<const NUMBER: u8>;
+
+impl<const NUMBER: u8> Source<V128> for Xmm<NUMBER> {
+    const EXT: bool = false;
+    #[inline(always)]
+    fn get(x: Exec) -> Result<V128, Fault> {
+        Ok(x.cpu().xmm[usize::from(NUMBER & 7)])
+    }
+}
+
+impl<const NUMBER: u8> Place<V128> for Xmm<NUMBER> {
+    type At = ();
+    #[inline(always)]
+    fn locate(_: Exec) {}
+    #[inline(always)]
+    fn read(x: Exec, (): ()) -> Result<V128, Fault> {
+        Self::get(x)
+    }
+    #[inline(always)]
+    fn write(x: Exec, (): (), value: V128) -> Result<(), Fault> {
+        x.cpu().xmm[usize::from(NUMBER & 7)] = value;
+        Ok(())
+    }
+    #[inline(always)]
+    fn update<R>(
+        x: Exec,
+        at: (),
+        mut change: impl FnMut(V128) -> Result<(V128, R), Fault>,
+    ) -> Result<R, Fault> {
+        let (value, rest) = change(Self::get(x)?)?;
+        Self::write(x, at, value)?;
+        Ok(rest)
+    }
+}
+
 vector_register!(XmmA, false, |x| read_xmm(x, x.op().a), |y, value| write_xmm(y, y.op().a, value));
 vector_register!(XmmB, false, |x| read_xmm(x, x.op().b), |y, value| write_xmm(y, y.op().b, value));
 vector_register!(MmA, true, |x| read_mm(x, x.op().a), |y, value| write_mm(y, y.op().a, value));

@@ -63,6 +63,7 @@ pub enum Code {
     StI,
     Reg(u8),
     SegReg(u8),
+    XmmReg(u8),
     One,
 }
 

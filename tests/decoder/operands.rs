@@ -58,6 +58,7 @@ pub fn ours(insn: &Insn) -> Vec<Ours> {
             Code::G => general(insn.reg()),
             Code::P => name("mm", insn.reg()),
             Code::V => name("xmm", insn.reg()),
+            Code::XmmReg(number) => name("xmm", number),
             Code::Z => general(insn.low),
             Code::Reg(number) => general(number),
             Code::S => Operand::Register(SEGMENTS[usize::from(insn.reg()).min(6)].to_owned()),

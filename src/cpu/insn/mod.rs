@@ -10,6 +10,7 @@ pub mod integer;
 pub mod mmx;
 pub mod segment;
 pub mod shift;
+pub mod sse4;
 pub mod sse_convert;
 pub mod sse_float;
 pub mod sse_integer;
