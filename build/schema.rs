@@ -359,6 +359,9 @@ fn check(form: &Form, each: bool, report: &mut Report) {
     }
     let uses = |codes: &[Code]| form.operands.iter().any(|operand| codes.contains(&operand.code));
     let modrm = encoding.modrm != notation::ModRm::Absent;
+    if uses(&[Code::B]) && encoding.vex.is_none() {
+        report.error(place, "an operand is in a VEX prefix, which the opcode string lacks");
+    }
     const IN_MODRM: [Code; 13] = [
         Code::E,
         Code::G,

@@ -94,7 +94,7 @@ impl Spec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instance {
     pub family: u16,
-    pub specs: [Spec; 3],
+    pub specs: [Spec; 4],
     /// The flags it writes are needed.
     pub live: bool,
     pub locked: bool,
@@ -103,7 +103,9 @@ pub struct Instance {
 
 impl Instance {
     pub fn key(&self) -> u64 {
-        let specs = self.specs.iter().enumerate().map(|(at, spec)| u64::from(spec.byte()) << (16 + 8 * at));
+        // The fourth stands above all else.
+        const SHIFTS: [u32; 4] = [16, 24, 32, 56];
+        let specs = self.specs.iter().zip(SHIFTS).map(|(spec, shift)| u64::from(spec.byte()) << shift);
         let indexed =
             self.specs.iter().map(|spec| if let Spec::Indexed(which) = spec { u64::from(*which) } else { 0 });
         u64::from(self.family)
@@ -165,7 +167,7 @@ pub fn bits(size: Size, opsize16: bool) -> u32 {
     match size {
         Size::B => 8,
         Size::W => 16,
-        Size::D | Size::Ss => 32,
+        Size::D | Size::Ss | Size::Y => 32,
         Size::Q | Size::Sd => 64,
         Size::Dq | Size::Ps | Size::Pd => 128,
         Size::V | Size::Z => {
@@ -327,7 +329,7 @@ fn add_instances(form: &Form, family: &Family, id: u16, out: &mut std::collectio
             .collect();
     }
     for combination in combinations {
-        let mut specs = [Spec::None; 3];
+        let mut specs = [Spec::None; 4];
         specs[..combination.len()].copy_from_slice(&combination);
         let lockable = family.lock != Lock::Never && combination.first().is_some_and(|spec| spec.is_memory());
         for live in [false, true] {

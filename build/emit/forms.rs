@@ -1,7 +1,7 @@
 //! `forms.rs`: the rows as data.
 
 use super::families::Families;
-use crate::build::notation::{Access, Code, Size};
+use crate::build::notation::{Access, Code, Low, Mandatory, Size};
 use crate::build::rules::Rules;
 use crate::build::schema::{Form, Status};
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ pub fn emit(forms: &[Form], rules: &Rules, families: &Families) -> String {
         forms.len()
     );
     for (index, form) in forms.iter().enumerate() {
-        emit_form(&mut out, form, rules, families.of_form[index]);
+        emit_form(&mut out, form, rules, families.of_form[index], without_prefix(forms, form));
     }
     out.push_str("];\n");
     out.push_str("/// The conditions, in opcode order.\npub static CONDITIONS: [Condition; 16] = [\n");
@@ -30,7 +30,26 @@ pub fn emit(forms: &[Form], rules: &Rules, families: &Families) -> String {
     out
 }
 
-fn emit_form(out: &mut String, form: &Form, rules: &Rules, families: [u16; 2]) {
+/// The form that a processor which does not know a mandatory prefix runs.
+fn without_prefix(forms: &[Form], form: &Form) -> Option<usize> {
+    let encoding = &form.encoding;
+    if encoding.vex.is_some() || matches!(encoding.mandatory, Mandatory::Any | Mandatory::Np) {
+        return None;
+    }
+    forms.iter().position(|other| {
+        let plain = other.encoding.mandatory == Mandatory::Any && other.encoding.low == Low::Nothing;
+        let place = |form: &Form| (form.encoding.map, form.encoding.opcode, form.encoding.modrm);
+        plain && place(other) == place(form)
+    })
+}
+
+fn emit_form(
+    out: &mut String,
+    form: &Form,
+    rules: &Rules,
+    families: [u16; 2],
+    without_prefix: Option<usize>,
+) {
     let operands: Vec<String> = form
         .operands
         .iter()
@@ -66,7 +85,7 @@ fn emit_form(out: &mut String, form: &Form, rules: &Rules, families: [u16; 2]) {
          flags: FlagFacts {{ rule: {rule_name:?}, reads: {reads}, writes: {writes}, by_count: {by_count}, kills: {kills:?}, undefined: {undefined:?} }}, \
          condition: {condition:?}, body: {body:?}, takes_cpu: {takes}, needs_eip: {needs_eip}, flow: Flow::{flow:?}, lock: Lock::{lock:?}, \
          rep: Rep::{rep:?}, privilege: Privilege::{privilege:?}, cpuid: &{cpuid:?}, exceptions: &{exceptions:?}, after_pop: {after_pop}, unaligned: {unaligned}, status: {status}, \
-         note: {note:?}, families: {families:?} }},",
+         note: {note:?}, has_vvvv: {has_vvvv}, without_prefix: {without_prefix:?}, families: {families:?} }},",
         room = form.room,
         line = form.place.line(),
         mnemonic = form.mnemonic,
@@ -94,5 +113,6 @@ fn emit_form(out: &mut String, form: &Form, rules: &Rules, families: [u16; 2]) {
         after_pop = form.after_pop,
         unaligned = form.unaligned,
         note = form.note,
+        has_vvvv = form.operands.iter().any(|operand| operand.code == Code::B),
     );
 }

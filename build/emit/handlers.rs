@@ -35,7 +35,7 @@ pub fn emit(families: &Families, hot: &Hot) -> String {
 }
 
 /// Letters of the generic parameters.
-const LETTERS: [&str; 3] = ["A", "B", "C"];
+const LETTERS: [&str; 4] = ["A", "B", "C", "D"];
 
 fn emit_family(out: &mut String, family: &Family) {
     let places: Vec<(usize, Shape)> = family.shapes.iter().copied().enumerate().collect();
@@ -238,6 +238,9 @@ fn emit_run(out: &mut String, family: &Family) {
     for (at, name) in written.iter().zip(&names) {
         let _ = writeln!(out, "{}::write(x, at{at}, {name})?;", LETTERS[*at]);
     }
+    if written.len() > 1 && written[0] == 0 {
+        out.push_str("A::prevail(x, at0, r0);\n");
+    }
     if !early {
         enter(out);
     }
@@ -255,7 +258,13 @@ fn type_of(families: &Families, instance: &Instance) -> Option<String> {
     let mut registers = 0;
     let mut immediates = 0;
     for (at, shape) in family.shapes.iter().enumerate() {
-        let field = |registers: usize| if registers == 0 { "A" } else { "B" };
+        // Beside a memory operand, a second register is in the second slot.
+        let field = |registers: usize| match (registers, has_memory) {
+            (0, _) => "A",
+            (1, false) => "B",
+            (1, true) => "X",
+            _ => "C",
+        };
         let spec = instance.specs[at];
         let operand = match shape {
             Shape::Far | Shape::One => continue,

@@ -53,7 +53,7 @@ fn instance(text: &str, families: &Families) -> Result<Option<Instance>, String>
     let name = words.next().ok_or("a handler's family is missing")?;
     let Some(at) = families.list.iter().position(|family| family.name == name) else { return Ok(None) };
     let mut result =
-        Instance { family: at as u16 + 1, specs: [Spec::None; 3], live: false, locked: false, condition: 0 };
+        Instance { family: at as u16 + 1, specs: [Spec::None; 4], live: false, locked: false, condition: 0 };
     let mut operand = 0;
     for word in words {
         if word == "live" {
@@ -61,7 +61,7 @@ fn instance(text: &str, families: &Families) -> Result<Option<Instance>, String>
         } else if let Some(code) = word.strip_prefix("cc=") {
             result.condition = code.parse().map_err(|_| format!("`{word}` is no condition"))?;
         } else {
-            let slot = result.specs.get_mut(operand).ok_or("more than three operands")?;
+            let slot = result.specs.get_mut(operand).ok_or("more than four operands")?;
             *slot = spec(word).ok_or_else(|| format!("`{word}` is no operand of a handler"))?;
             operand += 1;
         }

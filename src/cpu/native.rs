@@ -58,6 +58,7 @@ pub use instructions::*;
 
 #[cfg(target_arch = "x86_64")]
 mod instructions {
+    use crate::cpu::Word;
     use crate::cpu::vector::{V128, Vector};
     use std::arch::asm;
     use std::arch::x86_64::__m128i;
@@ -89,6 +90,101 @@ mod instructions {
     vectors! {
         pshufb "pshufb" (a, b) "SDM Vol. 2B, \"PSHUFB\", of 128 bits.";
         pmulld "pmulld" (a, b) "SDM Vol. 2B, \"PMULLD\".";
+        aesimc "aesimc" (a) "SDM Vol. 2A, \"AESIMC\".";
+        aesenc "aesenc" (a, b) "SDM Vol. 2A, \"AESENC\".";
+        aesenclast "aesenclast" (a, b) "SDM Vol. 2A, \"AESENCLAST\".";
+        aesdec "aesdec" (a, b) "SDM Vol. 2A, \"AESDEC\".";
+        aesdeclast "aesdeclast" (a, b) "SDM Vol. 2A, \"AESDECLAST\".";
+        sha1nexte "sha1nexte" (a, b) "SDM Vol. 2B, \"SHA1NEXTE\".";
+        sha1msg1 "sha1msg1" (a, b) "SDM Vol. 2B, \"SHA1MSG1\".";
+        sha1msg2 "sha1msg2" (a, b) "SDM Vol. 2B, \"SHA1MSG2\".";
+        sha256msg1 "sha256msg1" (a, b) "SDM Vol. 2B, \"SHA256MSG1\".";
+        sha256msg2 "sha256msg2" (a, b) "SDM Vol. 2B, \"SHA256MSG2\".";
+        gf2p8mulb "gf2p8mulb" (a, b) "SDM Vol. 2A, \"GF2P8MULB\".";
+    }
+
+    /// The same of instructions with an immediate, which is a part of them.
+    macro_rules! with_immediate {
+        ($($name:ident $instruction:literal $doc:literal;)*) => {$(
+            #[doc = $doc]
+            #[inline(always)]
+            pub fn $name<const IMMEDIATE: i32>(a: V128, b: V128) -> V128 {
+                let (mut a, b): (__m128i, __m128i) = (a.into(), b.into());
+                // SAFETY: as for the functions without.
+                unsafe {
+                    asm!(concat!($instruction, " {a}, {b}, {i}"), a = inout(xmm_reg) a, b = in(xmm_reg) b, i = const IMMEDIATE,
+                        options(pure, nomem, nostack, preserves_flags));
+                }
+                a.into()
+            }
+        )*};
+    }
+
+    with_immediate! {
+        aeskeygenassist "aeskeygenassist" "SDM Vol. 2A, \"AESKEYGENASSIST\"; of the second operand, as the first is written.";
+        pclmulqdq "pclmulqdq" "SDM Vol. 2B, \"PCLMULQDQ\".";
+        sha1rnds4 "sha1rnds4" "SDM Vol. 2B, \"SHA1RNDS4\".";
+        gf2p8affineqb "gf2p8affineqb" "SDM Vol. 2A, \"GF2P8AFFINEQB\".";
+        gf2p8affineinvqb "gf2p8affineinvqb" "SDM Vol. 2A, \"GF2P8AFFINEINVQB\".";
+    }
+
+    /// SDM Vol. 2B, "SHA256RNDS2".
+    #[inline(always)]
+    pub fn sha256rnds2(a: V128, b: V128, words: V128) -> V128 {
+        let (mut a, b, words): (__m128i, __m128i, __m128i) = (a.into(), b.into(), words.into());
+        // SAFETY: as for the others.
+        unsafe {
+            asm!("sha256rnds2 {a}, {b}", a = inout(xmm_reg) a, b = in(xmm_reg) b, in("xmm0") words,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        a.into()
+    }
+
+    /// SDM Vol. 2B, "POPCNT".
+    #[inline(always)]
+    pub fn popcnt(source: u32) -> u32 {
+        let count;
+        // SAFETY: as for the others.
+        unsafe {
+            asm!("popcnt {0:e}, {1:e}", out(reg) count, in(reg) source, options(pure, nomem, nostack));
+        }
+        count
+    }
+
+    /// SDM Vol. 2A, "CRC32".
+    #[inline(always)]
+    pub fn crc32<W: Word>(mut crc: u32, data: W) -> u32 {
+        // SAFETY: as for the others.
+        unsafe {
+            match W::BITS {
+                8 => asm!("crc32 {0:e}, {1}", inout(reg) crc, in(reg_byte) data.u32() as u8, options(pure, nomem, nostack)),
+                16 => asm!("crc32 {0:e}, {1:x}", inout(reg) crc, in(reg) data.u32() as u16, options(pure, nomem, nostack)),
+                _ => asm!("crc32 {0:e}, {1:e}", inout(reg) crc, in(reg) data.u32(), options(pure, nomem, nostack)),
+            }
+        }
+        crc
+    }
+
+    /// Functions of two numbers.
+    macro_rules! numbers {
+        ($($name:ident $instruction:literal $doc:literal;)*) => {$(
+            #[doc = $doc]
+            #[inline(always)]
+            pub fn $name(a: u32, b: u32) -> u32 {
+                let result;
+                // SAFETY: as for the others.
+                unsafe {
+                    asm!(concat!($instruction, " {0:e}, {1:e}, {2:e}"), out(reg) result, in(reg) a, in(reg) b,
+                        options(pure, nomem, nostack, preserves_flags));
+                }
+                result
+            }
+        )*};
+    }
+
+    numbers! {
+        pdep "pdep" "SDM Vol. 2B, \"PDEP\".";
+        pext "pext" "SDM Vol. 2B, \"PEXT\".";
     }
 
     /// Rounding to integers: by the bits of an immediate, which is a part of the instruction.

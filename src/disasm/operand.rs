@@ -65,6 +65,7 @@ impl fmt::Display for Shown<'_> {
                 None => Ok(()),
             },
             Code::G => f.write_str(register(insn.reg(), bytes)),
+            Code::B => f.write_str(register(insn.vvvv, bytes)),
             Code::P => f.write_str(&with_class("mm", insn.reg())),
             Code::V => f.write_str(&with_class("xmm", insn.reg())),
             Code::XmmReg(number) => f.write_str(&with_class("xmm", number)),

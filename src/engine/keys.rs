@@ -61,9 +61,12 @@ pub(crate) fn family(family: u16, live: bool, locked: bool, condition: u8) -> u6
     u64::from(family) | u64::from(live) << 40 | u64::from(locked) << 41 | u64::from(condition) << 44
 }
 
-/// A key's part for operand `at`, 0 to 2.
+/// Where the parts of a key for each operand are.
+const OPERANDS: [u32; 4] = [16, 24, 32, 56];
+
+/// A key's part for operand `at`, 0 to 3.
 pub(crate) fn operand(at: usize, spec: u8) -> u64 {
-    u64::from(spec) << (16 + 8 * at)
+    u64::from(spec) << OPERANDS[at & 3]
 }
 
 /// A key's part for operand `at` being memory with a certain base, index and scale.
@@ -121,7 +124,7 @@ pub(crate) fn describe(key: u64) -> String {
     }
     // A family's name has a part for each operand.
     for at in 0..operand_count(family) {
-        let byte = (key >> (16 + 8 * at)) as u8;
+        let byte = (key >> OPERANDS[at & 3]) as u8;
         text.push_str(&match byte {
             0 => " -".to_owned(),
             spec::REGISTER => " r".to_owned(),

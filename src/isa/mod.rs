@@ -37,6 +37,7 @@ pub mod flag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Code {
+    B,
     E,
     G,
     M,
@@ -77,6 +78,7 @@ pub enum Size {
     D,
     Q,
     V,
+    Y,
     Z,
     P,
     A,
@@ -284,6 +286,10 @@ pub struct Form {
     pub status: Status,
     /// What a reader must know.
     pub note: &'static str,
+    /// An operand is in the VEX prefix, which otherwise has to say so.
+    pub has_vvvv: bool,
+    /// The form that runs where the features are missing, as its prefix means nothing then.
+    pub without_prefix: Option<u16>,
     /// Handler families for 32- and 16-bit operand size; 0: none.
     pub(crate) families: [u16; 2],
 }

@@ -56,6 +56,7 @@ pub fn ours(insn: &Insn) -> Vec<Ours> {
             Code::Q | Code::N => name("mm", insn.rm()),
             Code::W | Code::U => name("xmm", insn.rm()),
             Code::G => general(insn.reg()),
+            Code::B => general(insn.vvvv),
             Code::P => name("mm", insn.reg()),
             Code::V => name("xmm", insn.reg()),
             Code::XmmReg(number) => name("xmm", number),

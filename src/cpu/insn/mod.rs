@@ -2,7 +2,9 @@
 
 pub mod bcd;
 pub mod bit;
+pub mod bmi;
 pub mod control;
+pub mod crypto;
 pub mod ext;
 pub mod flag;
 pub mod fxsave;

@@ -1,7 +1,11 @@
 //! Packed integers in XMM registers only. Rows: `opcodes/sse_integer.toml`.
 
 use super::mmx::{self, truth};
+use super::sse_float::native;
 use crate::cpu::Word;
+#[cfg(trap_memory)]
+use crate::cpu::native;
+use crate::cpu::native::Native;
 use crate::cpu::vector::{V128, Vector};
 
 /// Joins the low halves. SDM Vol. 2B, "PUNPCKLQDQ".
@@ -132,8 +136,8 @@ pub fn pmuldq(a: V128, b: V128) -> V128 {
 
 /// Multiplies doublewords; the low halves. SDM Vol. 2B, "PMULLD".
 #[inline(always)]
-pub fn pmulld(a: V128, b: V128) -> V128 {
-    a.zip(b, i32::wrapping_mul)
+pub fn pmulld(a: V128, b: V128, h: Native) -> V128 {
+    native!(h, native::pmulld(a, b), a.zip(b, i32::wrapping_mul))
 }
 
 /// Compares quadwords for equality. SDM Vol. 2B, "PCMPEQQ".
