@@ -372,7 +372,9 @@ fn code_and_size(name: &str) -> Option<(Code, Size)> {
     if let Some(number) = name.strip_prefix('e').and_then(|rest| index(&WORDS, rest)) {
         return Some((Code::Reg(number), Size::V));
     }
-    if let Some(number) = name.strip_prefix("XMM").and_then(|rest| rest.parse().ok()).filter(|number| *number < 8) {
+    if let Some(number) =
+        name.strip_prefix("XMM").and_then(|rest| rest.parse().ok()).filter(|number| *number < 8)
+    {
         return Some((Code::XmmReg(number), Size::Dq));
     }
     match name {

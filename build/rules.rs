@@ -89,7 +89,8 @@ pub struct Rules {
     pub flags: BTreeMap<String, FlagRule>,
 }
 
-const ROLES: [&str; 13] = ["opsize", "addrsize", "lock", "repne", "rep", "es", "cs", "ss", "ds", "fs", "gs", "vex2", "vex3"];
+const ROLES: [&str; 13] =
+    ["opsize", "addrsize", "lock", "repne", "rep", "es", "cs", "ss", "ds", "fs", "gs", "vex2", "vex3"];
 
 /// Reads the rules; mistakes go into the report.
 pub fn read(source: Rc<Source>, report: &mut Report) -> Rules {

@@ -85,7 +85,9 @@ fn fits(form: &Form, cell: Cell) -> bool {
         // General registers have 32 bits here, whatever W says.
         let general = form.operands.iter().any(|operand| operand.size == Size::Y);
         let wide = vex.wide.filter(|_| !general);
-        let chosen = |wanted: Option<bool>, bit: usize| wanted.is_none_or(|bit_is| bit_is == (cell.prefix >> bit & 1 != 0));
+        let chosen = |wanted: Option<bool>, bit: usize| {
+            wanted.is_none_or(|bit_is| bit_is == (cell.prefix >> bit & 1 != 0))
+        };
         if form.encoding.mandatory != PP[cell.prefix & 3] || !chosen(vex.long, 2) || !chosen(wide, 3) {
             return false;
         }
@@ -131,7 +133,8 @@ fn winner(
         }
         Some(first)
     };
-    if let Some(form) = fitting.first().map(|index| &forms[*index]).filter(|form| form.encoding.vex.is_some()) {
+    if let Some(form) = fitting.first().map(|index| &forms[*index]).filter(|form| form.encoding.vex.is_some())
+    {
         return pick(form.encoding.mandatory);
     }
     let any = pick(Mandatory::Any);
@@ -206,7 +209,10 @@ pub fn emit(forms: &[Form], rules: &Rules, map: &OpcodeMap) -> String {
         }
         roots.push_str("],\n");
     }
-    let _ = writeln!(out, "pub static ROOTS: [[Root; 256]; {MAPS}] = [{roots}];\n/// The map of VEX's number 0.\npub const VEX_MAPS: usize = {VEX_MAPS};");
+    let _ = writeln!(
+        out,
+        "pub static ROOTS: [[Root; 256]; {MAPS}] = [{roots}];\n/// The map of VEX's number 0.\npub const VEX_MAPS: usize = {VEX_MAPS};"
+    );
     let _ = writeln!(out, "pub static NODES: [u16; {}] = {nodes:?};", nodes.len());
     out
 }
@@ -260,9 +266,8 @@ fn pack(decisions: &[Option<usize>]) -> (u8, Vec<u16>) {
 }
 
 fn emit_prefixes(out: &mut String, rules: &Rules) {
-    const ROLES: [&str; 13] = [
-        "opsize", "addrsize", "lock", "rep", "repne", "es", "cs", "ss", "ds", "fs", "gs", "vex2", "vex3",
-    ];
+    const ROLES: [&str; 13] =
+        ["opsize", "addrsize", "lock", "rep", "repne", "es", "cs", "ss", "ds", "fs", "gs", "vex2", "vex3"];
     const NAMES: [&str; 5] = ["OPSIZE", "ADDRSIZE", "LOCK", "REP", "REPNE"];
     let mut roles = [0_u8; 256];
     for (byte, role) in &rules.prefixes {
@@ -273,7 +278,12 @@ fn emit_prefixes(out: &mut String, rules: &Rules) {
         let _ = writeln!(out, "pub const {name}: u8 = {};", at + 1);
     }
     let _ = writeln!(out, "pub const FIRST_SEGMENT: u8 = {};", NAMES.len() + 1);
-    let _ = writeln!(out, "/// The prefix, if mod = 3 follows.\npub const VEX2: u8 = {};\npub const VEX3: u8 = {};", NAMES.len() + 7, NAMES.len() + 8);
+    let _ = writeln!(
+        out,
+        "/// The prefix, if mod = 3 follows.\npub const VEX2: u8 = {};\npub const VEX3: u8 = {};",
+        NAMES.len() + 7,
+        NAMES.len() + 8
+    );
     out.push_str("/// Overrides, from `FIRST_SEGMENT` on.\npub static SEGMENTS: [crate::cpu::Seg; 6] = {\nuse crate::cpu::Seg::*;\n[Es, Cs, Ss, Ds, Fs, Gs]\n};\n");
     let _ =
         writeln!(out, "/// The role of each byte as a prefix.\npub static PREFIXES: [u8; 256] = {roles:?};");

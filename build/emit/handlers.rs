@@ -85,7 +85,8 @@ fn emit_family(out: &mut String, family: &Family) {
     }
     if family.takes == Takes::Host || !family.host.is_empty() {
         let bits: Vec<String> = family.host.iter().map(|name| format!("native::{name}")).collect();
-        conditions.push(format!("x.has_host({})", if bits.is_empty() { "0".into() } else { bits.join(" | ") }));
+        conditions
+            .push(format!("x.has_host({})", if bits.is_empty() { "0".into() } else { bits.join(" | ") }));
     }
     let on_host = conditions.join(" && ");
     let _ = writeln!(

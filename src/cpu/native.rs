@@ -157,9 +157,15 @@ mod instructions {
         // SAFETY: as for the others.
         unsafe {
             match W::BITS {
-                8 => asm!("crc32 {0:e}, {1}", inout(reg) crc, in(reg_byte) data.u32() as u8, options(pure, nomem, nostack)),
-                16 => asm!("crc32 {0:e}, {1:x}", inout(reg) crc, in(reg) data.u32() as u16, options(pure, nomem, nostack)),
-                _ => asm!("crc32 {0:e}, {1:e}", inout(reg) crc, in(reg) data.u32(), options(pure, nomem, nostack)),
+                8 => {
+                    asm!("crc32 {0:e}, {1}", inout(reg) crc, in(reg_byte) data.u32() as u8, options(pure, nomem, nostack))
+                }
+                16 => {
+                    asm!("crc32 {0:e}, {1:x}", inout(reg) crc, in(reg) data.u32() as u16, options(pure, nomem, nostack))
+                }
+                _ => {
+                    asm!("crc32 {0:e}, {1:e}", inout(reg) crc, in(reg) data.u32(), options(pure, nomem, nostack))
+                }
             }
         }
         crc

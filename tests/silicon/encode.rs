@@ -119,8 +119,14 @@ impl Vex {
 }
 
 fn parse(form: &Form) -> Opcode {
-    let mut opcode =
-        Opcode { mandatory: None, bare: false, bytes: Vec::new(), vex: None, register: false, modrm: ModRm::None };
+    let mut opcode = Opcode {
+        mandatory: None,
+        bare: false,
+        bytes: Vec::new(),
+        vex: None,
+        register: false,
+        modrm: ModRm::None,
+    };
     let tokens: Vec<&str> = form.op.split_whitespace().collect();
     let hex = |text: &str| u8::from_str_radix(text, 16).expect("a byte in hex");
     let escapes = |bytes: &[u8]| matches!(bytes, [] | [0x0f] | [0x0f, 0x38 | 0x3a]);

@@ -228,12 +228,7 @@ pub fn sha1msg2(a: V128, b: V128, h: Native) -> V128 {
     native!(h, native::sha1msg2(a, b), {
         let ([x0, x1, x2, x3], [_, w13, w14, w15]) = (words(a), words(b));
         let w16 = (x0 ^ w13).rotate_left(1);
-        from_words([
-            w16,
-            (x1 ^ w14).rotate_left(1),
-            (x2 ^ w15).rotate_left(1),
-            (x3 ^ w16).rotate_left(1),
-        ])
+        from_words([w16, (x1 ^ w14).rotate_left(1), (x2 ^ w15).rotate_left(1), (x3 ^ w16).rotate_left(1)])
     })
 }
 
@@ -301,8 +296,7 @@ fn spread(byte: u8) -> V128 {
 /// Multiplies bytes by bit matrices and adds. SDM Vol. 2A, "GF2P8AFFINEQB".
 #[inline(always)]
 pub fn gf2p8affineqb(a: V128, matrices: V128, plus: u8, h: Native) -> V128 {
-    let product =
-        native!(h, native::gf2p8affineqb::<0>(a, matrices), transform(a, matrices, |byte| byte));
+    let product = native!(h, native::gf2p8affineqb::<0>(a, matrices), transform(a, matrices, |byte| byte));
     add(product, spread(plus))
 }
 

@@ -45,7 +45,11 @@ pub fn movbe<W: Word>(source: W) -> W {
 pub fn crc32<W: Word>(crc: u32, data: W, h: Native) -> u32 {
     /// The polynomial, lowest power in the highest bit.
     const REFLECTED: u32 = 0x82f6_3b78;
-    native!(h, native::crc32(crc, data), (0..W::BITS).fold(crc ^ data.u32(), |crc, _| crc >> 1 ^ if crc & 1 != 0 { REFLECTED } else { 0 }))
+    native!(
+        h,
+        native::crc32(crc, data),
+        (0..W::BITS).fold(crc ^ data.u32(), |crc, _| crc >> 1 ^ if crc & 1 != 0 { REFLECTED } else { 0 })
+    )
 }
 
 /// Adds with CF, which alone changes. SDM Vol. 2A, "ADCX".

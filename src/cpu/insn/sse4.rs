@@ -96,15 +96,13 @@ pub fn dpps(a: V128, b: V128, bits: u8, m: &mut Mxcsr) -> V128 {
     if m.stops() {
         return products;
     }
-    // In the order of the manual: 0 + 1 and 2 + 3, then both.
-    let even = V128::ZERO.with_lane(0, products.lane::<u32>(0)).with_lane(1, products.lane::<u32>(2));
-    let odd = V128::ZERO.with_lane(0, products.lane::<u32>(1)).with_lane(1, products.lane::<u32>(3));
-    let sums = addps(even, odd, m);
+    // Each lane has a sum of its own, which differs in whose NaN comes first: its neighbour's, then its half's.
+    let moved = |vector: V128, by: usize| V128::from_lanes(|at| vector.lane::<u32>(at ^ by));
+    let pairs = addps(moved(products, 1), products, m);
     if m.stops() {
         return products;
     }
-    let sum: u32 = addps(sums.lane::<u32>(0), sums.lane::<u32>(1), m);
-    V128::from_lanes(|at| if bits >> at & 1 != 0 { sum } else { 0 })
+    masked::<u32>(addps(pairs, moved(pairs, 2), m), bits)
 }
 
 /// Multiplies the doubles that the upper bits name, adds them up, and gives the sum where the lower bits say. SDM Vol. 2A,
@@ -115,8 +113,9 @@ pub fn dppd(a: V128, b: V128, bits: u8, m: &mut Mxcsr) -> V128 {
     if m.stops() {
         return products;
     }
-    let sum: u64 = addpd(products.lane::<u64>(0), products.lane::<u64>(1), m);
-    V128::from_lanes(|at| if bits >> at & 1 != 0 { sum } else { 0 })
+    // Here its own comes first.
+    let swapped = V128::from_lanes(|at| products.lane::<u64>(at ^ 1));
+    masked::<u64>(addpd(products, swapped, m), bits)
 }
 
 /// Inserts the float of `source` that the upper two bits name, or its only one, where the next two say; the lower four zero
@@ -189,7 +188,8 @@ impl Comparison {
             // In one of the ranges; one without an end has none.
             1 => {
                 let value = self.element(b, at);
-                let within = |from: usize| self.element(a, from) <= value && value <= self.element(a, from + 1);
+                let within =
+                    |from: usize| self.element(a, from) <= value && value <= self.element(a, from + 1);
                 at < b_len && (0..a_len / 2).any(|range| within(2 * range))
             }
             // The same as the other; equal too if both are beyond the end.
