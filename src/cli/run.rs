@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use table86::isa::{CpuModel, MODELS, decode};
+use table86::isa::{Insn, Status, decode};
 use table86::kernel::exec::{Launch, Resumed};
 use table86::kernel::{self, ExitReason, Process};
 use table86::loader::{self, Format, LoadError, Loaded, Program};
@@ -214,7 +214,7 @@ fn start(
 ) -> Result<(), Failure> {
     options.sysroot.clone_from(&kernel.sysroot);
     options.memory_bytes = kernel.memory_bytes;
-    let cpuid = cpu_model(kernel.cpu.as_deref())?;
+    let cpuid = kernel.cpu.as_deref().map(values::cpu_model).transpose()?.unwrap_or_default();
     options.hwcap = cpuid.answer(1, 0)[3];
     let name = PathBuf::from(&program.exec_name);
     let memory = Memory::new()
@@ -231,15 +231,6 @@ fn start(
     explain(&process, reason);
     drop(process);
     reason.finish()
-}
-
-/// The processor of this name.
-fn cpu_model(name: Option<&str>) -> Result<CpuModel, Failure> {
-    let Some(name) = name else { return Ok(CpuModel::default()) };
-    CpuModel::named(name).ok_or_else(|| {
-        let names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
-        Failure::own(format!("--cpu {name}: no such model; there are {}", names.join(", ")))
-    })
 }
 
 /// What the kernel has to know of a program.
@@ -276,7 +267,7 @@ fn explain(process: &Process, reason: ExitReason) {
             let mut bytes = [0; decode::MAX_LEN];
             let len = process.machine.memory.fetch(eip, &mut bytes);
             let (len, what) = match decode(&bytes[..len], eip) {
-                Ok(insn) => (usize::from(insn.len), table86::disasm::text(&insn)),
+                Ok(insn) => (usize::from(insn.len), table86::disasm::text(&insn) + &lacking(process, &insn)),
                 Err(error) => (len.min(8), format!("({error})")),
             };
             let hex: Vec<String> = bytes[..len].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -286,6 +277,17 @@ fn explain(process: &Process, reason: ExitReason) {
         ExitReason::Killed(_) => return,
     };
     let _ = writeln!(io::stderr(), "table86: {text}");
+}
+
+/// Why a declared instruction was none, if the processor that was chosen or the tables are the reason.
+fn lacking(process: &Process, insn: &Insn) -> String {
+    let cpu = &process.machine.cpu.cpuid;
+    let lacks = cpu.lacks(insn.form().cpuid);
+    match insn.form().status {
+        _ if !lacks.is_empty() => format!(": --cpu {} has no {}", cpu.model().name, lacks.join(" ")),
+        Status::Todo(why) => format!(": {why}"),
+        Status::Implemented => String::new(),
+    }
 }
 
 /// The file that `addr` belongs to and the offset from its first mapping: ` (app+0x286bf)`.

@@ -1,8 +1,10 @@
-//! Numbers on the command line.
+//! Numbers and names on the command line.
 
+use super::Failure;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
+use table86::isa::{CpuModel, MODELS};
 
 /// A number, decimal or with `0x`.
 fn number(text: &str) -> Result<u64, String> {
@@ -20,6 +22,14 @@ fn number(text: &str) -> Result<u64, String> {
 
 fn not_a_number(text: &str) -> String {
     format!("`{text}` is no number; decimal, or hexadecimal with 0x")
+}
+
+/// The processor that `--cpu` names.
+pub(super) fn cpu_model(name: &str) -> Result<CpuModel, Failure> {
+    CpuModel::named(name).ok_or_else(|| {
+        let names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
+        Failure::own(format!("--cpu {name}: no such model; there are {}", names.join(", ")))
+    })
 }
 
 /// A guest address.

@@ -5,15 +5,16 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use table86::isa::{FORMS, Form, Status, decode};
+use table86::isa::{CpuModel, FORMS, Form, Status, decode};
 use table86::loader::code::{self, Code};
 
 /// Bytes of an undeclared encoding that tell it from others: escape, opcode, ModRM.
 const SHOWN: usize = 3;
 
 /// What is in a program's code.
-#[derive(Default)]
 struct Counts {
+    /// The processor that it is to run on.
+    cpu: CpuModel,
     /// Instructions decoded, by index into [`FORMS`].
     forms: BTreeMap<u16, u64>,
     /// Bytes at which nothing declared starts, by how they begin; how often, and where first.
@@ -48,12 +49,17 @@ impl Counts {
         self.forms.values().sum()
     }
 
-    /// Rows that are declared but do not run, with how often they occur.
-    fn missing(&self) -> Vec<(&'static Form, &'static str, u64)> {
+    /// Rows that are declared but do not run, or not on this processor, with how often they occur.
+    fn missing(&self) -> Vec<(&'static Form, String, u64)> {
         let rows = self.forms.iter().filter_map(|(&index, &count)| {
             let form = &FORMS[usize::from(index)];
+            let lacks = self.cpu.lacks(form.cpuid);
             match form.status {
-                Status::Todo(why) => Some((form, why, count)),
+                // Without its prefix it is another instruction.
+                _ if !lacks.is_empty() && form.without_prefix.is_none() => {
+                    Some((form, format!("{} has no {}", self.cpu.model().name, lacks.join(" ")), count))
+                }
+                Status::Todo(why) => Some((form, why.to_owned(), count)),
                 Status::Implemented => None,
             }
         });
@@ -74,10 +80,10 @@ fn hex(bytes: &[u8]) -> String {
     words.join(" ")
 }
 
-/// Shows the counts for the program at `path`.
-pub(super) fn audit(path: &Path, as_json: bool) -> Result<(), Failure> {
+/// Shows the counts for the program at `path` on this processor.
+pub(super) fn audit(path: &Path, cpu: &CpuModel, as_json: bool) -> Result<(), Failure> {
     let parts = code::read(path, None, 0).map_err(|error| dis::unreadable(path, &error))?;
-    let mut counts = Counts::default();
+    let mut counts = Counts { cpu: *cpu, forms: BTreeMap::new(), undeclared: BTreeMap::new() };
     parts.iter().for_each(|code| counts.add(code));
     let mut out = BufWriter::new(io::stdout().lock());
     if as_json {

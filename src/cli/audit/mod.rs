@@ -2,14 +2,14 @@
 
 mod file;
 
-use super::Failure;
+use super::{Failure, values};
 use clap::Args;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use table86::isa::proof::{Proof, proof};
-use table86::isa::{FORMS, Form, Status};
+use table86::isa::{CpuModel, FEATURES, FORMS, Form, Status};
 use table86::kernel::table::{self, SYSCALLS};
 
 /// Counts rows of the instruction tables and of the system call table: declared, implemented, verified on a processor,
@@ -17,11 +17,15 @@ use table86::kernel::table::{self, SYSCALLS};
 #[derive(Args)]
 #[command(after_help = "Examples:\n  table86 audit         a table for people\n  \
                         table86 audit --json  the same for programs, with each row\n  \
-                        table86 audit ./prog  what is missing for this program")]
+                        table86 audit ./prog  what is missing for this program\n  \
+                        table86 audit --cpu pentium4 ./prog  the same on this processor")]
 pub(super) struct Audit {
     /// JSON
     #[arg(long)]
     json: bool,
+    /// Counts what this processor has: see `table86 run --help`
+    #[arg(long, value_name = "MODEL")]
+    cpu: Option<String>,
     /// A program, whose code is gone through from beginning to end
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -105,24 +109,26 @@ impl Room {
 
 impl Audit {
     pub(super) fn execute(self) -> Result<(), Failure> {
+        let cpu = self.cpu.as_deref().map(values::cpu_model).transpose()?.unwrap_or_default();
         if let Some(path) = &self.file {
-            return file::audit(path, self.json);
+            return file::audit(path, &cpu, self.json);
         }
-        let rooms = rooms();
+        let rooms = rooms(&cpu);
         let mut out = BufWriter::new(io::stdout().lock());
         if self.json {
-            let text = serde_json::to_string_pretty(&as_json(&rooms)).map_err(io::Error::from)?;
+            let text = serde_json::to_string_pretty(&as_json(&rooms, &cpu)).map_err(io::Error::from)?;
             writeln!(out, "{text}")?;
         } else {
-            for_people(&mut out, &rooms)?;
+            for_people(&mut out, &rooms, &cpu)?;
         }
         Ok(out.flush()?)
     }
 }
 
-fn rooms() -> BTreeMap<&'static str, Room> {
+/// The tables, as far as the processor has their rows.
+fn rooms(cpu: &CpuModel) -> BTreeMap<&'static str, Room> {
     let mut rooms: BTreeMap<&str, Room> = BTreeMap::new();
-    for form in &FORMS {
+    for form in FORMS.iter().filter(|form| cpu.has_all(form.cpuid)) {
         let room = rooms.entry(form.room).or_default();
         if !room.mnemonics.contains(&form.mnemonic) {
             room.mnemonics.push(form.mnemonic);
@@ -132,13 +138,22 @@ fn rooms() -> BTreeMap<&'static str, Room> {
     rooms
 }
 
+/// Names of the model's features: those that CPUID shows, and those that it does not for want of a row.
+fn features(cpu: &CpuModel) -> [Vec<&'static str>; 2] {
+    let names = |shown: bool| {
+        let had = FEATURES.iter().filter(|feature| cpu.has_all(&[feature.name]));
+        had.filter(|feature| cpu.shows(feature) == shown).map(|feature| feature.name).collect()
+    };
+    [names(true), names(false)]
+}
+
 /// Counts of system calls: full, partial, missing.
 fn calls() -> [usize; 3] {
     let count = |status| SYSCALLS.iter().filter(|row| row.status == status).count();
     [table::Status::Full, table::Status::Partial, table::Status::Missing].map(count)
 }
 
-fn for_people(out: &mut impl Write, rooms: &BTreeMap<&str, Room>) -> io::Result<()> {
+fn for_people(out: &mut impl Write, rooms: &BTreeMap<&str, Room>, cpu: &CpuModel) -> io::Result<()> {
     writeln!(
         out,
         "{:<14} {:>9} {:>9} {:>12} {:>9} {:>8}",
@@ -158,6 +173,13 @@ fn for_people(out: &mut impl Write, rooms: &BTreeMap<&str, Room>) -> io::Result<
                 writeln!(out, "{what}: {mnemonic:<10} {op:<18} {why} (opcodes/{name}.toml:{line})")?;
             }
         }
+    }
+    let [shown, hidden] = features(cpu);
+    let others = FORMS.iter().filter(|form| !cpu.has_all(form.cpuid)).count();
+    writeln!(out, "\n--cpu {}: {others} rows are of other processors", cpu.model().name)?;
+    writeln!(out, "CPUID shows {}", shown.join(" "))?;
+    if !hidden.is_empty() {
+        writeln!(out, "CPUID hides {}", hidden.join(" "))?;
     }
     let [full, partial, missing] = calls();
     writeln!(
@@ -179,7 +201,7 @@ fn line(
     writeln!(out, "{name:<14} {mnemonics:>9} {declared:>9} {implemented:>12} {verified:>9} {missing:>8}")
 }
 
-fn as_json(rooms: &BTreeMap<&str, Room>) -> serde_json::Value {
+fn as_json(rooms: &BTreeMap<&str, Room>, cpu: &CpuModel) -> serde_json::Value {
     let instructions: BTreeMap<&str, serde_json::Value> = rooms
         .iter()
         .map(|(&name, room)| {
@@ -195,12 +217,14 @@ fn as_json(rooms: &BTreeMap<&str, Room>) -> serde_json::Value {
             (name, value)
         })
         .collect();
+    let [shown, hidden] = features(cpu);
     let [full, partial, _] = calls();
     let named = |status| -> Vec<_> {
         let rows = SYSCALLS.iter().filter(|row| row.status == status);
         rows.map(|row| json!({ "nr": row.nr, "name": row.name, "note": row.note })).collect()
     };
     json!({
+        "cpu": { "model": cpu.model().name, "shown": shown, "hidden": hidden },
         "instructions": instructions,
         "system_calls": {
             "declared": SYSCALLS.len(),
