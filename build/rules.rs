@@ -101,7 +101,8 @@ pub struct Rules {
     pub docs: BTreeMap<String, String>,
 }
 
-const ROLES: [&str; 11] = ["opsize", "addrsize", "lock", "repne", "rep", "es", "cs", "ss", "ds", "fs", "gs"];
+const ROLES: [&str; 13] =
+    ["opsize", "addrsize", "lock", "repne", "rep", "es", "cs", "ss", "ds", "fs", "gs", "vex2", "vex3"];
 
 /// Reads the rules; mistakes go into the report.
 pub fn read(source: Rc<Source>, report: &mut Report) -> Rules {

@@ -55,6 +55,8 @@ pub enum Takes {
     CpuEip,
     /// Operands, and the control and status of SSE.
     Mxcsr,
+    /// Operands, and whether the host has the instruction.
+    Host,
 }
 
 impl Takes {
@@ -273,7 +275,7 @@ fn form(
     };
     let takes = fields.choice(
         "takes",
-        &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip), ("mxcsr", Takes::Mxcsr)],
+        &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip), ("mxcsr", Takes::Mxcsr), ("host", Takes::Host)],
         Takes::Values,
         report,
     );
@@ -326,7 +328,7 @@ fn form(
         body: fields.str("body", report).unwrap_or_else(|| name.replace("{cc}", "cc")),
         takes,
         size,
-        fallible: takes.cpu() || (takes == Takes::Values && !exceptions.is_empty()),
+        fallible: takes.cpu() || (matches!(takes, Takes::Values | Takes::Host) && !exceptions.is_empty()),
         exceptions,
         flow,
         lock,
@@ -373,6 +375,9 @@ fn check(form: &Form, each: bool, report: &mut Report) {
     }
     let uses = |codes: &[Code]| form.operands.iter().any(|operand| codes.contains(&operand.code));
     let modrm = encoding.modrm != notation::ModRm::Absent;
+    if uses(&[Code::B]) && encoding.vex.is_none() {
+        report.error(place, "an operand is in a VEX prefix, which the opcode string lacks");
+    }
     const IN_MODRM: [Code; 13] = [
         Code::E,
         Code::G,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use table86::debug::gdb::Address;
-use table86::isa::decode;
+use table86::isa::{Insn, Status, decode};
 use table86::kernel::exec::{Launch, Resumed};
 use table86::kernel::{self, ExitReason, Process};
 use table86::loader::{self, Format, LoadError, Loaded, Program};
@@ -304,7 +304,7 @@ fn explain(process: &Process, reason: ExitReason) {
             let mut bytes = [0; decode::MAX_LEN];
             let len = process.machine.memory.fetch(eip, &mut bytes);
             let (len, what) = match decode(&bytes[..len], eip) {
-                Ok(insn) => (usize::from(insn.len), table86::disasm::text(&insn)),
+                Ok(insn) => (usize::from(insn.len), table86::disasm::text(&insn) + &lacking(process, &insn)),
                 Err(error) => (len.min(8), format!("({error})")),
             };
             let hex: Vec<String> = bytes[..len].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -314,6 +314,17 @@ fn explain(process: &Process, reason: ExitReason) {
         ExitReason::Killed(_) => return,
     };
     let _ = writeln!(io::stderr(), "table86: {text}");
+}
+
+/// Why a declared instruction was none, if the processor that was chosen or the tables are the reason.
+fn lacking(process: &Process, insn: &Insn) -> String {
+    let cpu = &process.machine.cpu.cpuid;
+    let lacks = cpu.lacks(insn.form().cpuid);
+    match insn.form().status {
+        _ if !lacks.is_empty() => format!(": --cpu {} has no {}", cpu.model().name, lacks.join(" ")),
+        Status::Todo(why) => format!(": {why}"),
+        Status::Implemented => String::new(),
+    }
 }
 
 /// The file that `addr` belongs to and the offset from its first mapping: ` (app+0x286bf)`.

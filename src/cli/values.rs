@@ -1,4 +1,4 @@
-//! Numbers on the command line.
+//! Numbers and names on the command line.
 
 use super::Failure;
 use std::ffi::OsString;

@@ -11,7 +11,13 @@ use crate::isa::{Access, Code, Insn, Operand, Rep, Size};
 /// Whether an immediate stands beside a memory operand or another immediate.
 pub(super) fn needs_second_slot(insn: &Insn) -> bool {
     let immediates = passed(insn).filter(|operand| matches!(operand.code, Code::I | Code::SignedI)).count();
-    immediates > 1 || (insn.mem.is_some() && immediates > 0)
+    immediates > 1 || (insn.mem.is_some() && immediates > 0) || register_beside_memory(insn).is_some()
+}
+
+/// The second register beside a memory operand: the op has no field for it.
+pub(super) fn register_beside_memory(insn: &Insn) -> Option<u8> {
+    let named = |operand: &&Operand| matches!(operand.code, Code::G | Code::B);
+    insn.mem.and_then(|_| passed(insn).filter(named).nth(1)).and_then(|operand| register(insn, operand))
 }
 
 /// Bytes of an XMM register.
@@ -38,6 +44,7 @@ fn register(insn: &Insn, operand: &Operand) -> Option<u8> {
     Some(match operand.code {
         Code::E | Code::R if insn.mem.is_none() => register_offset(insn.rm(), bytes),
         Code::G => register_offset(insn.reg(), bytes),
+        Code::B => register_offset(insn.vvvv, bytes),
         Code::Z => register_offset(insn.low, bytes),
         Code::Reg(number) => register_offset(number, bytes),
         Code::S | Code::C | Code::D => insn.reg(),
@@ -62,6 +69,8 @@ fn any_key(insn: &Insn, at: usize, operand: &Operand) -> Option<u64> {
         }
         Code::P | Code::N => spec::MM,
         Code::V | Code::U => spec::XMM,
+        Code::B => spec::REGISTER,
+        Code::XmmReg(number) => spec::FIXED_XMM + number,
         Code::Q if insn.mem.is_none() => spec::MM,
         Code::W if insn.mem.is_none() => spec::XMM,
         Code::Reg(_) => spec::FIXED + register(insn, operand).unwrap_or(0),
@@ -83,7 +92,7 @@ pub(super) fn operand_keys(job: &Job<'_>, insn: &Insn) -> Few {
     let mut result = Few::of([0]);
     for (at, operand) in passed(insn).enumerate() {
         let Some(any) = any_key(insn, at, operand) else { continue };
-        let choices = if any == keys::operand(at, spec::REGISTER) {
+        let choices = if any == keys::operand(at, spec::REGISTER) && operand.code != Code::B {
             let offset = register(insn, operand).unwrap_or(0);
             Few::of([keys::operand(at, spec::FIXED + offset), any])
         } else if any == keys::operand(at, spec::MEMORY) {
@@ -128,6 +137,7 @@ pub(super) fn encode(job: &Job<'_>, insn: &Insn, handler: Handler) -> Op {
     let mut registers = passed(insn).filter_map(|operand| register(insn, operand));
     op.a = registers.next().unwrap_or(0);
     op.b = registers.next().unwrap_or(0);
+    op.c = registers.next().unwrap_or(0);
     if insn.addr16 {
         op.d |= attribute::ADDR16;
     }

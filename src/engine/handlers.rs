@@ -17,6 +17,7 @@ pub(crate) mod generated {
     use super::super::operand::*;
     use super::{Run, branch, call, call_to, far, jump, jump_to, pair, pair_branch, ret, single, sync};
     use crate::cpu::insn as body;
+    use crate::cpu::native::{self, Native};
     use crate::cpu::vector::V128;
     use crate::cpu::{Exec, Fault, Pending};
     use std::marker::PhantomData;

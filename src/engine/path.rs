@@ -230,7 +230,8 @@ impl<'a> Job<'a> {
         };
         match decode(&bytes[..fetched], eip) {
             Ok(insn) if self.cpu.cpuid.has_all(insn.form().cpuid) => Ok(insn),
-            Ok(_) | Err(DecodeError::Undefined) => Err(Stop::Undefined),
+            Ok(insn) => insn.without_prefix().ok_or(Stop::Undefined),
+            Err(DecodeError::Undefined) => Err(Stop::Undefined),
             Err(DecodeError::TooLong) => Err(Stop::TooLong),
             Err(DecodeError::TooShort) => {
                 let missing = eip.wrapping_add(fetched as u32);

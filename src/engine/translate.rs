@@ -4,7 +4,7 @@
 //! whose successor only the guest knows. Its way: decode, find which flags are needed, choose handlers, join pairs, link.
 
 use super::arena::Arena;
-use super::encode::{encode, generic_key, needs_second_slot, operand_keys};
+use super::encode::{encode, generic_key, needs_second_slot, operand_keys, register_beside_memory};
 use super::hash::Map;
 use super::op::{Ext, Handler, Op};
 use super::path::{Item, Job, MAX_INSNS, Mode, Stop, flag_is_live, has_no_effect};
@@ -537,7 +537,8 @@ impl Translations {
             [Imm::Cp] | [_, _, ..] => insn.imm2,
             [_] => insn.imm,
         };
-        self.arena.push_ext(Ext { link, imm2, aux: done });
+        let aux = register_beside_memory(insn).map_or(done, u32::from);
+        self.arena.push_ext(Ext { link, imm2, aux });
     }
 
     /// Overwrites the first handler of pairs that have one of their own; the second op stays valid. Gives the slots of second ops.

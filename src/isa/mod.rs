@@ -40,6 +40,7 @@ pub mod flag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Code {
+    B,
     E,
     G,
     M,
@@ -66,6 +67,7 @@ pub enum Code {
     StI,
     Reg(u8),
     SegReg(u8),
+    XmmReg(u8),
     One,
 }
 
@@ -79,6 +81,7 @@ pub enum Size {
     D,
     Q,
     V,
+    Y,
     Z,
     P,
     A,
@@ -337,6 +340,10 @@ pub struct Form {
     pub note: &'static str,
     /// What processors do otherwise.
     pub departures: &'static [Departure],
+    /// An operand is in the VEX prefix, which otherwise has to say so.
+    pub has_vvvv: bool,
+    /// The form that runs where the features are missing, as its prefix means nothing then.
+    pub without_prefix: Option<u16>,
     /// Handler families for 32- and 16-bit operand size; 0: none.
     pub(crate) families: [u16; 2],
 }

@@ -28,6 +28,7 @@ const FOUND: u8 = 1;
                         table86 audit --json              the same for programs, with each row\n  \
                         table86 audit --html tables.html  the same as a page\n  \
                         table86 audit ./prog              what is in this program, and missing for it\n  \
+                        table86 audit --cpu pentium4      what this processor has, and what CPUID shows of it\n  \
                         table86 audit --cpu pentium2 --fail-on missing,outside ./prog   for scripts: status 1 if any is\n  \
                         table86 audit /srv/i386           a tree, with a summary\n\n\
                         docs/audit-json.md describes the JSON. Exit status: 0; 1 if --fail-on found something; 125 to 127 as \
@@ -39,7 +40,7 @@ pub(super) struct Audit {
     /// Also writes a page that needs nothing else
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// The processor that programs are meant for: what it lacks is shown as outside
+    /// The processor that programs are meant for: what it lacks is shown as outside. Without a FILE, its rows only
     #[arg(long, value_name = "MODEL")]
     cpu: Option<String>,
     /// Ends with status 1 if there is any; doubtful ones do not count
@@ -68,10 +69,10 @@ impl Audit {
     pub(super) fn execute(self) -> Result<(), Failure> {
         let model = values::cpu_model(self.cpu.as_deref())?;
         let found = if self.files.is_empty() {
-            if self.fail_on.contains(&FailOn::Outside) || self.cpu.is_some() {
-                return Err(Failure::own("--cpu and --fail-on outside are about programs; name a FILE"));
+            if self.fail_on.contains(&FailOn::Outside) {
+                return Err(Failure::own("--fail-on outside is about programs; name a FILE"));
             }
-            tables::audit(&self)?
+            tables::audit(&self, self.cpu.as_ref().map(|_| &model))?
         } else {
             programs::audit(&self, model)?
         };

@@ -9,7 +9,7 @@ use table86::audit::State;
 use table86::audit::coverage::{Totals, by_feature};
 use table86::audit::opcode_map::{CellState, Grid, grids};
 use table86::isa::proof::Proof;
-use table86::isa::{FORMS, Form};
+use table86::isa::{CpuModel, FEATURES, FORMS, Form};
 use table86::kernel::table::{self, SYSCALLS};
 
 /// Rows of one table of instructions.
@@ -59,15 +59,15 @@ impl Room {
     }
 }
 
-/// Shows the tables.
-pub(super) fn audit(audit: &Audit) -> Result<Found, Failure> {
-    let rooms = rooms();
+/// Shows the tables; of a processor that is named, the rows that it has.
+pub(super) fn audit(audit: &Audit, cpu: Option<&CpuModel>) -> Result<Found, Failure> {
+    let rooms = rooms(cpu);
     let mut out = BufWriter::new(io::stdout().lock());
     if audit.json {
-        let text = serde_json::to_string_pretty(&as_json(&rooms)).map_err(io::Error::from)?;
+        let text = serde_json::to_string_pretty(&as_json(&rooms, cpu)).map_err(io::Error::from)?;
         writeln!(out, "{text}")?;
     } else {
-        for_people(&mut out, &rooms)?;
+        for_people(&mut out, &rooms, cpu)?;
     }
     out.flush()?;
     if let Some(path) = &audit.html {
@@ -80,9 +80,9 @@ pub(super) fn audit(audit: &Audit) -> Result<Found, Failure> {
     ])
 }
 
-fn rooms() -> BTreeMap<&'static str, Room> {
+fn rooms(cpu: Option<&CpuModel>) -> BTreeMap<&'static str, Room> {
     let mut rooms: BTreeMap<&str, Room> = BTreeMap::new();
-    for form in &FORMS {
+    for form in FORMS.iter().filter(|form| cpu.is_none_or(|cpu| cpu.has_all(form.cpuid))) {
         let room = rooms.entry(form.room).or_default();
         if !room.mnemonics.contains(&form.mnemonic) {
             room.mnemonics.push(form.mnemonic);
@@ -92,15 +92,44 @@ fn rooms() -> BTreeMap<&'static str, Room> {
     rooms
 }
 
+/// Names of a processor's features: those that CPUID shows, and those that it does not for want of a row.
+fn cpuid_features(cpu: &CpuModel) -> [Vec<&'static str>; 2] {
+    let names = |shown: bool| {
+        let had = FEATURES.iter().filter(|feature| cpu.has_all(&[feature.name]));
+        had.filter(|feature| cpu.shows(feature) == shown).map(|feature| feature.name).collect()
+    };
+    [names(true), names(false)]
+}
+
+fn processor(out: &mut impl Write, cpu: &CpuModel) -> io::Result<()> {
+    let [shown, hidden] = cpuid_features(cpu);
+    let others = FORMS.iter().filter(|form| !cpu.has_all(form.cpuid)).count();
+    writeln!(out, "--cpu {}: {others} rows are of other processors", cpu.model().name)?;
+    writeln!(out, "CPUID shows {}", shown.join(" "))?;
+    if !hidden.is_empty() {
+        writeln!(out, "CPUID hides {}", hidden.join(" "))?;
+    }
+    writeln!(out)
+}
+
 /// Counts of system calls: full, partial, missing.
 fn calls() -> [usize; 3] {
     let count = |status| SYSCALLS.iter().filter(|row| row.status == status).count();
     [table::Status::Full, table::Status::Partial, table::Status::Missing].map(count)
 }
 
-fn for_people(out: &mut impl Write, rooms: &BTreeMap<&str, Room>) -> io::Result<()> {
-    grid::draw(out)?;
-    writeln!(out)?;
+fn for_people(
+    out: &mut impl Write,
+    rooms: &BTreeMap<&str, Room>,
+    cpu: Option<&CpuModel>,
+) -> io::Result<()> {
+    match cpu {
+        Some(cpu) => processor(out, cpu)?,
+        None => {
+            grid::draw(out)?;
+            writeln!(out)?;
+        }
+    }
     writeln!(
         out,
         "{:<14} {:>9} {:>9} {:>12} {:>9} {:>8}",
@@ -113,7 +142,9 @@ fn for_people(out: &mut impl Write, rooms: &BTreeMap<&str, Room>) -> io::Result<
         line(out, name, counts)?;
     }
     line(out, "all", total)?;
-    features(out)?;
+    if cpu.is_none() {
+        features(out)?;
+    }
     writeln!(out)?;
     for (name, room) in rooms {
         for row in &room.rows {
@@ -161,7 +192,7 @@ fn line(
     writeln!(out, "{name:<14} {mnemonics:>9} {declared:>9} {implemented:>12} {verified:>9} {missing:>8}")
 }
 
-fn as_json(rooms: &BTreeMap<&str, Room>) -> serde_json::Value {
+fn as_json(rooms: &BTreeMap<&str, Room>, cpu: Option<&CpuModel>) -> serde_json::Value {
     let instructions: BTreeMap<&str, serde_json::Value> = rooms
         .iter()
         .map(|(&name, room)| {
@@ -182,7 +213,12 @@ fn as_json(rooms: &BTreeMap<&str, Room>) -> serde_json::Value {
         let rows = SYSCALLS.iter().filter(|row| row.status == status);
         rows.map(|row| json!({ "nr": row.nr, "name": row.name, "note": row.note })).collect()
     };
+    let cpu = cpu.map(|cpu| {
+        let [shown, hidden] = cpuid_features(cpu);
+        json!({ "model": cpu.model().name, "shown": shown, "hidden": hidden })
+    });
     json!({
+        "cpu": cpu,
         "maps": grids().iter().map(grid_as_json).collect::<Vec<_>>(),
         "features": by_feature().iter().map(feature_as_json).collect::<Vec<_>>(),
         "instructions": instructions,

@@ -2,6 +2,10 @@
 //!
 //! A body serves both: it is a function of [`Vector`]s, whichever their width.
 
+use super::sse_float::native;
+#[cfg(trap_memory)]
+use crate::cpu::native;
+use crate::cpu::native::Native;
 use crate::cpu::vector::{Lane, V128, Vector};
 use crate::cpu::{Exec, Fault, Word};
 
@@ -448,8 +452,12 @@ pub fn pmovmskb<V: Vector>(a: V) -> u32 {
 
 /// Picks bytes by the low bits of those of `order`; zero where their top bit is set. SDM Vol. 2B, "PSHUFB".
 #[inline(always)]
-pub fn pshufb<V: Vector>(a: V, order: V) -> V {
-    order.map(|order: u8| if order & 0x80 != 0 { 0 } else { a.lane(usize::from(order) % V::BYTES) })
+pub fn pshufb<V: Vector>(a: V, order: V, h: Native) -> V {
+    // Numbers beyond an MMX register wrap around, which the host's 128 bits would not.
+    let within = |order: u8| order & (0x80 | (V::BYTES as u8 - 1));
+    native!(h, native::pshufb(a.resize(), order.map(within).resize()).resize(), {
+        order.map(|order: u8| if order & 0x80 != 0 { 0 } else { a.lane(usize::from(order) % V::BYTES) })
+    })
 }
 
 /// Joins neighbouring lanes, those of `a` first.

@@ -16,12 +16,15 @@ type Operation = fn(u64, u64, &mut Mxcsr) -> u64;
 
 /// What the host's instruction gives if that is the same, else what software computes.
 macro_rules! native {
-    ($m:ident, $host:expr, $soft:expr) => {{
+    ($m:expr, $host:expr, $soft:expr) => {{
         #[cfg(trap_memory)]
-        if $m.native() {
-            return $host;
-        }
-        $soft
+        let value = if $m.native() { $host } else { $soft };
+        #[cfg(not(trap_memory))]
+        let value = {
+            let _ = &$m;
+            $soft
+        };
+        value
     }};
 }
 pub(super) use native;
