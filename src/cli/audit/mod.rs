@@ -8,7 +8,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
-use table86::isa::proof::{Proof, proof};
+use table86::isa::proof::{Comparison, Proof, proof};
 use table86::isa::{FORMS, Form, Status};
 use table86::kernel::table::{self, SYSCALLS};
 
@@ -47,7 +47,7 @@ enum State {
     /// It runs, but nobody has compared it.
     Unproven,
     /// It runs.
-    Proven(Proof),
+    Proven(&'static Proof),
 }
 
 impl Row {
@@ -60,7 +60,7 @@ impl Row {
     }
 
     fn is_verified(&self) -> bool {
-        matches!(self.state, State::Proven(Proof::Verified { .. }))
+        matches!(self.state, State::Proven(Proof::Verified(_)))
     }
 
     /// What is to be said of a row that is not verified, and why.
@@ -69,7 +69,7 @@ impl Row {
             State::Missing(why) => Some(("missing", why)),
             State::Unproven => Some(("not verified", "nothing is on record in opcodes/PROOF.tsv")),
             State::Proven(Proof::Unverifiable(why)) => Some(("not verifiable", why)),
-            State::Proven(Proof::Verified { .. }) => None,
+            State::Proven(Proof::Verified(_)) => None,
         }
     }
 
@@ -77,8 +77,11 @@ impl Row {
         let Form { mnemonic, op, ops, line, .. } = self.form;
         let mut value = json!({ "mnemonic": mnemonic, "op": op, "operands": ops, "line": line });
         let more = match (self.state, self.gap()) {
-            (State::Proven(Proof::Verified { vectors, test, processor }), _) => {
-                json!({ "status": "verified", "vectors": vectors, "test": test, "processor": processor })
+            (State::Proven(Proof::Verified(comparisons)), _) => {
+                let each = comparisons.iter().map(|Comparison { vectors, test, processor }| {
+                    json!({ "vectors": vectors, "test": test, "processor": processor })
+                });
+                json!({ "status": "verified", "by": each.collect::<Vec<_>>() })
             }
             (_, Some((status, why))) => json!({ "status": status, "why": why }),
             (_, None) => json!({}),
