@@ -465,7 +465,8 @@ impl Pair<'_> {
             assert_eq!(cpu.regs, silicon.state.regs, "{}", context());
         }
         assert_eq!(cpu.eip, silicon.state.eip, "{}", context());
-        let hidden = if faulted && departs(Part::FlagsAtFaults) { flag::RF | flag::ARITHMETIC } else { flag::RF };
+        let hidden =
+            if faulted && departs(Part::FlagsAtFaults) { flag::RF | flag::ARITHMETIC } else { flag::RF };
         assert_eq!(cpu.eflags() & !hidden, silicon.state.eflags & !hidden, "{}", context());
         assert_eq!(cpu.selectors, silicon.state.segs, "{}", context());
         if faulted && note == Umip {

@@ -171,8 +171,8 @@ fn map_is_what_the_tables_say() {
 /// The record of what was compared with a processor; `tests/silicon` writes it, and tries it again where it can.
 #[test]
 fn each_row_that_runs_is_on_record_as_compared_with_a_processor() {
-    use table86::isa::proof::{parse, proof};
     use std::collections::BTreeSet;
+    use table86::isa::proof::{parse, proof};
     use table86::isa::{FORMS, Status};
 
     const RECORD: &str = include_str!("../opcodes/PROOF.tsv");

@@ -5,7 +5,9 @@ use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use table86::disasm::Text;
-use table86::isa::{FORMS, FlagFacts, Flow, Form, Lock, Privilege, Rep, Status, decode, flag};
+use table86::isa::{
+    Departure, FORMS, FlagFacts, Flow, Form, Lock, Privilege, Rep, Status, VendorFlags, decode, flag,
+};
 use table86::loader::hex;
 
 /// Looks up an instruction by its mnemonic or by its bytes; without either, lists all mnemonics.
@@ -140,23 +142,54 @@ fn facts(out: &mut impl Write, form: &Form) -> io::Result<()> {
     if !form.note.is_empty() {
         writeln!(out, "      note: {}", form.note)?;
     }
+    for Departure { vendor, part, how } in form.departures {
+        writeln!(out, "      {vendor}, {part}: {how}")?;
+    }
+    for theirs in form.flags.vendors {
+        writeln!(out, "      {}, undefined flags: {}", theirs.vendor, undefined(&form.flags, theirs))?;
+    }
     Ok(())
+}
+
+/// `A cleared`, of a vendor's undefined flags.
+fn undefined(facts: &FlagFacts, theirs: &VendorFlags) -> String {
+    let case = |at: usize| {
+        let effects = [
+            (theirs.cleared, "cleared"),
+            (theirs.set, "set"),
+            (theirs.kept, "kept"),
+            (theirs.written, "written"),
+        ];
+        let effects = effects.iter().filter(|(masks, _)| masks[at] != 0);
+        effects
+            .map(|(masks, effect)| format!("{} {effect}", letters(masks[at])))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if !facts.by_count {
+        return case(0);
+    }
+    let cases = [("0", 0), ("1", 1), ("more", 2)].map(|(count, at)| (count, case(at)));
+    let said = cases.iter().filter(|(_, text)| !text.is_empty());
+    said.map(|(count, text)| format!("count {count}: {text}")).collect::<Vec<_>>().join("; ")
+}
+
+/// The letters of a flag mask.
+fn letters(mask: u8) -> String {
+    const LETTERS: [(u8, char); 7] = [
+        (flag::O, 'O'),
+        (flag::S, 'S'),
+        (flag::Z, 'Z'),
+        (flag::A, 'A'),
+        (flag::P, 'P'),
+        (flag::C, 'C'),
+        (flag::D, 'D'),
+    ];
+    LETTERS.iter().filter(|(bit, _)| mask & bit != 0).map(|&(_, letter)| letter).collect()
 }
 
 /// `flags: writes OSZAPC, A undefined`.
 fn flags(facts: &FlagFacts) -> String {
-    let letters = |mask: u8| -> String {
-        const LETTERS: [(u8, char); 7] = [
-            (flag::O, 'O'),
-            (flag::S, 'S'),
-            (flag::Z, 'Z'),
-            (flag::A, 'A'),
-            (flag::P, 'P'),
-            (flag::C, 'C'),
-            (flag::D, 'D'),
-        ];
-        LETTERS.iter().filter(|(bit, _)| mask & bit != 0).map(|&(_, letter)| letter).collect()
-    };
     let mut parts = Vec::new();
     if facts.reads != 0 {
         parts.push(format!("reads {}", letters(facts.reads)));
@@ -165,16 +198,16 @@ fn flags(facts: &FlagFacts) -> String {
         parts.push("changes none".to_owned());
     } else if facts.by_count {
         for (count, index) in [("0", 0), ("1", 1), ("more", 2)] {
-            parts.push(format!("count {count}: {}", written(facts, index, letters)));
+            parts.push(format!("count {count}: {}", written(facts, index)));
         }
     } else {
-        parts.push(written(facts, 0, letters));
+        parts.push(written(facts, 0));
     }
     format!("flags: {}", parts.join(", "))
 }
 
 /// What happens to the flags for one kind of count.
-fn written(facts: &FlagFacts, index: usize, letters: impl Fn(u8) -> String) -> String {
+fn written(facts: &FlagFacts, index: usize) -> String {
     let (kills, undefined) = (facts.kills[index], facts.undefined[index]);
     let defined = kills & !undefined;
     match (defined, undefined) {

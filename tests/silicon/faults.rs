@@ -4,11 +4,11 @@
 use crate::bench::{Bench, Difference, EXIT_LEN, Event, MACHINES, Pace, SLOT, SLOT_ENTRY};
 use crate::encode::{Encoding, MOST_INDEX, Options, encode};
 use crate::exempt;
+use crate::exempt::UndefinedFlags;
 use crate::hot::Lines;
 use crate::operands::{ABSOLUTE, prepare_faulting, status_flags, wrong_address, wrong_stack};
 use crate::oracle::{CODE, DATA, PAGE, STACK, State, WINDOW, flag};
 use crate::random::Random;
-use crate::exempt::UndefinedFlags;
 use crate::single::{departs_in_memory, describe, is_same, row};
 use std::collections::BTreeMap;
 use std::fmt;

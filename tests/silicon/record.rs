@@ -63,8 +63,7 @@ impl Record {
             return;
         }
         let found = |form: &Form| self.found.iter().any(|(other, _)| key(other) == key(form));
-        let of_this_test =
-            |form: &&Form| matches!(proof(form), Some(Proof::Verified(all)) if all.iter().any(|one| one.test == self.test));
+        let of_this_test = |form: &&Form| matches!(proof(form), Some(Proof::Verified(all)) if all.iter().any(|one| one.test == self.test));
         let lost = FORMS.iter().filter(of_this_test).filter(|form| exempt::is_here(form) && !found(form));
         let new = self.found.iter().map(|(form, _)| *form).filter(|form| proof(form).is_none());
         let (lost, new): (Vec<String>, Vec<String>) = (lost.map(row).collect(), new.map(row).collect());
@@ -105,7 +104,7 @@ impl Record {
 }
 
 /// Vendor, family and model, as CPUID gives them.
-fn processor() -> String {
+pub fn processor() -> String {
     use std::arch::x86_64::__cpuid;
     let vendor = __cpuid(0);
     let vendor = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat();
