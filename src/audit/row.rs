@@ -11,7 +11,7 @@ pub enum State {
     /// It runs, but nobody has compared it.
     Unproven,
     /// It runs, and what is known of it is on record.
-    Proven(Proof),
+    Proven(&'static Proof),
 }
 
 impl State {
@@ -25,7 +25,7 @@ impl State {
 
     /// Whether a processor was seen to do the same.
     pub fn is_verified(self) -> bool {
-        matches!(self, State::Proven(Proof::Verified { .. }))
+        matches!(self, State::Proven(Proof::Verified(_)))
     }
 
     /// Whether it decodes but does not run.
@@ -44,7 +44,7 @@ impl State {
             State::Missing(why) => Some(("missing", why)),
             State::Unproven => Some(("not verified", "nothing is on record in opcodes/PROOF.tsv")),
             State::Proven(Proof::Unverifiable(why)) => Some(("not verifiable", why)),
-            State::Proven(Proof::Verified { .. }) => None,
+            State::Proven(Proof::Verified(_)) => None,
         }
     }
 }

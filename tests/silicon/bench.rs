@@ -220,12 +220,20 @@ impl<'a> Bench<'a> {
             }
         }
         let mut bench = Bench { oracle, machines, tls, next_slot: SLOTS, next_program: PROGRAMS };
-        let mut random = Random::new(1, 1);
-        bench.fill(&mut random);
-        let mixed: Vec<u8> = (0..MIXED_LEN).map(|_| random.word() as u8 | 0x80).collect();
-        bench.write(MIXED, &mixed);
-        bench.protect_mixed(true);
+        bench.begin_anew();
         bench
+    }
+
+    /// Gives all memory the contents, and the next code the place, that a new bench has.
+    pub fn begin_anew(&mut self) {
+        let mut random = Random::new(1, 1);
+        self.fill(&mut random);
+        let mixed: Vec<u8> = (0..MIXED_LEN).map(|_| random.word() as u8 | 0x80).collect();
+        self.protect_mixed(false);
+        self.write(MIXED, &mixed);
+        self.protect_mixed(true);
+        self.next_slot = SLOTS;
+        self.next_program = PROGRAMS;
     }
 
     fn protect_mixed(&mut self, closed: bool) {

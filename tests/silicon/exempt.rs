@@ -4,7 +4,7 @@
 use crate::oracle::State;
 use crate::single::{eflags_bits, flag_case};
 use table86::isa::vendor::find;
-use table86::isa::{DEPARTURES, FEATURES, Feature, FORMS, Form, Insn, Part, Status, Vendor};
+use table86::isa::{DEPARTURES, FEATURES, FORMS, Feature, Form, Insn, Part, Status, Vendor};
 
 /// Rows that the processor cannot be asked about: mnemonic and reason.
 const UNVERIFIABLE: [(&str, &str); 11] = [
@@ -85,7 +85,9 @@ impl UndefinedFlags {
 /// Flags, as the tables' bits, in which this processor may differ from us behind an instruction of this row.
 pub fn flags_that_differ(form: &Form) -> u8 {
     let flags = &form.flags;
-    let Some(vendor) = Vendor::of_host() else { return flags.undefined.iter().fold(0, |all, case| all | case) };
+    let Some(vendor) = Vendor::of_host() else {
+        return flags.undefined.iter().fold(0, |all, case| all | case);
+    };
     let theirs = flags.vendors.iter().filter(|theirs| theirs.vendor == vendor);
     let masks = theirs.flat_map(|theirs| [theirs.cleared, theirs.set, theirs.kept, theirs.written]);
     masks.flatten().fold(0, |all, case| all | case)

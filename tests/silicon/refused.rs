@@ -1,9 +1,9 @@
 //! What the processor refuses: LOCK where it is not legal, opcodes that are none, more than 15 bytes, and instructions
 //! of which a part cannot be fetched. The machines refuse the same, by the same fault.
 
-use crate::exempt;
 use crate::bench::{Bench, Event, Left, Pace, SLOT, SLOT_ENTRY};
 use crate::encode::{Options, encode};
+use crate::exempt;
 use crate::oracle::{DATA, Fault, PAGE, STACK, State, WINDOW, flag};
 use crate::random::Random;
 use crate::single::{Before, row};

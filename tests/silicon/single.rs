@@ -65,6 +65,14 @@ impl Tally {
         self.differed += u32::from(differed);
     }
 
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: Tally) {
+        self.vectors += other.vectors;
+        self.completed += other.completed;
+        self.faulted += other.faulted;
+        self.differed += other.differed;
+    }
+
     /// Whether the row was seen at work: as often as needed to the end, or if it only ever traps, doing that.
     pub fn is_verified(&self, form: &Form) -> bool {
         let traps = form.privilege != Privilege::User || form.flow == table86::isa::Flow::Trap;

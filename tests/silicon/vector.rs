@@ -257,7 +257,8 @@ fn float(random: &mut Random, precision: u32, exponent_bits: u32) -> u64 {
 fn compare(bench: &mut Bench<'_>, encoding: &Encoding, state: &State, pace: Pace) -> (Left, Vec<Difference>) {
     let (bytes, insn) = (&encoding.bytes, &encoding.insn);
     let silicon = bench.silicon(bytes, insn.eip, state);
-    let mut differences = bench.compare(bytes, insn.eip, state, pace, &silicon, |left| is_same(insn, left, &silicon, state));
+    let mut differences =
+        bench.compare(bytes, insn.eip, state, pace, &silicon, |left| is_same(insn, left, &silicon, state));
     if departs(insn.form(), Part::Wrapping) && wraps(insn, state) {
         differences.clear();
     }

@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use table86::audit::State;
 use table86::audit::coverage::{Totals, by_feature};
 use table86::audit::opcode_map::{CellState, Grid, grids};
-use table86::isa::proof::Proof;
+use table86::isa::proof::{Comparison, Proof};
 use table86::isa::{CpuModel, FEATURES, FORMS, Form};
 use table86::kernel::table::{self, SYSCALLS};
 
@@ -33,8 +33,11 @@ impl Row {
         let Form { mnemonic, op, ops, line, .. } = self.form;
         let mut value = json!({ "mnemonic": mnemonic, "op": op, "operands": ops, "line": line });
         let more = match (self.state, self.state.gap()) {
-            (State::Proven(Proof::Verified { vectors, test, processor }), _) => {
-                json!({ "status": "verified", "vectors": vectors, "test": test, "processor": processor })
+            (State::Proven(Proof::Verified(comparisons)), _) => {
+                let each = comparisons.iter().map(|Comparison { vectors, test, processor }| {
+                    json!({ "vectors": vectors, "test": test, "processor": processor })
+                });
+                json!({ "status": "verified", "by": each.collect::<Vec<_>>() })
             }
             (_, Some((status, why))) => json!({ "status": status, "why": why }),
             (_, None) => json!({}),

@@ -1,8 +1,10 @@
 //! Rows in words: operands, flags, and all else that is to be said of a form. What is shown, as text or as pages, comes from here.
 
 use table86::audit::State;
-use table86::isa::proof::Proof;
-use table86::isa::{Access, Code, FEATURES, Flow, Form, Lock, Operand, Privilege, Rep, Size, flag};
+use table86::isa::proof::{Comparison, Proof};
+use table86::isa::{
+    Access, Code, Departure, FEATURES, FlagFacts, Flow, Form, Lock, Operand, Privilege, Rep, Size, VendorFlags, flag,
+};
 
 /// The status flags in the order of the tables, with their bits.
 pub(super) const FLAGS: [(&str, u8); 6] =
@@ -133,8 +135,7 @@ pub(super) const FLAGS_LEGEND: &str = "result: depends on the operands; set: 1; 
 
 /// Letters of the flags that a form reads.
 pub(super) fn flags_read(form: &Form) -> String {
-    let letters = FLAGS.iter().chain([("D", flag::D)].iter());
-    letters.filter(|(_, bit)| form.flags.reads & bit != 0).map(|(letter, _)| *letter).collect::<Vec<_>>().join(" ")
+    letters(form.flags.reads)
 }
 
 /// Everything about a form but its operands and flags, each under a label.
@@ -174,6 +175,12 @@ pub(super) fn facts(form: &Form) -> Vec<(&'static str, String)> {
         add("address", "an address with ESP is computed after ESP has grown");
     }
     add("note", form.note);
+    for Departure { vendor, part, how } in form.departures {
+        add("processors", &format!("{vendor}, {part}: {how}"));
+    }
+    for theirs in form.flags.vendors {
+        add("processors", &format!("{}, undefined flags: {}", theirs.vendor, undefined(&form.flags, theirs)));
+    }
     let state = match State::of(form) {
         State::Missing(why) => format!("not implemented: {why}; it raises SIGILL"),
         _ => "implemented".to_owned(),
@@ -181,6 +188,35 @@ pub(super) fn facts(form: &Form) -> Vec<(&'static str, String)> {
     facts.push(("state", state));
     facts.push(("proof", proof(form)));
     facts
+}
+
+/// `A cleared`, of a vendor's undefined flags.
+fn undefined(facts: &FlagFacts, theirs: &VendorFlags) -> String {
+    let case = |at: usize| {
+        let effects = [
+            (theirs.cleared, "cleared"),
+            (theirs.set, "set"),
+            (theirs.kept, "kept"),
+            (theirs.written, "written"),
+        ];
+        let effects = effects.iter().filter(|(masks, _)| masks[at] != 0);
+        effects
+            .map(|(masks, effect)| format!("{} {effect}", letters(masks[at])))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if !facts.by_count {
+        return case(0);
+    }
+    let cases = [("0", 0), ("1", 1), ("more", 2)].map(|(count, at)| (count, case(at)));
+    let said = cases.iter().filter(|(_, text)| !text.is_empty());
+    said.map(|(count, text)| format!("count {count}: {text}")).collect::<Vec<_>>().join("; ")
+}
+
+/// The letters of a flag mask.
+fn letters(mask: u8) -> String {
+    let letters = FLAGS.iter().chain([("D", flag::D)].iter());
+    letters.filter(|(_, bit)| mask & bit != 0).map(|(letter, _)| *letter).collect::<Vec<_>>().join(" ")
 }
 
 fn needs(form: &Form) -> String {
@@ -217,8 +253,12 @@ fn exceptions(form: &Form) -> String {
 /// What is on record about comparing it with processors.
 pub(super) fn proof(form: &Form) -> String {
     match State::of(form) {
-        State::Proven(Proof::Verified { vectors, test, processor }) => {
-            format!("did what a processor did, {processor}, from {vectors} states ({test})")
+        State::Proven(Proof::Verified(comparisons)) => {
+            let one = |Comparison { vectors, test, processor }: &Comparison| {
+                format!("{processor} from {vectors} states ({test})")
+            };
+            let each: Vec<String> = comparisons.iter().map(one).collect();
+            format!("did what processors did: {}", each.join("; "))
         }
         State::Proven(Proof::Unverifiable(why)) => format!("no processor can be asked: {why}"),
         State::Unproven => "none on record".to_owned(),
