@@ -400,6 +400,30 @@ pub(crate) unsafe extern "C" fn warm(cpu: *mut Cpu, op: *const Op, mem: *mut u8)
     unsafe { stop(x.cpu, x.op().imm, Exit::Warm) }
 }
 
+/// Counts that a block runs, at site `imm`, unless it is time to stop before it: then EIP is the second slot's `imm2`. Blocks that
+/// are counted are left nowhere else by a stop, as it would not be known where that was.
+pub(crate) unsafe extern "C" fn tally(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let cpu = x.cpu();
+    if cpu.count >= cpu.entry_limit.load(Ordering::Relaxed) {
+        // SAFETY: as for every handler.
+        return unsafe { stop(x.cpu, x.ext().imm2, Exit::Limit) };
+    }
+    // SAFETY: a machine that counts has room for every site.
+    unsafe { *cpu.tallies.add(x.op().imm as usize) += 1 };
+    // SAFETY: as for every handler.
+    unsafe { dispatch(x, ahead(op, 2)) }
+}
+
+/// Counts that a block is left before its end, at site `imm`.
+pub(crate) unsafe extern "C" fn tally_exit(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    // SAFETY: as in `tally`.
+    unsafe { *x.cpu().tallies.add(x.op().imm as usize) += 1 };
+    // SAFETY: as for every handler.
+    unsafe { dispatch(x, ahead(op, 1)) }
+}
+
 /// Stands in for a block whose code has changed: `imm` is its address.
 pub(crate) unsafe extern "C" fn stale(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
     let x = enter(cpu, op, mem);

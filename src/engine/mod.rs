@@ -9,6 +9,7 @@ pub(crate) mod operand;
 pub(crate) mod recover;
 pub(crate) mod run;
 pub(crate) mod shared;
+pub(crate) mod tally;
 pub(crate) mod train;
 pub(crate) mod translate;
 

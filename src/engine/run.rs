@@ -5,6 +5,7 @@ use super::op::{Ext, Op};
 use super::path::{MAX_INSNS, Mode};
 use super::recover;
 use super::shared::{Gate, SharedCode, Still};
+use super::tally::Tally;
 use super::translate::{Location, MAX_SLOTS, Settings, Translations};
 use crate::cpu::fault::page_fault;
 use crate::cpu::{Cpu, Exit, Fault, FaultKind, Seg, eflags, reg};
@@ -63,9 +64,16 @@ impl Shared {
         }
         let mode = Mode::of(&cpu);
         recover::prepare_thread();
+        let tally = if self.settings.count { Some(Tally::new()?) } else { None };
+        if let Some(tally) = &tally {
+            cpu.tallies = tally.counters();
+        }
         Ok(Machine {
             cpu,
-            single: Translations::new(Settings { stitch: false, warm: 0, ..self.settings }, MAX_SLOTS)?,
+            single: Translations::new(
+                Settings { stitch: false, warm: 0, count: false, ..self.settings },
+                MAX_SLOTS,
+            )?,
             gate: self.code.join(),
             changes: 0,
             flushes: 0,
@@ -76,6 +84,7 @@ impl Shared {
             stepping: false,
             retried: (0, 0),
             hook: self.hook,
+            tally,
         })
     }
 }
@@ -120,6 +129,7 @@ pub struct Machine {
     /// The instruction (by the count) whose fault was none last, and how often it was tried again.
     retried: (u64, u32),
     pub(super) hook: Option<Box<dyn Hook>>,
+    tally: Option<Tally>,
 }
 
 impl Drop for Machine {
@@ -134,19 +144,28 @@ impl Machine {
 
     /// A machine at reset: see [`Cpu::new`]. Fails when the host has no address space for translations.
     pub fn new(memory: Arc<Memory>) -> std::io::Result<Machine> {
-        Machine::with_settings(memory, Settings { specialise: true, stitch: true, warm: 0 })
+        Machine::with_settings(memory, Settings { specialise: true, stitch: true, warm: 0, count: false })
     }
 
     /// A machine that uses only generic handlers: slower, to be compared with.
     pub fn generic(memory: Arc<Memory>) -> std::io::Result<Machine> {
-        Machine::with_settings(memory, Settings { specialise: false, stitch: false, warm: 0 })
+        Machine::with_settings(memory, Settings { specialise: false, stitch: false, warm: 0, count: false })
     }
 
     /// A machine that translates quickly first, and well what has run for a while: for whole programs, most of whose code runs
     /// a few times only.
     /// `warm` is how often a block has to run, 1 or more; [`Machine::WARM`] pays best.
     pub fn tiered(memory: Arc<Memory>, warm: u32) -> std::io::Result<Machine> {
-        Machine::with_settings(memory, Settings { specialise: true, stitch: true, warm: warm.max(1) })
+        Machine::with_settings(
+            memory,
+            Settings { specialise: true, stitch: true, warm: warm.max(1), count: false },
+        )
+    }
+
+    /// As [`Machine::tiered`], and it counts how often each instruction is executed: see [`Machine::drain_counts`].
+    pub fn counting(memory: Arc<Memory>, warm: u32) -> std::io::Result<Machine> {
+        let settings = Settings { specialise: true, stitch: true, warm, count: true };
+        Machine::with_settings(memory, settings)
     }
 
     fn with_settings(memory: Arc<Memory>, settings: Settings) -> std::io::Result<Machine> {
@@ -158,6 +177,15 @@ impl Machine {
         let (memory, code) = (Arc::clone(&self.memory), Arc::clone(&self.code));
         let hook = self.hook.as_ref().and_then(|hook| hook.for_thread());
         Shared { memory, code, settings: self.settings, hook }
+    }
+
+    /// Gives what has been counted since the last time: address and row (index into [`FORMS`](crate::isa::FORMS)) of an
+    /// instruction, and how often more it was executed; perhaps several times for one, and perhaps as a correction downwards. All
+    /// together are exact. Nothing unless the machine was made by [`Machine::counting`].
+    pub fn drain_counts(&self, each: impl FnMut(u32, u16, i64)) {
+        if let Some(tally) = &self.tally {
+            tally.drain(self.code.lock().sites(), each);
+        }
     }
 
     /// Where this machine and those that share its translations stop ([`Stop::Breakpoint`]).
@@ -211,7 +239,11 @@ impl Machine {
                 patch = None;
             }
             let entry = self.entry(patch.take());
-            self.cpu.limit.store(end - MARGIN, Ordering::Relaxed);
+            self.cpu.limit_of_runs().store(end - MARGIN, Ordering::Relaxed);
+            if self.settings.count {
+                // A single step may have set it.
+                self.cpu.limit.store(u64::MAX, Ordering::Relaxed);
+            }
             // A stop that is requested from here on sets the limit again.
             if !self.code.enter(&self.gate, &mut self.cpu, self.changes) {
                 continue;
@@ -232,6 +264,9 @@ impl Machine {
                 Exit::Modified => self.forget_entry(),
                 Exit::Breakpoint => {
                     if let Some(at) = location {
+                        if let (Some(tally), Some(site)) = (&self.tally, at.site) {
+                            tally.left(site, at.done);
+                        }
                         self.cpu.eip = at.eip;
                         self.cpu.count += u64::from(at.done);
                     }
@@ -331,6 +366,7 @@ impl Machine {
         let entry = self.single.step(&self.cpu, &self.memory, self.cpu.eip);
         // Not on into the block that an indirect jump finds.
         self.cpu.limit.store(before, Ordering::SeqCst);
+        let insn = if self.tally.is_some() { self.decode(self.cpu.eip) } else { None };
         self.stepping = true;
         self.enter(entry);
         let stop = match self.cpu.exit {
@@ -338,6 +374,9 @@ impl Machine {
             _ => None,
         };
         self.stepping = false;
+        if let (Some(tally), Some(insn), true) = (&self.tally, &insn, self.cpu.count != before) {
+            tally.stepped(insn);
+        }
         self.forget_step();
         if stop.is_none() && trapping && self.cpu.count != before {
             return Some(Stop::Exception(Fault::DB));
@@ -373,6 +412,9 @@ impl Machine {
             if fault.is_trap() {
                 self.cpu.eip = self.behind(location.eip);
                 self.cpu.count += 1;
+            }
+            if let (Some(tally), Some(site)) = (&self.tally, location.site) {
+                tally.left(site, location.done + u32::from(fault.is_trap()));
             }
         }
         if self.cpu.exit == Exit::Bus { Stop::Bus(fault) } else { Stop::Exception(fault) }

@@ -9,6 +9,7 @@ use super::hash::Map;
 use super::op::{Ext, Handler, Op};
 use super::path::{Item, Job, MAX_INSNS, Mode, Stop, flag_is_live, has_no_effect};
 use super::stitch::Stitcher;
+use super::tally::Sites;
 use super::{handlers, keys};
 use crate::cpu::Cpu;
 use crate::cpu::exec::attribute;
@@ -18,7 +19,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-/// Ops that a superblock can take at most: three slots an instruction, a stub for each of its two links, a verifier and an end.
+/// Ops that a superblock can take at most: three slots an instruction, a stub for each of its two links, a verifier, counters and an end.
 pub(super) const MAX_SLOTS: usize = MAX_INSNS * 8 + 16;
 
 /// Good translations begin when the guest has executed this many instructions for each run that makes a block warm: before,
@@ -34,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) stitch: bool,
     /// How often a block has to run to be worth a good translation: before, it has a quick one. 0: all have a good one at once.
     pub(crate) warm: u32,
+    /// Count how often each instruction runs: see [`super::tally`].
+    pub(crate) count: bool,
 }
 
 /// A translated block.
@@ -49,6 +52,8 @@ struct Block {
     valid: bool,
     /// Quickly made; it counts how often it runs.
     quick: bool,
+    /// Where it is counted that it runs.
+    site: Option<u32>,
 }
 
 /// All translations of a process.
@@ -66,6 +71,7 @@ pub(crate) struct Translations {
     /// The guest has run for so long that good translations will pay.
     settled: bool,
     breakpoints: Arc<HashSet<u32>>,
+    sites: Sites,
 }
 
 /// Where a fault happened.
@@ -74,12 +80,16 @@ pub(crate) struct Location {
     pub(crate) eip: u32,
     /// Instructions of the block that are complete.
     pub(crate) done: u32,
+    /// Where it is counted that the block runs.
+    pub(crate) site: Option<u32>,
 }
 
 /// A link to be made at the end of a block: the slot of its `Ext`, and where it goes.
 struct Pending {
     ext: usize,
     target: u32,
+    /// It leaves the block behind so many instructions, perhaps before its end.
+    done: Option<u32>,
 }
 
 impl Translations {
@@ -96,6 +106,7 @@ impl Translations {
             stitcher: if settings.stitch { Stitcher::new() } else { None },
             settled: false,
             breakpoints: Arc::default(),
+            sites: Sites::default(),
         })
     }
 
@@ -215,7 +226,12 @@ impl Translations {
         let block = &self.blocks[at];
         let offset = (slot - block.start) as u16;
         let index = block.insns.partition_point(|(slot, _)| *slot <= offset).checked_sub(1)?;
-        Some(Location { eip: block.insns[index].1, done: index as u32 })
+        Some(Location { eip: block.insns[index].1, done: index as u32, site: block.site })
+    }
+
+    /// Where it is counted what runs.
+    pub(crate) fn sites(&self) -> &Sites {
+        &self.sites
     }
 
     /// Where blocks stop.
@@ -314,6 +330,15 @@ impl Translations {
             ops.push(start);
             copy = self.emit_verifier(job, &items, eip);
         }
+        let site = (self.settings.count && !job.step).then(|| {
+            let insns = items.iter().filter_map(|item| item.insn.ok()).map(|insn| (insn.eip, insn.index));
+            self.sites.entry(insns.collect())
+        });
+        let site = site.flatten();
+        if let Some(site) = site {
+            self.arena.push_op(Op { handler: handlers::tally, a: 0, b: 0, c: 0, d: 0, imm: site });
+            self.arena.push_ext(Ext { link: AtomicPtr::default(), imm2: eip, aux: 0 });
+        }
         let mut open = true;
         let mut next_eip = eip;
         let mut done = 0;
@@ -356,7 +381,10 @@ impl Translations {
             // SAFETY: the ops of this block in order, which nobody runs yet.
             unsafe { stitcher.stitch(&ops) };
         }
-        for link in links {
+        for mut link in links {
+            if let (Some(site), Some(done)) = (site, link.done) {
+                self.emit_exit(&mut link, site, done);
+            }
             self.emit_link(job, start, &link);
         }
         self.blocks.push(Block {
@@ -368,8 +396,22 @@ impl Translations {
             _copy: copy,
             valid: true,
             quick: counts,
+            site,
         });
         debug_assert!(self.blocks[self.blocks.len() - 1].end - start <= MAX_SLOTS);
+    }
+
+    /// Puts a stub before the target of a branch that leaves the block before its end: it counts that.
+    fn emit_exit(&mut self, link: &mut Pending, site: u32, done: u32) {
+        let Some(exit) = self.sites.exit(site, done) else { return };
+        let stub =
+            self.arena.push_op(Op { handler: handlers::tally_exit, a: 0, b: 0, c: 0, d: 0, imm: exit });
+        self.arena.push_op(Op { handler: handlers::jump, a: 0, b: 0, c: 0, d: 0, imm: 0 });
+        // What the branch has counted is not counted again.
+        let ext = self.push_link(link.target, 0);
+        // SAFETY: the branch's second slot, written by `push_link`.
+        unsafe { &*self.arena.at(link.ext).cast::<Ext>() }.link.store(self.arena.at(stub), Ordering::Release);
+        link.ext = ext;
     }
 
     fn emit_verifier(&mut self, job: &Job<'_>, items: &[Item], eip: u32) -> Option<Box<[u8]>> {
@@ -393,7 +435,7 @@ impl Translations {
 
     fn emit_jump(&mut self, target: u32, done: u32, links: &mut Vec<Pending>) {
         self.arena.push_op(Op { handler: handlers::jump, a: 0, b: 0, c: 0, d: 0, imm: 0 });
-        links.push(Pending { ext: self.push_link(target, done), target });
+        links.push(Pending { ext: self.push_link(target, done), target, done: None });
     }
 
     fn push_link(&mut self, target: u32, done: u32) -> usize {
@@ -487,7 +529,7 @@ impl Translations {
             Flow::Branch => {
                 self.arena.push_op(op);
                 let exit = item.exit(insn);
-                links.push(Pending { ext: self.push_link(exit, done), target: exit });
+                links.push(Pending { ext: self.push_link(exit, done), target: exit, done: Some(done) });
                 true
             }
             Flow::Jump if direct => {
@@ -498,19 +540,19 @@ impl Translations {
                 op.handler = handlers::call_inline;
                 op.imm = next;
                 self.arena.push_op(op);
-                links.push(Pending { ext: self.push_link(next, 0), target: next });
+                links.push(Pending { ext: self.push_link(next, 0), target: next, done: None });
                 true
             }
             Flow::Call if direct => {
                 op.imm = if insn.opsize16 { next & 0xffff } else { next };
                 self.arena.push_op(op);
-                links.push(Pending { ext: self.push_link(insn.imm, done), target: insn.imm });
-                links.push(Pending { ext: self.push_link(next, 0), target: next });
+                links.push(Pending { ext: self.push_link(insn.imm, done), target: insn.imm, done: None });
+                links.push(Pending { ext: self.push_link(next, 0), target: next, done: None });
                 false
             }
             Flow::Call => {
                 self.arena.push_op(op);
-                links.push(Pending { ext: self.push_link(next, done), target: next });
+                links.push(Pending { ext: self.push_link(next, done), target: next, done: None });
                 false
             }
             Flow::Jump | Flow::Ret => {

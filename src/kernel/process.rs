@@ -48,6 +48,13 @@ pub struct Options {
     pub tool: Option<String>,
 }
 
+impl Options {
+    /// Whether somebody watches, with an output to be handed on.
+    pub(super) fn is_watched(&self) -> bool {
+        self.strace.is_some() || self.tool.is_some()
+    }
+}
+
 /// What the loader made of the program; fixed until the next `execve`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {

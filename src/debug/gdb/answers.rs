@@ -102,7 +102,8 @@ pub fn target_description() -> String {
         let _ = write!(text, "<reg name=\"xmm{number}\" bitsize=\"128\" type=\"vec128\"/>");
     }
     text.push_str(
-        "<reg name=\"mxcsr\" bitsize=\"32\" type=\"i386_mxcsr\" group=\"vector\"/></feature></target>",
+        "<reg name=\"mxcsr\" bitsize=\"32\" type=\"i386_mxcsr\" group=\"vector\"/></feature><feature name=\"org.gnu.gdb.i386.linux\">\
+         <reg name=\"orig_eax\" bitsize=\"32\" type=\"int\" group=\"system\"/></feature></target>",
     );
     text
 }

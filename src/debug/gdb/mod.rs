@@ -21,7 +21,7 @@ use crate::kernel::process::{ExitReason, Image, Options, Process};
 use crate::kernel::signal::{self, Info};
 use crate::kernel::task::{self, Group};
 use crate::memory::Memory;
-use gdbstub_arch::x86::reg::X86CoreRegs;
+use registers::Registers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -74,7 +74,7 @@ enum Action {
 struct Thread {
     /// It waits in `park`; its registers are valid.
     parked: bool,
-    registers: X86CoreRegs,
+    registers: Registers,
     /// gdb has changed them.
     changed: bool,
     action: Action,

@@ -2,10 +2,57 @@
 
 use crate::cpu::{Cpu, Seg, V128};
 use crate::fpu::soft::F80;
+use gdbstub::arch::Arch;
+use gdbstub_arch::x86::reg::id::X86CoreRegId;
 use gdbstub_arch::x86::reg::{X86CoreRegs, X86SegmentRegs, X87FpuInternalRegs};
 
+/// i386 as Linux has it: gdb takes a target for that only if it shows which system call a thread is in.
+#[derive(Debug)]
+pub enum I386Linux {}
+
+impl Arch for I386Linux {
+    type Usize = u32;
+    type Registers = Registers;
+    type BreakpointKind = usize;
+    type RegId = X86CoreRegId;
+}
+
+/// The registers of a thread, and that one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registers {
+    pub core: X86CoreRegs,
+    /// The number of the system call that is to be restarted: none ever, from outside.
+    pub orig_eax: u32,
+}
+
+impl Default for Registers {
+    fn default() -> Registers {
+        Registers { core: X86CoreRegs::default(), orig_eax: u32::MAX }
+    }
+}
+
+impl gdbstub::arch::Registers for Registers {
+    type ProgramCounter = u32;
+
+    fn pc(&self) -> u32 {
+        self.core.eip
+    }
+
+    fn gdb_serialize(&self, mut write: impl FnMut(Option<u8>)) {
+        self.core.gdb_serialize(&mut write);
+        self.orig_eax.to_le_bytes().into_iter().for_each(|byte| write(Some(byte)));
+    }
+
+    fn gdb_deserialize(&mut self, bytes: &[u8]) -> Result<(), ()> {
+        let (core, last) = bytes.split_last_chunk().ok_or(())?;
+        self.core.gdb_deserialize(core)?;
+        self.orig_eax = u32::from_le_bytes(*last);
+        Ok(())
+    }
+}
+
 /// The registers of a thread.
-pub fn of(cpu: &Cpu) -> X86CoreRegs {
+pub fn of(cpu: &Cpu) -> Registers {
     let [eax, ecx, edx, ebx, esp, ebp, esi, edi] = cpu.regs;
     let selector = |seg: Seg| u32::from(cpu.selectors[seg as usize]);
     let fpu = &cpu.fpu;
@@ -16,7 +63,7 @@ pub fn of(cpu: &Cpu) -> X86CoreRegs {
         bytes[8..].copy_from_slice(&value.se.to_le_bytes());
         bytes
     });
-    X86CoreRegs {
+    let core = X86CoreRegs {
         eax,
         ecx,
         edx,
@@ -48,12 +95,13 @@ pub fn of(cpu: &Cpu) -> X86CoreRegs {
         },
         xmm: cpu.xmm.map(u128::from),
         mxcsr: cpu.mxcsr,
-    }
+    };
+    Registers { core, ..Registers::default() }
 }
 
 /// Gives a thread the registers that gdb wants it to have; what a user program cannot change stays, and so do segment
 /// registers.
-pub fn put(cpu: &mut Cpu, regs: &X86CoreRegs) {
+pub fn put(cpu: &mut Cpu, Registers { core: regs, .. }: &Registers) {
     use crate::cpu::eflags::{AC, DF, ID, NT, STATUS, TF};
     const WRITABLE: u32 = STATUS | DF | TF | NT | AC | ID;
     cpu.regs = [regs.eax, regs.ecx, regs.edx, regs.ebx, regs.esp, regs.ebp, regs.esi, regs.edi];

@@ -1,5 +1,6 @@
 //! What gdb can do with the process, as `gdbstub` wants it said.
 
+use super::registers::{I386Linux, Registers};
 use super::{Action, Hub, Watch, answers, registers};
 use crate::memory::Prot;
 use gdbstub::common::{Signal, Tid};
@@ -14,8 +15,6 @@ use gdbstub::target::ext::breakpoints::{
 use gdbstub::target::ext::{auxv, catch_syscalls, exec_file, libraries, memory_map, monitor_cmd};
 use gdbstub::target::ext::{target_description_xml_override, thread_extra_info};
 use gdbstub::target::{Target, TargetError, TargetResult};
-use gdbstub_arch::x86::X86_SSE;
-use gdbstub_arch::x86::reg::X86CoreRegs;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -43,7 +42,7 @@ fn part(data: &[u8], offset: u64, length: usize, out: &mut [u8]) -> usize {
 }
 
 impl Target for Debugged {
-    type Arch = X86_SSE;
+    type Arch = I386Linux;
     type Error = Infallible;
 
     fn base_ops(&mut self) -> BaseOps<'_, Self::Arch, Self::Error> {
@@ -86,14 +85,14 @@ impl Target for Debugged {
 }
 
 impl MultiThreadBase for Debugged {
-    fn read_registers(&mut self, regs: &mut X86CoreRegs, tid: Tid) -> TargetResult<(), Self> {
+    fn read_registers(&mut self, regs: &mut Registers, tid: Tid) -> TargetResult<(), Self> {
         let state = self.hub.lock();
         let thread = state.threads.get(&number(tid)).ok_or(TargetError::Errno(ESRCH))?;
         regs.clone_from(&thread.registers);
         Ok(())
     }
 
-    fn write_registers(&mut self, regs: &X86CoreRegs, tid: Tid) -> TargetResult<(), Self> {
+    fn write_registers(&mut self, regs: &Registers, tid: Tid) -> TargetResult<(), Self> {
         let mut state = self.hub.lock();
         let thread = state.threads.get_mut(&number(tid)).ok_or(TargetError::Errno(ESRCH))?;
         if !thread.parked {

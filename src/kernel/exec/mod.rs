@@ -178,7 +178,7 @@ fn run(
     };
     let file = PrivateFd::new(descriptor::duplicate(program.file.as_raw_fd())?)?;
     let state = PrivateFd::new(state::write(p, file.get(), exec_name)?)?;
-    let trace = p.options.strace.as_ref().and(p.launch.trace.as_ref());
+    let trace = p.launch.trace.as_ref().filter(|_| p.options.is_watched());
     let trace = trace.iter().flat_map(|trace| [trace.output.get(), trace.shared().get()]);
     let kept_open: Vec<_> = trace.chain([itself, file.get(), state.get()]).collect();
     for &fd in &kept_open {

@@ -195,7 +195,7 @@ pub(super) fn write(p: &Process, program: RawFd, exec_name: &CStr) -> Result<Own
             .launch
             .trace
             .as_ref()
-            .filter(|_| options.strace.is_some() || options.tool.is_some())
+            .filter(|_| options.is_watched())
             .map(|t| (t.output.get(), t.shared().get())),
         options,
     };
