@@ -101,6 +101,8 @@ pub struct Form {
     pub after_pop: bool,
     /// Its 128-bit memory operand may stand anywhere.
     pub unaligned: bool,
+    /// What the host needs for `takes = "host"`, if not what `cpuid` says.
+    pub host: Vec<String>,
     pub note: String,
     pub status: Status,
 }
@@ -123,7 +125,8 @@ impl Form {
     }
 }
 
-const FORM_KEYS: [&str; 21] = [
+const FORM_KEYS: [&str; 22] = [
+    "host",
     "flags",
     "reads",
     "body",
@@ -322,6 +325,7 @@ fn form(
         cpuid: fields.strings("cpuid", report),
         after_pop: fields.bool("after_pop", report),
         unaligned: fields.bool("unaligned", report),
+        host: fields.strings("host", report),
         note: fields.str("note", report).unwrap_or_default(),
         status,
     })
