@@ -104,6 +104,8 @@ pub struct Form {
     pub after_pop: bool,
     /// Its 128-bit memory operand may stand anywhere.
     pub unaligned: bool,
+    /// What the host needs for `takes = "host"`, if not what `cpuid` says.
+    pub host: Vec<String>,
     pub note: String,
     /// What vendors do otherwise.
     pub departures: Vec<Departure>,
@@ -128,8 +130,9 @@ impl Form {
     }
 }
 
-const FORM_KEYS: [&str; 20] = [
+const FORM_KEYS: [&str; 21] = [
     "also",
+    "host",
     "flags",
     "reads",
     "body",
@@ -337,6 +340,7 @@ fn form(
         cpuid: fields.strings("cpuid", report),
         after_pop: fields.bool("after_pop", report),
         unaligned: fields.bool("unaligned", report),
+        host: fields.strings("host", report),
         note: fields.str("note", report).unwrap_or_default(),
         departures: Vec::new(),
         status,

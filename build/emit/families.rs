@@ -276,7 +276,8 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
 /// What a form needs of a host beyond what every x86-64 has; names as `table86::cpu::native` has them.
 fn host_features(form: &Form) -> Vec<String> {
     const EVERYWHERE: [&str; 3] = ["MMX", "SSE", "SSE2"];
-    let beyond = form.cpuid.iter().filter(|name| !EVERYWHERE.contains(&name.as_str()));
+    let names = if form.host.is_empty() { &form.cpuid } else { &form.host };
+    let beyond = names.iter().filter(|name| !EVERYWHERE.contains(&name.as_str()));
     beyond.map(|name| name.replace('.', "_")).collect()
 }
 

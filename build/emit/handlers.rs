@@ -73,12 +73,6 @@ fn emit_family(out: &mut String, family: &Family) {
         out.push_str("}\n}\n");
         return;
     }
-    // What computes in software needs room on the host's stack, which must not be the handler's.
-    let apart = if family.passes_flags {
-        "x.apart(|x| { let mut f = x.flags(); Self::compute(x, &mut f, false)?; x.set_flags(f); Ok(()) })?;\n*f = x.flags();\nOk(())"
-    } else {
-        "x.apart(|x| Self::compute(x, &mut x.flags(), false))"
-    };
     let mut conditions: Vec<String> = Vec::new();
     if family.takes == Takes::Mxcsr {
         conditions.push("x.has_host_floats()".into());
@@ -91,7 +85,9 @@ fn emit_family(out: &mut String, family: &Family) {
     let on_host = conditions.join(" && ");
     let _ = writeln!(
         out,
-        "if {on_host} {{ return Self::compute(x, f, true); }}\n{apart}\n}}\n}}\n\
+        "Self::compute(x, f, true)\n}}\n\
+         #[inline(always)]\nfn is_apart(x: Exec) -> bool {{ !({on_host}) }}\n\
+         #[inline(always)]\nfn run_apart(x: Exec, f: &mut Pending) -> Result<(), Fault> {{ Self::compute(x, f, false) }}\n}}\n\
          impl<{condition}{bounds}> {name}<{condition_argument}{parameters}> {{\n\
          #[inline(always)]\nfn compute(x: Exec, f: &mut Pending, native: bool) -> Result<(), Fault> {{",
         bounds = bounds.join(", "),

@@ -103,7 +103,8 @@ fn examples(encoding: &Encoding) -> Vec<Vec<Vec<u8>>> {
         ModRm::Digit(digit) => digit..=digit,
         ModRm::Any => 0..=7,
     };
-    let kinds = [(encoding.memory, 0), (encoding.register, REGISTERS)].into_iter().filter(|(is_there, _)| *is_there);
+    let kinds =
+        [(encoding.memory, 0), (encoding.register, REGISTERS)].into_iter().filter(|(is_there, _)| *is_there);
     kinds.map(|(_, mode)| fields.clone().map(|reg| with(mode | reg << 3)).collect()).collect()
 }
 

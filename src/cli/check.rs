@@ -198,7 +198,8 @@ impl Check {
             Err(error) => return Err(failure(name.as_ref(), &error.into())),
         };
         let root = self.sysroot.as_deref();
-        let linker = interpreter.filter(|_| root.is_some()).map(|name| loader::search_path(&name, None, root));
+        let linker =
+            interpreter.filter(|_| root.is_some()).map(|name| loader::search_path(&name, None, root));
         let mut command = match (&linker, root) {
             (Some(linker), Some(root)) => {
                 let mut command = Command::new(linker);
@@ -224,7 +225,9 @@ impl Check {
     fn say(&self, summary: &Summary) {
         let left = summary.left.len();
         if left > 0 {
-            let text = format!("{left} processes executed a program that is no IA-32 one, and were not compared from there on");
+            let text = format!(
+                "{left} processes executed a program that is no IA-32 one, and were not compared from there on"
+            );
             let _ = writeln!(io::stderr(), "table86: {text}");
         }
         if !self.verbose {
@@ -248,7 +251,9 @@ impl Divergences {
     const PLACE: u32 = 0x1_0000;
 
     fn new() -> Result<Divergences, Failure> {
-        let failed = |error: &dyn std::fmt::Display| Failure::own(format!("no memory to share with children: {error}"));
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::own(format!("no memory to share with children: {error}"))
+        };
         let memory = Memory::new().map_err(|error| failed(&error))?;
         let page = MapRequest::anonymous(Place::Fixed(Self::PLACE), 1, Prot::READ | Prot::WRITE);
         memory.map(&MapRequest { shared: true, ..page }).map_err(|error| failed(&error))?;

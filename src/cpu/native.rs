@@ -53,6 +53,13 @@ features! {
     BMI2 11 "bmi2";
 }
 
+/// The vector, in a vector register if the host has such.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub fn in_register(vector: crate::cpu::vector::V128) -> crate::cpu::vector::V128 {
+    vector
+}
+
 #[cfg(target_arch = "x86_64")]
 pub use instructions::*;
 
@@ -62,6 +69,15 @@ mod instructions {
     use crate::cpu::vector::{V128, Vector};
     use std::arch::asm;
     use std::arch::x86_64::__m128i;
+
+    /// The vector, in a vector register. For what the compiler would rather do with two general ones.
+    #[inline(always)]
+    pub fn in_register(vector: V128) -> V128 {
+        let mut host: __m128i = vector.into();
+        // SAFETY: there is no instruction.
+        unsafe { asm!("/* {0} */", inout(xmm_reg) host, options(pure, nomem, nostack, preserves_flags)) };
+        host.into()
+    }
 
     /// Functions of vectors by an instruction; those of two write the first.
     macro_rules! vectors {
@@ -90,6 +106,17 @@ mod instructions {
     vectors! {
         pshufb "pshufb" (a, b) "SDM Vol. 2B, \"PSHUFB\", of 128 bits.";
         pmulld "pmulld" (a, b) "SDM Vol. 2B, \"PMULLD\".";
+        packsswb "packsswb" (a, b) "SDM Vol. 2B, \"PACKSSWB\".";
+        packssdw "packssdw" (a, b) "SDM Vol. 2B, \"PACKSSDW\".";
+        packuswb "packuswb" (a, b) "SDM Vol. 2B, \"PACKUSWB\".";
+        punpcklbw "punpcklbw" (a, b) "SDM Vol. 2B, \"PUNPCKLBW\".";
+        punpcklwd "punpcklwd" (a, b) "SDM Vol. 2B, \"PUNPCKLWD\".";
+        punpckldq "punpckldq" (a, b) "SDM Vol. 2B, \"PUNPCKLDQ\".";
+        punpckhbw "punpckhbw" (a, b) "SDM Vol. 2B, \"PUNPCKHBW\".";
+        punpckhwd "punpckhwd" (a, b) "SDM Vol. 2B, \"PUNPCKHWD\".";
+        punpckhdq "punpckhdq" (a, b) "SDM Vol. 2B, \"PUNPCKHDQ\".";
+        pmaddwd "pmaddwd" (a, b) "SDM Vol. 2B, \"PMADDWD\".";
+        psadbw "psadbw" (a, b) "SDM Vol. 2B, \"PSADBW\".";
         aesimc "aesimc" (a) "SDM Vol. 2A, \"AESIMC\".";
         aesenc "aesenc" (a, b) "SDM Vol. 2A, \"AESENC\".";
         aesenclast "aesenclast" (a, b) "SDM Vol. 2A, \"AESENCLAST\".";
@@ -101,6 +128,27 @@ mod instructions {
         sha256msg1 "sha256msg1" (a, b) "SDM Vol. 2B, \"SHA256MSG1\".";
         sha256msg2 "sha256msg2" (a, b) "SDM Vol. 2B, \"SHA256MSG2\".";
         gf2p8mulb "gf2p8mulb" (a, b) "SDM Vol. 2A, \"GF2P8MULB\".";
+    }
+
+    /// Which bytes of a vector make its doublewords in each order that two bits each can say.
+    static ORDERS: [[u8; 16]; 256] = {
+        let mut orders = [[0; 16]; 256];
+        let mut order = 0;
+        while order < 256 {
+            let mut at = 0;
+            while at < 16 {
+                orders[order][at] = (order >> (at / 4 * 2) & 3) as u8 * 4 + at as u8 % 4;
+                at += 1;
+            }
+            order += 1;
+        }
+        orders
+    };
+
+    /// SDM Vol. 2B, "PSHUFD", of any order: by PSHUFB, as an order is a part of the former.
+    #[inline(always)]
+    pub fn shuffle(a: V128, order: u8) -> V128 {
+        pshufb(a, V128::from(ORDERS[usize::from(order)]))
     }
 
     /// The same of instructions with an immediate, which is a part of them.
@@ -126,6 +174,18 @@ mod instructions {
         sha1rnds4 "sha1rnds4" "SDM Vol. 2B, \"SHA1RNDS4\".";
         gf2p8affineqb "gf2p8affineqb" "SDM Vol. 2A, \"GF2P8AFFINEQB\".";
         gf2p8affineinvqb "gf2p8affineinvqb" "SDM Vol. 2A, \"GF2P8AFFINEINVQB\".";
+    }
+
+    /// SDM Vol. 2B, "PMOVMSKB".
+    #[inline(always)]
+    pub fn pmovmskb(a: V128) -> u32 {
+        let a: __m128i = a.into();
+        let bits;
+        // SAFETY: as for the others.
+        unsafe {
+            asm!("pmovmskb {0:e}, {1}", out(reg) bits, in(xmm_reg) a, options(pure, nomem, nostack, preserves_flags));
+        }
+        bits
     }
 
     /// SDM Vol. 2B, "SHA256RNDS2".

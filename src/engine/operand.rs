@@ -1,6 +1,7 @@
 //! Operands as types: where a handler finds its values. Constant ones make constant offsets.
 
 use crate::cpu::exec::attribute;
+use crate::cpu::native;
 use crate::cpu::vector::{V128, Vector};
 use crate::cpu::{Exec, Fault, Word};
 use crate::memory::access::{GuestAtomic, GuestValue};
@@ -362,9 +363,11 @@ fn read_xmm<T: Vector>(x: Exec, offset: u8) -> T {
     unsafe { (&raw const (*x.cpu).xmm).cast::<u8>().add(usize::from(offset)).cast::<T>().read() }
 }
 
-/// Writes the XMM register at a byte offset in the file, or its low part.
+/// Writes the XMM register at a byte offset in the file, or its low part. The whole is written at once, from a vector register:
+/// a load of all 16 bytes that follows two stores of 8 would wait for both.
 #[inline(always)]
 fn write_xmm<T: Vector>(x: Exec, offset: u8, value: T) {
+    let value = if T::BYTES == 16 { native::in_register(value.resize()).resize() } else { value };
     // SAFETY: as in `read_xmm`.
     unsafe { (&raw mut (*x.cpu).xmm).cast::<u8>().add(usize::from(offset)).cast::<T>().write(value) }
 }

@@ -58,7 +58,13 @@ impl Room {
     pub(super) fn counts(&self) -> [usize; 5] {
         let missing = self.count(|row| row.state.is_missing());
         let declared = self.rows.len();
-        [self.mnemonics.len(), declared, declared - missing, self.count(|row| row.state.is_verified()), missing]
+        [
+            self.mnemonics.len(),
+            declared,
+            declared - missing,
+            self.count(|row| row.state.is_verified()),
+            missing,
+        ]
     }
 }
 
@@ -121,11 +127,7 @@ fn calls() -> [usize; 3] {
     [table::Status::Full, table::Status::Partial, table::Status::Missing].map(count)
 }
 
-fn for_people(
-    out: &mut impl Write,
-    rooms: &BTreeMap<&str, Room>,
-    cpu: Option<&CpuModel>,
-) -> io::Result<()> {
+fn for_people(out: &mut impl Write, rooms: &BTreeMap<&str, Room>, cpu: Option<&CpuModel>) -> io::Result<()> {
     match cpu {
         Some(cpu) => processor(out, cpu)?,
         None => {

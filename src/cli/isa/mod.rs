@@ -72,7 +72,8 @@ fn named(name: &str) -> Vec<&'static Form> {
     if !forms.is_empty() {
         return forms;
     }
-    let aliases = CONDITIONS.iter().flat_map(|condition| condition.alias.iter().map(move |alias| (condition, alias)));
+    let aliases =
+        CONDITIONS.iter().flat_map(|condition| condition.alias.iter().map(move |alias| (condition, alias)));
     let canonical = |(condition, alias): (&table86::isa::Condition, &&str)| {
         let stem = name.strip_suffix(*alias).filter(|stem| matches!(*stem, "j" | "set" | "cmov"))?;
         Some(exactly(&format!("{stem}{}", condition.name)))
@@ -86,7 +87,13 @@ fn search(word: &str) -> Vec<&'static Form> {
     for form in &FORMS {
         let has = |text: &str| text.to_ascii_lowercase().contains(word);
         let is_new = found.iter().all(|known| known.mnemonic != form.mnemonic);
-        if is_new && (has(form.mnemonic) || has(form.doc) || has(form.note) || has(&form.cpuid.join(" ")) || has(form.room)) {
+        if is_new
+            && (has(form.mnemonic)
+                || has(form.doc)
+                || has(form.note)
+                || has(&form.cpuid.join(" "))
+                || has(form.room))
+        {
             found.push(form);
         }
     }

@@ -49,7 +49,9 @@ pub(super) fn write(directory: &Path) -> Result<(), Failure> {
         insns.entry(form.mnemonic).or_default().push(form);
     }
     let pages = directory.join("insn");
-    let failed = |path: &Path, error: std::io::Error| Failure::own(format!("{}: cannot be written: {error}", path.display()));
+    let failed = |path: &Path, error: std::io::Error| {
+        Failure::own(format!("{}: cannot be written: {error}", path.display()))
+    };
     fs::create_dir_all(&pages).map_err(|error| failed(&pages, error))?;
     let write = |path: &Path, text: &str| fs::write(path, text).map_err(|error| failed(path, error));
     write(&directory.join("style.css"), STYLE)?;
@@ -99,7 +101,8 @@ fn index(insns: &Insns) -> String {
         for (name, forms) in insns {
             let doc = forms[0].doc;
             let ops: Vec<&str> = forms.iter().map(|form| form.op).collect();
-            let all = format!("{name} {doc} {} {room} {}", forms[0].cpuid.join(" "), ops.join(" ")).to_lowercase();
+            let all =
+                format!("{name} {doc} {} {room} {}", forms[0].cpuid.join(" "), ops.join(" ")).to_lowercase();
             let _ = writeln!(
                 body,
                 "<li data-words=\"{}\" title=\"{}\"><a href=\"insn/{name}.html\"><code>{name}</code></a> <small>{}</small></li>",
@@ -117,7 +120,9 @@ fn index(insns: &Insns) -> String {
 fn maps(insns: &Insns) -> String {
     let mut body = String::from("<h1>Opcode maps</h1>\n<p class=\"lead\">Every opcode of 32-bit mode.</p>\n");
     body.push_str(&legend());
-    body.push_str("<p>A name that is struck through does not run: its row has no body, or no row declares it.</p>\n");
+    body.push_str(
+        "<p>A name that is struck through does not run: its row has no body, or no row declares it.</p>\n",
+    );
     for map in grids() {
         let link = |name: &str| insns.contains_key(name).then(|| format!("insn/{name}.html"));
         let _ = write!(body, "<h2>{}</h2>\n{}", escape(&map.title), grid(&map, link));
@@ -172,7 +177,9 @@ fn operands(forms: &[&Form]) -> String {
 
 fn flags(forms: &[&Form]) -> String {
     let mut html = String::from("<h2>Flags</h2>\n");
-    for ((rule, reads), meant) in super::text::grouped(forms, |form| (form.flags.rule, words::flags_read(form))) {
+    for ((rule, reads), meant) in
+        super::text::grouped(forms, |form| (form.flags.rule, words::flags_read(form)))
+    {
         let form = forms[meant[0]];
         let doc = form.flag_rule().map_or("", |rule| rule.doc);
         let which = super::text::which(forms, &meant);
@@ -197,7 +204,12 @@ fn flags(forms: &[&Form]) -> String {
                     words::Effect { what: "kept", .. } => " class=\"kept\"",
                     _ => "",
                 };
-                let _ = write!(html, "<td{class}>{}{}</td>", effect.what, if effect.is_undefined { "?" } else { "" });
+                let _ = write!(
+                    html,
+                    "<td{class}>{}{}</td>",
+                    effect.what,
+                    if effect.is_undefined { "?" } else { "" }
+                );
             }
             html.push_str("</tr>\n");
         }

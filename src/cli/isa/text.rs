@@ -126,7 +126,9 @@ fn flags(out: &mut impl Write, forms: &[&Form]) -> io::Result<()> {
         writeln!(out, "  {:<16}{}", "", heads.concat().trim_end())?;
         let cases = words::flags(form);
         for (case, effects) in &cases {
-            let cells = effects.map(|effect| format!("{:<10}", format!("{}{}", effect.what, if effect.is_undefined { "?" } else { "" })));
+            let cells = effects.map(|effect| {
+                format!("{:<10}", format!("{}{}", effect.what, if effect.is_undefined { "?" } else { "" }))
+            });
             writeln!(out, "  {case:<16}{}", cells.concat().trim_end())?;
         }
         if cases.iter().any(|(_, effects)| effects.iter().any(|effect| effect.what != "kept")) {
@@ -158,7 +160,8 @@ pub(super) fn gathered(
             match all.iter_mut().find(|(known, words, _)| *known == label && *words == text) {
                 Some((.., meant)) => meant.push(index),
                 None => {
-                    let behind = all.iter().rposition(|(known, ..)| *known == label).map_or(all.len(), |at| at + 1);
+                    let behind =
+                        all.iter().rposition(|(known, ..)| *known == label).map_or(all.len(), |at| at + 1);
                     all.insert(behind, (label, text, vec![index]));
                 }
             }

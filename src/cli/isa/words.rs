@@ -3,7 +3,8 @@
 use table86::audit::State;
 use table86::isa::proof::{Comparison, Proof};
 use table86::isa::{
-    Access, Code, Departure, FEATURES, FlagFacts, Flow, Form, Lock, Operand, Privilege, Rep, Size, VendorFlags, flag,
+    Access, Code, Departure, FEATURES, FlagFacts, Flow, Form, Lock, Operand, Privilege, Rep, Size,
+    VendorFlags, flag,
 };
 
 /// The status flags in the order of the tables, with their bits.
@@ -46,7 +47,9 @@ pub(super) fn operand(operand: &Operand) -> String {
         Code::St => "ST(0), the top of the FPU's stack".to_owned(),
         Code::StI => "ST(i), by ModRM's r/m field".to_owned(),
         Code::Reg(number) => register(number, operand.size),
-        Code::SegReg(number) => SEGMENTS.get(usize::from(number)).copied().unwrap_or("a segment register").to_owned(),
+        Code::SegReg(number) => {
+            SEGMENTS.get(usize::from(number)).copied().unwrap_or("a segment register").to_owned()
+        }
         Code::One => "the constant 1".to_owned(),
     };
     let implicit = if operand.implicit { "; implicit, not written in assembly text" } else { "" };
@@ -146,31 +149,43 @@ pub(super) fn facts(form: &Form) -> Vec<(&'static str, String)> {
             facts.push((label, text.to_owned()));
         }
     };
-    add("privilege", match form.privilege {
-        Privilege::User => "",
-        Privilege::Cpl => "only the kernel may execute it; a program gets #GP(0)",
-        Privilege::Iopl => "as IOPL allows; else #GP(0)",
-    });
-    add("LOCK", match form.lock {
-        Lock::Never => "not legal: #UD",
-        Lock::Legal => "legal if the first operand is memory; else #UD",
-        Lock::Always => "with memory always locked, with the prefix or without",
-    });
-    add("REP", match form.rep {
-        Rep::Ignored => "",
-        Rep::Rep => "F2 and F3 repeat ECX times",
-        Rep::Repe => "F3 repeats while equal, F2 while not equal, ECX times at most",
-    });
-    add("goes on", match form.flow {
-        Flow::Next => "",
-        Flow::Sync => "with the next instruction, decoded anew",
-        Flow::Branch => "at the target or with the next instruction",
-        Flow::Jump => "at the target",
-        Flow::Call => "at the target; the address of the next instruction is pushed",
-        Flow::Ret => "at the address that is popped",
-        Flow::Far => "anywhere, in another code segment perhaps",
-        Flow::Trap => "never with the next instruction: it raises an exception",
-    });
+    add(
+        "privilege",
+        match form.privilege {
+            Privilege::User => "",
+            Privilege::Cpl => "only the kernel may execute it; a program gets #GP(0)",
+            Privilege::Iopl => "as IOPL allows; else #GP(0)",
+        },
+    );
+    add(
+        "LOCK",
+        match form.lock {
+            Lock::Never => "not legal: #UD",
+            Lock::Legal => "legal if the first operand is memory; else #UD",
+            Lock::Always => "with memory always locked, with the prefix or without",
+        },
+    );
+    add(
+        "REP",
+        match form.rep {
+            Rep::Ignored => "",
+            Rep::Rep => "F2 and F3 repeat ECX times",
+            Rep::Repe => "F3 repeats while equal, F2 while not equal, ECX times at most",
+        },
+    );
+    add(
+        "goes on",
+        match form.flow {
+            Flow::Next => "",
+            Flow::Sync => "with the next instruction, decoded anew",
+            Flow::Branch => "at the target or with the next instruction",
+            Flow::Jump => "at the target",
+            Flow::Call => "at the target; the address of the next instruction is pushed",
+            Flow::Ret => "at the address that is popped",
+            Flow::Far => "anywhere, in another code segment perhaps",
+            Flow::Trap => "never with the next instruction: it raises an exception",
+        },
+    );
     if form.after_pop {
         add("address", "an address with ESP is computed after ESP has grown");
     }

@@ -28,8 +28,8 @@ fn choice(order: u8, at: usize) -> usize {
 
 /// Picks doublewords by pairs of bits. SDM Vol. 2B, "PSHUFD".
 #[inline(always)]
-pub fn pshufd(source: V128, order: u8) -> V128 {
-    V128::from_lanes(|at| source.lane::<u32>(choice(order, at)))
+pub fn pshufd(source: V128, order: u8, h: Native) -> V128 {
+    native!(h, native::shuffle(source, order), V128::from_lanes(|at| source.lane::<u32>(choice(order, at))))
 }
 
 /// Picks among the high words. SDM Vol. 2B, "PSHUFHW".

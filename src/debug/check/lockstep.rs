@@ -1,8 +1,8 @@
 //! Table86's side: a machine that repeats what the reference did, and what has to be the same afterwards.
 
+use super::CheckError;
 use super::mirror::{Mirror, Reference, Scope, compare_ranges, copy_range};
 use super::report::{self, Difference, Divergence, Step};
-use super::CheckError;
 use super::rules::{self, Class};
 use super::state::{Image, Registers, State};
 use crate::cpu::{Descriptors, FaultKind};
@@ -247,12 +247,14 @@ impl Lockstep {
         let cpu = &self.subject.machine().cpu;
         let mut ours = State { registers: Registers::of(cpu), image: Image::of(cpu) };
         let cr2 = cpu.cr2;
-        if matches!(stop, Stop::Exception(fault) if fault.kind == FaultKind::Int && !matches!(fault.code, 3 | 4)) {
+        if matches!(stop, Stop::Exception(fault) if fault.kind == FaultKind::Int && !matches!(fault.code, 3 | 4))
+        {
             // A gate that is closed: #GP at the instruction.
             ours.registers.eip = ours.registers.eip.wrapping_sub(INT_LEN);
         }
         // An instruction that has nothing to do with them leaves the processor's as they were.
-        let image = if self.window.floats || ours.image != self.image { reference.image()? } else { self.image };
+        let image =
+            if self.window.floats || ours.image != self.image { reference.image()? } else { self.image };
         let mut theirs = State { registers: *registers, image };
         theirs.image = theirs.image.with_pointers(&ours.image);
         ours.image = ours.image.with_pointers(&ours.image);

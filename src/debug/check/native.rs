@@ -304,10 +304,7 @@ impl<'a> Session<'a> {
             task.set_eip(registers, registers.eip)?;
         }
         let raised = code > 0
-            && matches!(
-                signal,
-                libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP
-            );
+            && matches!(signal, libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP);
         match task.pending {
             Pending::Step(Class::Plain | Class::Alone) if raised => {
                 task.lockstep.note(task.step, task.insn.as_ref(), &task.before, &registers);

@@ -37,7 +37,11 @@ impl Reference for Machine {
     }
 
     fn pages(&self, start: u32, count: u32) -> io::Result<Vec<u64>> {
-        pagemap(&File::open("/proc/self/pagemap")?, self.memory.base().addr() as u64 + u64::from(start), count)
+        pagemap(
+            &File::open("/proc/self/pagemap")?,
+            self.memory.base().addr() as u64 + u64::from(start),
+            count,
+        )
     }
 }
 
@@ -49,7 +53,11 @@ fn mapping(region: &Region) -> Mapping {
         grows: region.grows_down,
         anonymous: !region.has_file() && !region.shared,
         file: format!("{} {} {}", region.dev, region.ino, region.offset),
-        name: region.path().map(Path::to_path_buf).or_else(|| region.name.map(PathBuf::from)).unwrap_or_default(),
+        name: region
+            .path()
+            .map(Path::to_path_buf)
+            .or_else(|| region.name.map(PathBuf::from))
+            .unwrap_or_default(),
     }
 }
 
