@@ -5,6 +5,8 @@
 
 mod audit;
 mod binfmt;
+mod count;
+mod cov;
 mod dis;
 mod gdb;
 mod isa;
@@ -55,6 +57,8 @@ enum Command {
     Strace(strace::Strace),
     Trace(Box<trace::Trace>),
     Gdb(gdb::Gdb),
+    Cov(cov::Cov),
+    Count(count::Count),
     Dis(dis::Dis),
     Isa(isa::Isa),
     Audit(audit::Audit),
@@ -127,6 +131,8 @@ fn command() -> Result<(), Failure> {
         Command::Strace(strace) => strace.execute(),
         Command::Trace(trace) => trace.execute(),
         Command::Gdb(gdb) => gdb.execute(),
+        Command::Cov(cov) => cov.execute(),
+        Command::Count(count) => count.execute(),
         Command::Dis(dis) => dis.execute(),
         Command::Isa(isa) => isa.execute(),
         Command::Audit(audit) => audit.execute(),

@@ -234,7 +234,8 @@ fn start(
     let memory = Memory::new()
         .map_err(|error| Failure::own(format!("no 4 GiB of addresses for the guest: {error}")))?;
     let memory = Arc::new(memory);
-    let mut machine = Machine::tiered(Arc::clone(&memory), Machine::WARM)
+    let make = if super::tool::counts(kernel.tool.as_deref()) { Machine::counting } else { Machine::tiered };
+    let mut machine = make(Arc::clone(&memory), Machine::WARM)
         .map_err(|error| Failure::own(format!("no addresses for translated code: {error}")))?;
     machine.cpu.cpuid = cpuid;
     let loaded =

@@ -1,5 +1,7 @@
 //! Seeing what a program does: traces, the debugger's side, counts.
 
+pub mod count;
+pub mod cov;
 pub mod effects;
 pub mod gdb;
 pub mod symbols;

@@ -1,6 +1,7 @@
 //! `table86 audit`: what there is and what is missing.
 
 mod file;
+mod run;
 
 use super::Failure;
 use clap::Args;
@@ -17,7 +18,8 @@ use table86::kernel::table::{self, SYSCALLS};
 #[derive(Args)]
 #[command(after_help = "Examples:\n  table86 audit         a table for people\n  \
                         table86 audit --json  the same for programs, with each row\n  \
-                        table86 audit ./prog  what is missing for this program")]
+                        table86 audit ./prog  what is missing for this program\n  \
+                        table86 audit --known ROWS --run ./prog ARGS   what a run executes, and what of it no run before did")]
 pub(super) struct Audit {
     /// JSON
     #[arg(long)]
@@ -25,6 +27,8 @@ pub(super) struct Audit {
     /// A program, whose code is gone through from beginning to end
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    counted: run::CountedRun,
 }
 
 /// Rows of one table of instructions.
@@ -105,6 +109,9 @@ impl Room {
 
 impl Audit {
     pub(super) fn execute(self) -> Result<(), Failure> {
+        if self.counted.is_wanted() {
+            return self.counted.audit(self.json);
+        }
         if let Some(path) = &self.file {
             return file::audit(path, self.json);
         }
