@@ -233,3 +233,8 @@ fn tables_and_code_can_be_looked_at() {
 fn system_calls_are_shown_as_strace_shows_them() {
     run_script("strace.test");
 }
+
+#[test]
+fn instructions_are_shown_with_what_they_do() {
+    run_script("trace.test");
+}

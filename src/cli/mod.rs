@@ -6,6 +6,8 @@
 mod audit;
 mod binfmt;
 mod check;
+mod count;
+mod cov;
 mod dis;
 mod gdb;
 mod html;
@@ -58,6 +60,8 @@ enum Command {
     Strace(strace::Strace),
     Trace(Box<trace::Trace>),
     Gdb(gdb::Gdb),
+    Cov(cov::Cov),
+    Count(count::Count),
     Dis(dis::Dis),
     Isa(isa::Isa),
     Audit(audit::Audit),
@@ -133,6 +137,8 @@ fn command() -> Result<(), Failure> {
         Command::Strace(strace) => strace.execute(),
         Command::Trace(trace) => trace.execute(),
         Command::Gdb(gdb) => gdb.execute(),
+        Command::Cov(cov) => cov.execute(),
+        Command::Count(count) => count.execute(),
         Command::Dis(dis) => dis.execute(),
         Command::Isa(isa) => isa.execute(),
         Command::Audit(audit) => audit.execute(),

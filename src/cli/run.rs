@@ -206,6 +206,11 @@ fn tiered(memory: Arc<Memory>) -> io::Result<Machine> {
     Machine::tiered(memory, Machine::WARM)
 }
 
+/// The machine that counts what it executes.
+fn counting(memory: Arc<Memory>) -> io::Result<Machine> {
+    Machine::counting(memory, Machine::WARM)
+}
+
 /// How to run this program again; with a place for the trace if there is one.
 fn launch(traced: bool, output: Option<&Path>) -> Result<Launch, Failure> {
     if !traced {
@@ -251,6 +256,7 @@ fn load(
     let memory = Memory::new()
         .map_err(|error| Failure::own(format!("no 4 GiB of addresses for the guest: {error}")))?;
     let memory = Arc::new(memory);
+    let make = if super::tool::counts(kernel.tool.as_deref()) { counting } else { make };
     let mut machine = make(Arc::clone(&memory))
         .map_err(|error| Failure::own(format!("no addresses for translated code: {error}")))?;
     machine.cpu.cpuid = cpuid;

@@ -6,6 +6,7 @@ use super::{Arguments, Command, Failure};
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use table86::debug::count::Counter;
 use table86::debug::trace::Tracer;
 use table86::kernel::Process;
 
@@ -43,6 +44,11 @@ pub(super) fn own_options(program_words: usize) -> String {
     own.join(&SEPARATOR.to_string())
 }
 
+/// Whether the program is to be run by a machine that counts.
+pub(super) fn counts(tool: Option<&str>) -> bool {
+    tool.is_some_and(|text| text.split(SEPARATOR).next() == Some("count"))
+}
+
 /// Lets the process be watched as its options say.
 pub(super) fn install(process: &mut Process) -> Result<(), Failure> {
     let Some(text) = process.options.tool.clone() else { return Ok(()) };
@@ -57,6 +63,10 @@ pub(super) fn install(process: &mut Process) -> Result<(), Failure> {
             let tracer = Tracer::new(settings, output);
             process.machine.set_hook(Some(Tracer::hook(&tracer)));
             process.observer = Some(tracer);
+        }
+        Command::Count(count) => {
+            let sysroot = process.options.sysroot.clone();
+            process.observer = Some(Counter::new(output, count.detail(), sysroot));
         }
         _ => return Err(lost(&"another subcommand")),
     }

@@ -4,6 +4,7 @@ mod files;
 mod grid;
 mod html;
 mod programs;
+mod run;
 mod tables;
 
 use super::{Failure, values};
@@ -30,7 +31,8 @@ const FOUND: u8 = 1;
                         table86 audit ./prog              what is in this program, and missing for it\n  \
                         table86 audit --cpu pentium4      what this processor has, and what CPUID shows of it\n  \
                         table86 audit --cpu pentium2 --fail-on missing,outside ./prog   for scripts: status 1 if any is\n  \
-                        table86 audit /srv/i386           a tree, with a summary\n\n\
+                        table86 audit /srv/i386           a tree, with a summary\n  \
+                        table86 audit --known ROWS --run ./prog ARGS   what a run executes, and what of it no run before did\n\n\
                         docs/audit-json.md describes the JSON. Exit status: 0; 1 if --fail-on found something; 125 to 127 as \
                         for `run`.")]
 pub(super) struct Audit {
@@ -52,6 +54,8 @@ pub(super) struct Audit {
     /// Programs, libraries, or directories with them
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    counted: run::CountedRun,
 }
 
 /// What may not be.
@@ -67,6 +71,9 @@ enum FailOn {
 
 impl Audit {
     pub(super) fn execute(self) -> Result<(), Failure> {
+        if self.counted.is_wanted() {
+            return self.counted.audit(self.json);
+        }
         let model = values::cpu_model(self.cpu.as_deref())?;
         let found = if self.files.is_empty() {
             if self.fail_on.contains(&FailOn::Outside) {
