@@ -167,8 +167,8 @@ impl Lockstep {
         self.history.push_back(step);
     }
 
-    /// Before an instruction that is not a plain one: what was noted is settled, memory compared, and what cannot be followed
-    /// found out.
+    /// Before an instruction that cannot just be noted: what was noted is settled, memory compared, and what cannot be
+    /// followed found out.
     ///
     /// # Errors
     /// [`CheckError::Thread`], [`CheckError::Ldt`], the host's.
@@ -179,7 +179,9 @@ impl Lockstep {
         insn: Option<&Insn>,
         registers: &Registers,
     ) -> Result<Option<Box<Divergence>>, CheckError> {
-        if class == Class::Plain {
+        // Undefined flags are those of the reference from the next comparison on, which has to come before they are read.
+        let reads_undefined = insn.is_some_and(|insn| self.window.undefined & rules::read_flags(insn) != 0);
+        if class == Class::Plain && !reads_undefined {
             return Ok(None);
         }
         if let Some(divergence) = self.settle(reference, registers, End::Complete)? {
@@ -257,7 +259,6 @@ impl Lockstep {
             if self.window.floats || ours.image != self.image { reference.image()? } else { self.image };
         let mut theirs = State { registers: *registers, image };
         theirs.image = theirs.image.with_pointers(&ours.image);
-        ours.image = ours.image.with_pointers(&ours.image);
         self.allow_last_bit(&mut theirs, &ours);
 
         let mut found = Vec::new();

@@ -79,8 +79,9 @@ struct Task {
     insn: Option<Insn>,
     /// It has come to where comparing begins.
     comparing: bool,
-    /// Instructions executed.
+    /// Instructions executed, and those before comparing began.
     executed: u64,
+    began: u64,
 }
 
 /// All tasks of a program that are followed.
@@ -184,6 +185,7 @@ impl<'a> Session<'a> {
             insn: None,
             comparing,
             executed,
+            began: executed,
         };
         task.lockstep.agreed = executed;
         if comparing {
@@ -202,10 +204,11 @@ impl<'a> Session<'a> {
             let task = self.task(pid)?;
             if !task.comparing && options.begins_at(registers.eip, task.executed) {
                 task.comparing = true;
+                task.began = task.executed;
                 task.lockstep.agreed = task.executed;
                 task.take_all(registers)?;
             }
-            let until = task.comparing && options.until == Some(registers.eip) && task.executed > 0;
+            let until = task.comparing && options.until == Some(registers.eip) && task.executed > task.began;
             if until || options.max_instructions.is_some_and(|max| instructions >= max) {
                 return Ok(Some(match task.settle(registers, End::Complete)? {
                     None => Outcome::Agreed(std::mem::take(&mut self.summary)),

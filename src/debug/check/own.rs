@@ -67,6 +67,7 @@ struct Session<'a> {
     lockstep: Lockstep,
     comparing: bool,
     executed: u64,
+    began: u64,
     summary: Summary,
 }
 
@@ -78,7 +79,7 @@ pub(super) fn run(process: &mut Process, options: &Options, make: &Maker) -> Res
     let pid = std::process::id().cast_signed();
     let lockstep = Lockstep::new(pid, "generic", make, process.machine.cpu.cpuid)?;
     let summary = Summary { processes: 1, ..Summary::default() };
-    let mut session = Session { options, lockstep, comparing: false, executed: 0, summary };
+    let mut session = Session { options, lockstep, comparing: false, executed: 0, began: 0, summary };
     let mut result = Ok(Outcome::Agreed(Summary::default()));
     process.run_by(|process| {
         let (reason, outcome) = session.drive(process);
@@ -114,10 +115,11 @@ impl Session<'_> {
         let before = Registers::of(&machine.cpu);
         if !self.comparing && self.options.begins_at(before.eip, self.executed) {
             self.comparing = true;
+            self.began = self.executed;
             self.lockstep.agreed = self.executed;
             self.take_over(machine, Scope::Writable)?;
         }
-        let until = self.comparing && self.options.until == Some(before.eip) && self.executed > 0;
+        let until = self.comparing && self.options.until == Some(before.eip) && self.executed > self.began;
         if until || self.options.max_instructions.is_some_and(|max| self.summary.instructions >= max) {
             let found = self.settle(machine, &before, End::Complete)?;
             return Ok(Some(found.unwrap_or_else(|| Outcome::Agreed(std::mem::take(&mut self.summary)))));

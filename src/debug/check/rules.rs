@@ -59,14 +59,13 @@ pub(super) fn stores_pointers(insn: &Insn) -> bool {
 /// Whether traps wait until the next instruction is complete: a load of SS (SDM Vol. 3A, 6.8.3).
 pub(super) fn shadows_next(insn: &Insn) -> bool {
     const SS: u8 = 2;
-    insn.form().operands.iter().any(|operand| {
-        operand.access.writes()
-            && match operand.code {
-                Code::S => insn.reg() == SS,
-                Code::SegReg(number) => number == SS && insn.form().mnemonic == "pop",
-                _ => false,
-            }
-    })
+    let form = insn.form();
+    let loaded = form.operands.first().is_some_and(|operand| match operand.code {
+        Code::S => insn.reg() == SS,
+        Code::SegReg(number) => number == SS,
+        _ => false,
+    });
+    loaded && matches!(form.mnemonic, "mov" | "pop")
 }
 
 /// Whether the first byte is a prefix that means nothing to our model, but something else to a newer processor: `rep bsf` is
@@ -101,6 +100,12 @@ pub(super) fn undefined_and_new(insn: &Insn, before: &Registers) -> (u32, u32) {
         _ => 2,
     };
     (image(flags.undefined[case]), image(flags.kills[case]))
+}
+
+/// Bits of EFLAGS that `insn` may read.
+pub(super) fn read_flags(insn: &Insn) -> u32 {
+    let form = insn.form();
+    if form.takes_cpu { eflags::STATUS } else { image(form.flags.reads) }
 }
 
 /// The masked count of a shift or rotation.

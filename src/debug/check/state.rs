@@ -113,13 +113,10 @@ impl Image {
         Image(cpu.fxsave())
     }
 
-    /// The same with another's FOP, FIP and FDP; segments are 0.
+    /// The same with another's FOP, FIP, FCS, FDP and FDS.
     pub(super) fn with_pointers(mut self, other: &Image) -> Image {
         for range in POINTERS {
             self.0[range.clone()].copy_from_slice(&other.0[range]);
-        }
-        for at in [12, 13, 20, 21] {
-            self.0[at] = 0;
         }
         self
     }
