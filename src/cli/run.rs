@@ -41,6 +41,14 @@ pub(super) struct Run {
     /// Look up absolute paths under DIR first
     #[arg(short = 'L', value_name = "DIR")]
     sysroot: Option<PathBuf>,
+    /// Run in a root of its own: paths are looked up below DIR and nowhere else
+    ///
+    /// That goes for the program itself, its dynamic linker and libraries, scripts' interpreters and everything that is
+    /// executed later; links and `..` stay inside, and the program starts in DIR if it would start outside. /proc, /dev
+    /// and /sys are the host's, and so are the addresses of Unix sockets. It takes no privileges, and keeps nobody in
+    /// who wants out: for that, use chroot(8) or a container.
+    #[arg(long, value_name = "DIR", conflicts_with = "sysroot")]
+    root: Option<PathBuf>,
     /// Set an environment variable for the program
     #[arg(short = 'E', value_name = "NAME=VALUE", value_parser = OsStringValueParser::new().try_map(values::assignment))]
     set: Vec<(OsString, OsString)>,
@@ -143,7 +151,8 @@ impl Run {
                 ..loader::Options::default()
             },
             kernel: kernel::Options {
-                sysroot: self.sysroot,
+                rooted: self.root.is_some(),
+                sysroot: self.root.or(self.sysroot),
                 cpu: self.cpu,
                 max_instructions: self.max_insns,
                 timeout: self.timeout,
@@ -171,6 +180,9 @@ impl Request {
     pub(super) fn process(self, make: Make) -> Result<Process, Failure> {
         let mut kernel = self.kernel;
         kernel.sysroot = kernel.sysroot.map(|root| sysroot(&root)).transpose()?;
+        if kernel.rooted {
+            enter_root(kernel.sysroot.as_deref())?;
+        }
         let environment = changed(environment(), &self.set, &self.unset);
         let launch = launch(kernel.strace.is_some() || kernel.tool.is_some(), self.trace_to.as_deref())?;
         if !self.host_path && self.program.as_bytes() == b"-" {
@@ -184,7 +196,9 @@ impl Request {
             PathBuf::from(&self.program)
         } else {
             let directories = std::env::var_os("PATH");
-            loader::search_path(&self.program, directories.as_deref(), kernel.sysroot.as_deref())
+            let mut options = self.loader.clone();
+            root_of(&mut options, &kernel);
+            loader::search_path(&self.program, directories.as_deref(), &options)
         };
         let searched = !self.host_path && !self.program.as_bytes().contains(&b'/');
         let program = Program::open(&path, self.argv, environment).map_err(|error| match error {
@@ -248,7 +262,7 @@ fn load(
     launch: Launch,
     make: Make,
 ) -> Result<Process, Failure> {
-    options.sysroot.clone_from(&kernel.sysroot);
+    root_of(&mut options, &kernel);
     options.memory_bytes = kernel.memory_bytes;
     let cpuid = values::cpu_model(kernel.cpu.as_deref())?;
     options.hwcap = cpuid.answer(1, 0)[3];
@@ -348,6 +362,21 @@ fn place(process: &Process, addr: u32) -> String {
 pub(super) fn failure(program: &Path, error: &LoadError) -> Failure {
     let status = if error.is_not_found() { NOT_FOUND } else { NOT_RUNNABLE };
     Failure::new(status, format!("{}: {error}", program.display()))
+}
+
+/// Gives the loader the kernel's root.
+fn root_of(loader: &mut loader::Options, kernel: &kernel::Options) {
+    loader.sysroot.clone_from(&kernel.sysroot);
+    loader.rooted = kernel.rooted;
+}
+
+/// Goes to the root unless the working directory lies in it.
+fn enter_root(root: Option<&Path>) -> Result<(), Failure> {
+    let Some(root) = root else { return Ok(()) };
+    if std::env::current_dir().is_ok_and(|directory| directory.starts_with(root)) {
+        return Ok(());
+    }
+    std::env::set_current_dir(root).map_err(|error| Failure::own(format!("root {}: {error}", root.display())))
 }
 
 /// The sysroot with links resolved, so that paths under it are known as such.

@@ -33,6 +33,8 @@ const TIME_SLICE: u64 = 10_000_000;
 pub struct Options {
     /// `-L`: absolute paths of the guest are looked up under this directory first.
     pub sysroot: Option<PathBuf>,
+    /// `--root`: nothing outside of that directory is found, but for what [`paths`](super::paths) names.
+    pub rooted: bool,
     /// `--cpu`: the model whose CPUID is shown; the default one if `None`.
     pub cpu: Option<String>,
     /// `--max-insns`: instructions after which the guest is stopped.

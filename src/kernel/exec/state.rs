@@ -110,7 +110,7 @@ struct State {
 
 impl State {
     fn encode(&self) -> Vec<u8> {
-        let Options { sysroot, cpu, max_instructions, timeout, memory_bytes, strace, tool } = &self.options;
+        let Options { sysroot, rooted, cpu, max_instructions, timeout, memory_bytes, strace, tool } = &self.options;
         let mut w = Writer(MAGIC.to_vec());
         w.u64(self.pid.into());
         w.u64(self.itself as u64);
@@ -118,6 +118,7 @@ impl State {
         w.u64(self.mask.0);
         w.bytes(self.exec_name.as_bytes());
         w.option(sysroot.as_ref(), |w, path| w.bytes(path.as_os_str().as_bytes()));
+        w.u64((*rooted).into());
         w.option(cpu.as_ref(), |w, name| w.bytes(name.as_bytes()));
         w.option(*max_instructions, Writer::u64);
         w.option(*timeout, |w, time| w.u64(time.as_nanos().try_into().unwrap_or(u64::MAX)));
@@ -149,6 +150,7 @@ impl State {
             exec_name: r.text()?,
             options: Options {
                 sysroot: r.option(Reader::text)?.map(PathBuf::from),
+                rooted: r.u64()? != 0,
                 cpu: r.option(|r| String::from_utf8(r.bytes()?.to_vec()).ok())?,
                 max_instructions: r.option(Reader::u64)?,
                 timeout: r.option(Reader::u64)?.map(Duration::from_nanos),
@@ -243,6 +245,7 @@ mod tests {
             exec_name: OsString::from_vec(b"./prog\xff".to_vec()),
             options: Options {
                 sysroot: Some("/srv/i386".into()),
+                rooted: true,
                 cpu: Some("pentium".into()),
                 max_instructions: Some(u64::MAX),
                 timeout: Some(Duration::from_millis(1500)),

@@ -286,7 +286,8 @@ impl Header {
 
     /// Forgets the threads of the parent in a child that has a copy of everything.
     pub(super) fn forget_threads(&self) {
-        for entry in &self.entries {
+        // What is not written stays shared with the parent.
+        for entry in self.entries.iter().filter(|entry| entry.slot.load(Ordering::Acquire) != 0) {
             entry.tid.store(0, Ordering::Release);
             entry.slot.store(0, Ordering::Release);
         }

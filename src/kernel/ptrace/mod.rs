@@ -126,6 +126,7 @@ pub(super) fn show(memory: &Memory, image: &Image) {
 /// In a child that has a copy of its parent's memory: nobody else's thread is here, and nobody is traced.
 pub(super) fn in_child() {
     HEADER.forget_threads();
+    tracer::forget();
     HEADER.dying.store(0, Ordering::Release);
 }
 

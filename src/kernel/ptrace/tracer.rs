@@ -26,6 +26,11 @@ pub fn is_tracer() -> bool {
     TRACES.load(Ordering::Relaxed)
 }
 
+/// In a child: it traces nobody.
+pub(super) fn forget() {
+    TRACES.store(false, Ordering::Relaxed);
+}
+
 /// What a process knows of its tracees.
 #[derive(Debug, Default)]
 pub struct Tracees(Mutex<HashMap<u32, Tracee>>);

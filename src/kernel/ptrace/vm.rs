@@ -89,6 +89,11 @@ pub fn process_vm_writev(
     call.make(p, Iov::new(local, local_count), libc::SYS_process_vm_writev)
 }
 
+/// Bytes from an address to the end of the guest's space, beyond which nothing of its is.
+fn to_end(addr: u32) -> u64 {
+    (1 << 32) - u64::from(addr)
+}
+
 /// The part of the arguments about the other process.
 struct Call {
     pid: i32,
@@ -116,8 +121,10 @@ impl Call {
         host::call(nr, probe)?;
         let remote = Remote::find(self.pid as u32).map_err(|_| Errno::EPERM)?;
         let base = remote.base()?;
-        let shifted: Vec<[u64; 2]> =
-            there.iter().map(|element| [base + u64::from(element.base), u64::from(element.len)]).collect();
+        let shifted: Vec<[u64; 2]> = there
+            .iter()
+            .map(|element| [base + u64::from(element.base), u64::from(element.len).min(to_end(element.base))])
+            .collect();
         let args = [
             self.pid.into(),
             Arg::slice(&here),

@@ -361,6 +361,7 @@ static void seized(void) {
     }
     char byte;
     if (read(ready[0], &byte, 1) != 1) return;
+    usleep(20000); /* It is in its loop. */
     request("seize", PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD);
     request("running", PTRACE_GETEVENTMSG, pid, 0, 0);
     request("interrupt", PTRACE_INTERRUPT, pid, 0, 0);
