@@ -41,8 +41,7 @@ pub fn coverage() -> &'static [Coverage] {
 }
 
 /// Mnemonics of one instruction: the reference's, ours.
-const NAMES: [(&str, &str); 5] =
-    [("wait", "fwait"), ("xlatb", "xlat"), ("sal", "shl"), ("jcxz", "jecxz"), ("int1", "icebp")];
+const NAMES: [(&str, &str); 4] = [("wait", "fwait"), ("xlatb", "xlat"), ("sal", "shl"), ("jcxz", "jecxz")];
 
 /// Finds the rows of a form by decoding examples of it.
 fn cover(reference: &'static Reference) -> Coverage {
@@ -103,7 +102,8 @@ fn examples(encoding: &Encoding) -> Vec<Vec<Vec<u8>>> {
         ModRm::Digit(digit) => digit..=digit,
         ModRm::Any => 0..=7,
     };
-    let kinds = [(encoding.memory, 0), (encoding.register, REGISTERS)].into_iter().filter(|(is_there, _)| *is_there);
+    let kinds =
+        [(encoding.memory, 0), (encoding.register, REGISTERS)].into_iter().filter(|(is_there, _)| *is_there);
     kinds.map(|(_, mode)| fields.clone().map(|reg| with(mode | reg << 3)).collect()).collect()
 }
 

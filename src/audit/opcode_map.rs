@@ -250,7 +250,9 @@ fn eight<'a>(
         cells[usize::from(digit)].entries.push(one.entry.clone());
     }
     const ESCAPES: [&str; 4] = ["", "0F ", "0F 38 ", "0F 3A "];
-    let head = |column: u8| if mark.is_empty() { format!("{:02X}", 0xc0 + column * 8) } else { format!("{mark}{column}") };
+    let head = |column: u8| {
+        if mark.is_empty() { format!("{:02X}", 0xc0 + column * 8) } else { format!("{mark}{column}") }
+    };
     Grid {
         title: title.to_owned(),
         columns: (0..8).map(head).collect(),

@@ -20,7 +20,9 @@ fn each_row_is_in_a_grid() {
     let grids = grids();
     let cells = || grids.iter().flat_map(|grid| &grid.lines).flat_map(|(_, cells)| cells);
     for form in &FORMS {
-        let is_here = cells().flat_map(|cell| &cell.entries).any(|entry| entry.form.is_some_and(|row| std::ptr::eq(row, form)));
+        let is_here = cells()
+            .flat_map(|cell| &cell.entries)
+            .any(|entry| entry.form.is_some_and(|row| std::ptr::eq(row, form)));
         assert!(is_here, "{} {}", form.mnemonic, form.op);
     }
     assert!(cells().any(|cell| cell.state() == CellState::Verified));

@@ -113,7 +113,8 @@ impl Names {
         if form.operands.first().is_some_and(|operand| operand.code == Operand::J) {
             return self.of(insn.imm, start, end);
         }
-        let mem = insn.mem.filter(|mem| mem.base == NO_REG && mem.index == NO_REG && insn.segment.is_none())?;
+        let mem =
+            insn.mem.filter(|mem| mem.base == NO_REG && mem.index == NO_REG && insn.segment.is_none())?;
         let is_branch = matches!(form.flow, Flow::Call | Flow::Jump);
         self.slots.get(&mem.disp).filter(|_| is_branch).map(|name| format!("<{name}>"))
     }

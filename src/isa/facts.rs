@@ -40,7 +40,8 @@ impl Form {
     /// Where its body is: `src/cpu/insn/shift.rs:45`. `None` for what the engine does itself, and for rows without a body.
     pub fn body_place(&self) -> Option<String> {
         let runs = self.status == super::Status::Implemented && self.privilege != super::Privilege::Cpl;
-        let body = BODIES.iter().find(|body| (body.room, body.name) == (self.room, self.body)).filter(|_| runs)?;
+        let body =
+            BODIES.iter().find(|body| (body.room, body.name) == (self.room, self.body)).filter(|_| runs)?;
         Some(format!("src/cpu/insn/{}.rs:{}", body.room, body.line))
     }
 

@@ -45,7 +45,10 @@ impl Tracker {
                 self.pushed = is_constant.then_some(insn.imm);
                 return;
             }
-            "pop" if insn.mem.is_none() && form.operands.first().is_some_and(|operand| is_eax(insn, operand)) => {
+            "pop"
+                if insn.mem.is_none()
+                    && form.operands.first().is_some_and(|operand| is_eax(insn, operand)) =>
+            {
                 return self.eax = pushed;
             }
             _ => {}
@@ -63,7 +66,11 @@ impl Tracker {
             "mov" if form.imms.len() == 1 && insn.mem.is_none() && self.eax.is_some_and(|eax| eax < 256) => {
                 Some(insn.imm & 255)
             }
-            "xor" | "sub" if is_whole && insn.mem.is_none() && insn.modrm >= 0xc0 && insn.reg() == insn.rm() => Some(0),
+            "xor" | "sub"
+                if is_whole && insn.mem.is_none() && insn.modrm >= 0xc0 && insn.reg() == insn.rm() =>
+            {
+                Some(0)
+            }
             _ if writes_eax(insn) => None,
             _ => self.eax,
         };
@@ -120,7 +127,9 @@ fn is_call(insn: &Insn, image: &Image) -> bool {
         "int" => insn.imm == VECTOR,
         "sysenter" => true,
         "call" if form.flow == Flow::Call => {
-            let Some(mem) = insn.mem.filter(|mem| mem.base == NO_REG && mem.index == NO_REG) else { return false };
+            let Some(mem) = insn.mem.filter(|mem| mem.base == NO_REG && mem.index == NO_REG) else {
+                return false;
+            };
             let through = || image.word_at(mem.disp).and_then(|target| image.bytes_at(target));
             match insn.segment {
                 Some(crate::cpu::Seg::Gs) => mem.disp == SYSINFO,

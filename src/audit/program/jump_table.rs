@@ -29,7 +29,9 @@ impl Recent {
     /// with offsets from the global offset table, `mov r, [got+reg*4+offset]`, `add r, got`, `jmp r`.
     pub(super) fn targets(&self, jump: &Insn, image: &Image) -> Vec<u32> {
         let is_table = |insn: &&Insn| insn.mem.is_some_and(|mem| mem.scale == BY_FOUR && mem.disp != 0);
-        let Some(load) = std::iter::once(jump).chain(self.insns.iter().rev()).find(is_table) else { return Vec::new() };
+        let Some(load) = std::iter::once(jump).chain(self.insns.iter().rev()).find(is_table) else {
+            return Vec::new();
+        };
         let Some(mem) = load.mem else { return Vec::new() };
         let (table, origin) = match (mem.base, image.got) {
             (NO_REG, _) => (mem.disp, 0),
@@ -48,7 +50,8 @@ impl Recent {
     fn bound(&self) -> Option<u32> {
         let above = self.insns.iter().rposition(|insn| insn.form().flow == Flow::Branch)?;
         let compare = self.insns[..above].iter().rev().find(|insn| insn.form().mnemonic == "cmp")?;
-        let has_constant = compare.form().operands.iter().any(|operand| matches!(operand.code, Code::I | Code::SignedI));
+        let has_constant =
+            compare.form().operands.iter().any(|operand| matches!(operand.code, Code::I | Code::SignedI));
         (has_constant && compare.imm < ENTRIES).then(|| compare.imm + 1)
     }
 }

@@ -38,8 +38,16 @@ pub enum How {
 
 impl How {
     /// All of them, the surest first.
-    pub const ALL: [How; 8] =
-        [How::Entry, How::Symbol, How::Unwind, How::Pointer, How::Branch, How::Table, How::Sweep, How::Doubtful];
+    pub const ALL: [How; 8] = [
+        How::Entry,
+        How::Symbol,
+        How::Unwind,
+        How::Pointer,
+        How::Branch,
+        How::Table,
+        How::Sweep,
+        How::Doubtful,
+    ];
 
     /// In a word.
     pub fn name(self) -> &'static str {

@@ -58,9 +58,8 @@ fn tables_of_addresses_are_followed_as_far_as_the_comparison_lets() {
 fn numbers_of_system_calls_are_seen() {
     // mov eax, 4; mov ebx, 1; int 0x80; push 1; pop eax; int 0x80; int 0x80 with what that gave; xor eax, eax; mov al, 6;
     // call gs:[0x10]; ret
-    let findings = flat(
-        "b8 04 00 00 00 bb 01 00 00 00 cd 80 6a 01 58 cd 80 cd 80 31 c0 b0 06 65 ff 15 10 00 00 00 c3",
-    );
+    let findings =
+        flat("b8 04 00 00 00 bb 01 00 00 00 cd 80 6a 01 58 cd 80 cd 80 31 c0 b0 06 65 ff 15 10 00 00 00 c3");
     let numbers: Vec<u32> = findings.calls.by_number.keys().copied().collect();
     assert_eq!(numbers, [1, 4, 6]);
     assert_eq!(findings.calls.unseen.count(), 1);

@@ -50,7 +50,12 @@ pub(super) struct Walk<'a> {
 impl<'a> Walk<'a> {
     pub(super) fn new(image: &'a Image) -> Walk<'a> {
         let part = |code: &'a Code| Part { code, marks: vec![Mark::Unknown; code.bytes.len()] };
-        Walk { image, parts: image.parts.iter().map(part).collect(), counter: Counter::new(), open: Vec::new() }
+        Walk {
+            image,
+            parts: image.parts.iter().map(part).collect(),
+            counter: Counter::new(),
+            open: Vec::new(),
+        }
     }
 
     pub(super) fn run(mut self) -> Findings {
@@ -172,7 +177,8 @@ impl<'a> Walk<'a> {
     fn padding(&self, index: usize, at: usize) -> Option<usize> {
         let Part { code, marks } = &self.parts[index];
         let filler = *code.bytes.get(at).filter(|byte| matches!(byte, 0 | 0xcc))?;
-        let unknown = marks[at..].iter().zip(&code.bytes[at..]).take_while(|(mark, _)| **mark == Mark::Unknown);
+        let unknown =
+            marks[at..].iter().zip(&code.bytes[at..]).take_while(|(mark, _)| **mark == Mark::Unknown);
         let same = unknown.take_while(|(_, byte)| **byte == filler).count();
         let is_all = marks.get(at + same).is_none_or(|mark| *mark != Mark::Unknown);
         // One zero byte may well begin an instruction.
@@ -190,7 +196,8 @@ impl<'a> Walk<'a> {
                 break at >= self.parts[index].marks.len() || self.parts[index].marks[at] == Mark::Start;
             };
             let next = at + found.len();
-            let leaves = matches!(&found, Found::Declared(insn) if matches!(insn.form().flow, Flow::Jump | Flow::Ret));
+            let leaves =
+                matches!(&found, Found::Declared(insn) if matches!(insn.form().flow, Flow::Jump | Flow::Ret));
             stretch.push((at, found));
             at = next;
             if leaves {
@@ -218,7 +225,9 @@ impl<'a> Walk<'a> {
             self.counter.findings.calls.note(&mut tracker, &insn, how, self.image);
             // What it branches to is as sure as itself.
             match insn.form().flow {
-                Flow::Branch | Flow::Call | Flow::Jump if is_direct(&insn) => self.open.push((insn.imm, How::Sweep)),
+                Flow::Branch | Flow::Call | Flow::Jump if is_direct(&insn) => {
+                    self.open.push((insn.imm, How::Sweep))
+                }
                 Flow::Jump => {
                     let targets = recent.targets(&insn, self.image);
                     self.open.extend(targets.into_iter().map(|target| (target, How::Sweep)));

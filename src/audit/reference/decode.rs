@@ -76,7 +76,17 @@ fn head(bytes: &[u8]) -> Option<Head> {
     };
     let plain = |map, len: usize| -> Option<Head> {
         let opcode = byte(len - 1)?;
-        Some(Head { space: Space::Legacy, map, opcode, len: at + len, opsize16, addr16, mandatory, length: 0, wide: 0 })
+        Some(Head {
+            space: Space::Legacy,
+            map,
+            opcode,
+            len: at + len,
+            opsize16,
+            addr16,
+            mandatory,
+            length: 0,
+            wide: 0,
+        })
     };
     let has_register = byte(1).is_some_and(|next| next >= 0xc0);
     let vector = |space, map, len: usize, length, wide, pp: u8| -> Option<Head> {
@@ -137,7 +147,8 @@ fn fits(encoding: &Encoding, head: &Head, bytes: &[u8]) -> bool {
     };
     // With rounding or exceptions in EVEX, the length's bits say something else.
     let by_length = encoding.length.is_none_or(|length| {
-        length == head.length || (head.space == Space::Evex && modrm.is_some_and(|modrm| modrm >= 0xc0) && evex_b(head, bytes))
+        length == head.length
+            || (head.space == Space::Evex && modrm.is_some_and(|modrm| modrm >= 0xc0) && evex_b(head, bytes))
     });
     let by_size = encoding.operand_bits.is_none_or(|bits| (bits == 16) == head.opsize16);
     let by_address = encoding.address_bits.is_none_or(|bits| (bits == 16) == head.addr16);

@@ -14,9 +14,11 @@ pub(super) fn operands(text: &str) -> Operands {
     let is_memory = |operand: &str| {
         let rest = operand.strip_prefix('v').unwrap_or(operand);
         let behind = rest.strip_prefix('m');
-        operand == "mem" || behind.is_some_and(|rest| rest.is_empty() || rest.starts_with(|c: char| c.is_ascii_digit()))
+        operand == "mem"
+            || behind.is_some_and(|rest| rest.is_empty() || rest.starts_with(|c: char| c.is_ascii_digit()))
     };
-    let words = || list.split(',').map(str::trim).map(|operand| operand.split(['{', ' ']).next().unwrap_or(""));
+    let words =
+        || list.split(',').map(str::trim).map(|operand| operand.split(['{', ' ']).next().unwrap_or(""));
     let both = words().any(|operand| operand.split('/').skip(1).any(is_memory));
     let memory = words().any(is_memory);
     Operands { memory: both || memory, register: both || !memory }

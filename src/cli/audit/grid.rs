@@ -31,7 +31,8 @@ fn drawn(grid: &Grid, colours: bool) -> (Vec<String>, usize) {
     let columns: String = grid.columns.iter().map(|column| format!("{column:>cell$}")).collect();
     lines.push(format!("{:<width$}", format!("{:head$}{columns}", "")));
     for (name, cells) in &grid.lines {
-        let symbols = cells.iter().map(|one| format!("{:pad$}{}", "", symbol(one.state(), colours), pad = cell - 1));
+        let symbols =
+            cells.iter().map(|one| format!("{:pad$}{}", "", symbol(one.state(), colours), pad = cell - 1));
         let rest = width - head - cell * cells.len();
         lines.push(format!("{name:<head$}{}{:rest$}", symbols.collect::<String>(), ""));
     }
@@ -50,7 +51,9 @@ pub(super) fn draw(out: &mut impl Write) -> io::Result<()> {
         writeln!(out)?;
         rest = more;
         match more {
-            [(second, second_width), more @ ..] if first_width + second_width + 4 <= 80 && first.len() == second.len() => {
+            [(second, second_width), more @ ..]
+                if first_width + second_width + 4 <= 80 && first.len() == second.len() =>
+            {
                 rest = more;
                 for (left, right) in first.iter().zip(second) {
                     writeln!(out, "{left}    {}", right.trim_end())?;

@@ -14,7 +14,8 @@ use table86::audit::program::How;
 
 /// Writes a page.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| Failure::own(format!("{}: cannot be written: {error}", path.display())))
+    std::fs::write(path, text)
+        .map_err(|error| Failure::own(format!("{}: cannot be written: {error}", path.display())))
 }
 
 fn whole(title: &str, body: &str) -> String {
@@ -30,7 +31,14 @@ pub(super) fn tables(rooms: &BTreeMap<&str, Room>) -> String {
     let mut body = String::from("<h1>What is declared, and what is missing</h1>\n");
     body.push_str("<p class=\"lead\">Every opcode of 32-bit mode against the tables.</p>\n");
     body.push_str("<h2>Tables</h2>\n");
-    let heads = [("table", false), ("mnemonics", true), ("declared", true), ("implemented", true), ("verified", true), ("missing", true)];
+    let heads = [
+        ("table", false),
+        ("mnemonics", true),
+        ("declared", true),
+        ("implemented", true),
+        ("verified", true),
+        ("missing", true),
+    ];
     let row = |(name, room): (&&str, &Room)| {
         std::iter::once(code(name)).chain(room.counts().map(|count| count.to_string())).collect()
     };
@@ -41,12 +49,19 @@ pub(super) fn tables(rooms: &BTreeMap<&str, Room>) -> String {
         let _ = write!(body, "<h2>{}</h2>\n{}", escape(&map.title), grid(&map, |_| None));
     }
     body.push_str("<h2>CPUID features</h2>\n");
-    let heads =
-        [("feature", false), ("forms", true), ("declared", true), ("implemented", true), ("verified", true), ("not declared", false)];
+    let heads = [
+        ("feature", false),
+        ("forms", true),
+        ("declared", true),
+        ("implemented", true),
+        ("verified", true),
+        ("not declared", false),
+    ];
     let rows: Vec<Vec<String>> = by_feature()
         .into_iter()
         .map(|(feature, total)| {
-            let counts = [total.forms, total.declared, total.implemented, total.verified].map(|count| count.to_string());
+            let counts = [total.forms, total.declared, total.implemented, total.verified]
+                .map(|count| count.to_string());
             let names = escape(&total.undeclared.join(" "));
             [vec![escape(feature)], counts.to_vec(), vec![names]].concat()
         })
@@ -58,11 +73,20 @@ pub(super) fn tables(rooms: &BTreeMap<&str, Room>) -> String {
         for row in &room.rows {
             if let Some((what, why)) = row.state.gap() {
                 let place = format!("opcodes/{name}.toml:{}", row.form.line);
-                rows.push(vec![code(row.form.mnemonic), code(row.form.op), escape(what), escape(why), code(&place)]);
+                rows.push(vec![
+                    code(row.form.mnemonic),
+                    code(row.form.op),
+                    escape(what),
+                    escape(why),
+                    code(&place),
+                ]);
             }
         }
     }
-    body.push_str(&table(&[("instruction", false), ("encoding", false), ("state", false), ("why", false), ("row", false)], &rows));
+    body.push_str(&table(
+        &[("instruction", false), ("encoding", false), ("state", false), ("why", false), ("row", false)],
+        &rows,
+    ));
     whole("Table86: the tables", &body)
 }
 
@@ -105,7 +129,8 @@ pub(super) fn programs(examined: &Examined, lines: &[Line<'_>]) -> String {
             (last, false),
         ]
     };
-    let missing: Vec<Vec<String>> = lines.iter().filter(|line| line.missing.is_some()).map(|one| line(&one)).collect();
+    let missing: Vec<Vec<String>> =
+        lines.iter().filter(|line| line.missing.is_some()).map(|one| line(&one)).collect();
     body.push_str("<h2>Missing</h2>\n");
     if missing.is_empty() {
         body.push_str("<p>Nothing.</p>\n");
@@ -119,14 +144,21 @@ pub(super) fn programs(examined: &Examined, lines: &[Line<'_>]) -> String {
         .iter()
         .map(|(number, tally)| {
             let (name, status) = call(*number);
-            vec![number.to_string(), code(&name), status.to_owned(), tally.count().to_string(), code(&examples(examined, tally))]
+            vec![
+                number.to_string(),
+                code(&name),
+                status.to_owned(),
+                tally.count().to_string(),
+                code(&examples(examined, tally)),
+            ]
         })
         .collect();
     body.push_str(&table(
         &[("number", true), ("name", false), ("here", false), ("places", true), ("for example at", false)],
         &calls,
     ));
-    let _ = writeln!(body, "<p>{} more places whose number is not to be seen.</p>", total.calls.unseen.count());
+    let _ =
+        writeln!(body, "<p>{} more places whose number is not to be seen.</p>", total.calls.unseen.count());
     body.push_str("<h2>How the code was found</h2>\n");
     let found: Vec<Vec<String>> = How::ALL
         .iter()
@@ -136,7 +168,8 @@ pub(super) fn programs(examined: &Examined, lines: &[Line<'_>]) -> String {
         .collect();
     body.push_str(&table(&[("by", false), ("instructions", true), ("bytes", true)], &found));
     body.push_str("<h2>All instructions</h2>\n");
-    let all: Vec<Vec<String>> = lines.iter().filter(|line| line.form.is_some()).map(|one| line(&one)).collect();
+    let all: Vec<Vec<String>> =
+        lines.iter().filter(|line| line.form.is_some()).map(|one| line(&one)).collect();
     body.push_str(&table(&heads("row"), &all));
     whole(&format!("Table86: {name}"), &body)
 }

@@ -79,7 +79,8 @@ pub(super) fn audit(audit: &Audit, model: CpuModel) -> Result<Found, Failure> {
     let lines = lines(&examined.total, &model);
     let mut out = BufWriter::new(io::stdout().lock());
     if audit.json {
-        let text = serde_json::to_string_pretty(&as_json(&examined, &lines, &model)).map_err(io::Error::from)?;
+        let text =
+            serde_json::to_string_pretty(&as_json(&examined, &lines, &model)).map_err(io::Error::from)?;
         writeln!(out, "{text}")?;
     } else {
         let with_rows = audit.rows || examined.programs.len() == 1;
@@ -128,7 +129,12 @@ fn for_people(
     let by_how = How::ALL.iter().zip(total.by_how()).filter(|(_, count)| *count > 0);
     let by_how: Vec<String> = by_how.map(|(how, count)| format!("{} {count}", how.name())).collect();
     writeln!(out, "found by: {}", by_how.join(", "))?;
-    writeln!(out, "besides: {} bytes of padding, {} that are no instruction", total.padding, total.unknown.count())?;
+    writeln!(
+        out,
+        "besides: {} bytes of padding, {} that are no instruction",
+        total.padding,
+        total.unknown.count()
+    )?;
     left_out(out, examined)?;
     section(out, examined, lines, "missing", |line| line.missing.is_some())?;
     if model.model().name != CpuModel::default().model().name {
@@ -190,7 +196,12 @@ fn section(
     if !doubtful.is_empty() {
         let sum: u64 = doubtful.iter().map(|line| line.tally.count()).sum();
         let names: Vec<&str> = doubtful.iter().map(|line| line.mnemonic.as_str()).collect();
-        writeln!(out, "  doubtful, in what looks like data: {sum} of {} kinds: {}", names.len(), names.join(" "))?;
+        writeln!(
+            out,
+            "  doubtful, in what looks like data: {sum} of {} kinds: {}",
+            names.len(),
+            names.join(" ")
+        )?;
     }
     Ok(())
 }
@@ -217,7 +228,11 @@ fn calls(out: &mut impl Write, examined: &Examined) -> io::Result<()> {
         out,
         "\nsystem calls: {} kinds{}",
         calls.by_number.len(),
-        if unseen > 0 { format!(", and {unseen} places whose number is not to be seen") } else { String::new() }
+        if unseen > 0 {
+            format!(", and {unseen} places whose number is not to be seen")
+        } else {
+            String::new()
+        }
     )?;
     for status in ["full", "partial", "missing", "unknown"] {
         let named = calls.by_number.keys().map(|number| call(*number)).filter(|call| call.1 == status);
@@ -231,7 +246,12 @@ fn calls(out: &mut impl Write, examined: &Examined) -> io::Result<()> {
 
 /// Counts by how the instructions were found.
 fn by_how(counts: [u64; 8]) -> Value {
-    How::ALL.iter().zip(counts).map(|(how, count)| (how.name().to_owned(), json!(count))).collect::<serde_json::Map<_, _>>().into()
+    How::ALL
+        .iter()
+        .zip(counts)
+        .map(|(how, count)| (how.name().to_owned(), json!(count)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn places(examined: &Examined, tally: &Tally) -> Vec<Value> {
@@ -257,7 +277,8 @@ fn as_json(examined: &Examined, lines: &[Line<'_>], model: &CpuModel) -> Value {
             "examples": places(examined, line.tally),
         })
     };
-    let named = |is_meant: fn(&&Line<'_>) -> bool| lines.iter().filter(is_meant).map(line).collect::<Vec<_>>();
+    let named =
+        |is_meant: fn(&&Line<'_>) -> bool| lines.iter().filter(is_meant).map(line).collect::<Vec<_>>();
     let calls = total.calls.by_number.iter().map(|(number, tally)| {
         let (name, status) = call(*number);
         json!({ "nr": number, "name": name, "status": status, "count": tally.count(), "examples": places(examined, tally) })

@@ -66,20 +66,28 @@ fn cell(cell: &Cell, link: &impl Fn(&str) -> Option<String>) -> String {
     }
     let names = cell.mnemonics();
     let one = |name: &&str| {
-        let is_gone = cell.entries.iter().filter(|entry| entry.mnemonic == *name).all(|entry| entry.is_missing());
-        let text = if is_gone { format!("<span class=\"gone\">{}</span>", escape(name)) } else { escape(name) };
+        let is_gone =
+            cell.entries.iter().filter(|entry| entry.mnemonic == *name).all(|entry| entry.is_missing());
+        let text =
+            if is_gone { format!("<span class=\"gone\">{}</span>", escape(name)) } else { escape(name) };
         link(name).map_or(text.clone(), |href| format!("<a href=\"{href}\">{text}</a>"))
     };
     let mut html = names.iter().take(SHOWN).map(one).collect::<Vec<_>>().join(" ");
     if names.len() > SHOWN {
-        let _ = write!(html, " <span title=\"{}\">+{}</span>", escape(&names[SHOWN..].join(" ")), names.len() - SHOWN);
+        let _ = write!(
+            html,
+            " <span title=\"{}\">+{}</span>",
+            escape(&names[SHOWN..].join(" ")),
+            names.len() - SHOWN
+        );
     }
     html
 }
 
 /// An opcode map as a table.
 pub(super) fn grid(grid: &Grid, link: impl Fn(&str) -> Option<String>) -> String {
-    let mut html = format!("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"{}\">", escape(&grid.title));
+    let mut html =
+        format!("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"{}\">", escape(&grid.title));
     html.push_str("<table class=\"grid\"><thead><tr><td></td>");
     for column in &grid.columns {
         let _ = write!(html, "<th scope=\"col\">{column}</th>");
@@ -89,7 +97,13 @@ pub(super) fn grid(grid: &Grid, link: impl Fn(&str) -> Option<String>) -> String
         let _ = write!(html, "<tr><th scope=\"row\">{name}</th>");
         for one in cells {
             let state = one.state();
-            let _ = write!(html, "<td class=\"{}\" title=\"{}\">{}</td>", class(state), state.name(), cell(one, &link));
+            let _ = write!(
+                html,
+                "<td class=\"{}\" title=\"{}\">{}</td>",
+                class(state),
+                state.name(),
+                cell(one, &link)
+            );
         }
         html.push_str("</tr>\n");
     }

@@ -35,6 +35,7 @@ input.addEventListener('keydown', event => {
   const first = items.find(item => !item.hidden);
   if (event.key === 'Enter' && input.value && first) location.href = first.querySelector('a').href;
 });
+input.value = new URLSearchParams(location.search).get('q') || '';
 search();
 </script>
 ";
@@ -49,7 +50,9 @@ pub(super) fn write(directory: &Path) -> Result<(), Failure> {
         insns.entry(form.mnemonic).or_default().push(form);
     }
     let pages = directory.join("insn");
-    let failed = |path: &Path, error: std::io::Error| Failure::own(format!("{}: cannot be written: {error}", path.display()));
+    let failed = |path: &Path, error: std::io::Error| {
+        Failure::own(format!("{}: cannot be written: {error}", path.display()))
+    };
     fs::create_dir_all(&pages).map_err(|error| failed(&pages, error))?;
     let write = |path: &Path, text: &str| fs::write(path, text).map_err(|error| failed(path, error));
     write(&directory.join("style.css"), STYLE)?;
@@ -94,17 +97,22 @@ fn index(insns: &Insns) -> String {
          <input id=\"search\" type=\"search\" autocomplete=\"off\" spellcheck=\"false\" autofocus>\
          <output id=\"count\" for=\"search\"></output></div>\n",
     );
+    body.push_str(&legend());
     for (room, insns) in rooms {
         let _ = writeln!(body, "<section class=\"table\"><h2>{}</h2>\n<ul class=\"index\">", escape(room));
         for (name, forms) in insns {
             let doc = forms[0].doc;
             let ops: Vec<&str> = forms.iter().map(|form| form.op).collect();
-            let all = format!("{name} {doc} {} {room} {}", forms[0].cpuid.join(" "), ops.join(" ")).to_lowercase();
+            let also = words::other_names(name).join(" ");
+            let all = format!("{name} {also} {doc} {} {room} {}", forms[0].cpuid.join(" "), ops.join(" "))
+                .to_lowercase();
             let _ = writeln!(
                 body,
-                "<li data-words=\"{}\" title=\"{}\"><a href=\"insn/{name}.html\"><code>{name}</code></a> <small>{}</small></li>",
+                "<li data-words=\"{}\" title=\"{}\"><a href=\"insn/{name}.html\"><code class=\"{}\">{name}</code></a> \
+                 <small>{}</small></li>",
                 escape(&all),
                 escape(doc),
+                class(state(forms)),
                 escape(doc)
             );
         }
@@ -117,7 +125,9 @@ fn index(insns: &Insns) -> String {
 fn maps(insns: &Insns) -> String {
     let mut body = String::from("<h1>Opcode maps</h1>\n<p class=\"lead\">Every opcode of 32-bit mode.</p>\n");
     body.push_str(&legend());
-    body.push_str("<p>A name that is struck through does not run: its row has no body, or no row declares it.</p>\n");
+    body.push_str(
+        "<p>A name that is struck through does not run: its row has no body, or no row declares it.</p>\n",
+    );
     for map in grids() {
         let link = |name: &str| insns.contains_key(name).then(|| format!("insn/{name}.html"));
         let _ = write!(body, "<h2>{}</h2>\n{}", escape(&map.title), grid(&map, link));
@@ -133,8 +143,12 @@ fn code(text: &str) -> String {
 /// The page of a mnemonic.
 fn insn(name: &str, forms: &[&Form]) -> String {
     let state = state(forms);
+    let also = match words::other_names(name) {
+        names if names.is_empty() => String::new(),
+        names => format!(" <small>also {}</small>", code(&names.join(" "))),
+    };
     let mut body = format!(
-        "<h1><code>{name}</code></h1>\n<p class=\"lead\">{}</p>\n<p><span class=\"badge {}\">{}</span></p>\n",
+        "<h1><code>{name}</code>{also}</h1>\n<p class=\"lead\">{}</p>\n<p><span class=\"badge {}\">{}</span></p>\n",
         escape(forms[0].doc),
         class(state),
         state.name()
@@ -172,7 +186,9 @@ fn operands(forms: &[&Form]) -> String {
 
 fn flags(forms: &[&Form]) -> String {
     let mut html = String::from("<h2>Flags</h2>\n");
-    for ((rule, reads), meant) in super::text::grouped(forms, |form| (form.flags.rule, words::flags_read(form))) {
+    for ((rule, reads), meant) in
+        super::text::grouped(forms, |form| (form.flags.rule, words::flags_read(form)))
+    {
         let form = forms[meant[0]];
         let doc = form.flag_rule().map_or("", |rule| rule.doc);
         let which = super::text::which(forms, &meant);
@@ -186,7 +202,8 @@ fn flags(forms: &[&Form]) -> String {
             escape(&reads)
         );
         for (flag, _) in FLAGS {
-            let _ = write!(html, "<th scope=\"col\">{flag}</th>");
+            let name = words::flag_name(flag);
+            let _ = write!(html, "<th scope=\"col\"><abbr title=\"{name}\">{flag}</abbr></th>");
         }
         html.push_str("</tr></thead>\n<tbody>");
         for (case, effects) in words::flags(form) {
@@ -197,7 +214,12 @@ fn flags(forms: &[&Form]) -> String {
                     words::Effect { what: "kept", .. } => " class=\"kept\"",
                     _ => "",
                 };
-                let _ = write!(html, "<td{class}>{}{}</td>", effect.what, if effect.is_undefined { "?" } else { "" });
+                let _ = write!(
+                    html,
+                    "<td{class}>{}{}</td>",
+                    effect.what,
+                    if effect.is_undefined { "?" } else { "" }
+                );
             }
             html.push_str("</tr>\n");
         }

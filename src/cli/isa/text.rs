@@ -60,6 +60,10 @@ pub(super) fn mnemonic(out: &mut impl Write, forms: &[&Form]) -> io::Result<()> 
     for doc in docs {
         writeln!(out, "{}: {doc}", first.mnemonic)?;
     }
+    let also = words::other_names(first.mnemonic);
+    if !also.is_empty() {
+        writeln!(out, "also called {}", also.join(", "))?;
+    }
     writeln!(out, "\nforms")?;
     for (index, form) in forms.iter().enumerate() {
         writeln!(out, "  {:>2}  {:<18} {:<28} {}", index + 1, form.op, form.ops, form.row_place())?;
@@ -126,7 +130,9 @@ fn flags(out: &mut impl Write, forms: &[&Form]) -> io::Result<()> {
         writeln!(out, "  {:<16}{}", "", heads.concat().trim_end())?;
         let cases = words::flags(form);
         for (case, effects) in &cases {
-            let cells = effects.map(|effect| format!("{:<10}", format!("{}{}", effect.what, if effect.is_undefined { "?" } else { "" })));
+            let cells = effects.map(|effect| {
+                format!("{:<10}", format!("{}{}", effect.what, if effect.is_undefined { "?" } else { "" }))
+            });
             writeln!(out, "  {case:<16}{}", cells.concat().trim_end())?;
         }
         if cases.iter().any(|(_, effects)| effects.iter().any(|effect| effect.what != "kept")) {
@@ -158,7 +164,8 @@ pub(super) fn gathered(
             match all.iter_mut().find(|(known, words, _)| *known == label && *words == text) {
                 Some((.., meant)) => meant.push(index),
                 None => {
-                    let behind = all.iter().rposition(|(known, ..)| *known == label).map_or(all.len(), |at| at + 1);
+                    let behind =
+                        all.iter().rposition(|(known, ..)| *known == label).map_or(all.len(), |at| at + 1);
                     all.insert(behind, (label, text, vec![index]));
                 }
             }

@@ -2,11 +2,38 @@
 
 use table86::audit::State;
 use table86::isa::proof::Proof;
-use table86::isa::{Access, Code, FEATURES, Flow, Form, Lock, Operand, Privilege, Rep, Size, flag};
+use table86::isa::{
+    Access, CONDITIONS, Code, FEATURES, Flow, Form, Lock, Operand, Privilege, Rep, Size, flag,
+};
 
 /// The status flags in the order of the tables, with their bits.
 pub(super) const FLAGS: [(&str, u8); 6] =
     [("O", flag::O), ("S", flag::S), ("Z", flag::Z), ("A", flag::A), ("P", flag::P), ("C", flag::C)];
+
+/// A flag's name in full.
+pub(super) fn flag_name(letter: &str) -> &'static str {
+    match letter {
+        "O" => "overflow",
+        "S" => "sign",
+        "Z" => "zero",
+        "A" => "auxiliary carry",
+        "P" => "parity",
+        _ => "carry",
+    }
+}
+
+/// Other names of a mnemonic: those of its condition.
+pub(super) fn other_names(mnemonic: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for stem in ["j", "set", "cmov"] {
+        let condition =
+            CONDITIONS.iter().find(|condition| mnemonic.strip_prefix(stem) == Some(condition.name));
+        names.extend(
+            condition.into_iter().flat_map(|condition| condition.alias).map(|alias| format!("{stem}{alias}")),
+        );
+    }
+    names
+}
 
 const GENERAL: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
 const BYTES: [&str; 8] = ["AL", "CL", "DL", "BL", "AH", "CH", "DH", "BH"];
@@ -42,7 +69,9 @@ pub(super) fn operand(operand: &Operand) -> String {
         Code::St => "ST(0), the top of the FPU's stack".to_owned(),
         Code::StI => "ST(i), by ModRM's r/m field".to_owned(),
         Code::Reg(number) => register(number, operand.size),
-        Code::SegReg(number) => SEGMENTS.get(usize::from(number)).copied().unwrap_or("a segment register").to_owned(),
+        Code::SegReg(number) => {
+            SEGMENTS.get(usize::from(number)).copied().unwrap_or("a segment register").to_owned()
+        }
         Code::One => "the constant 1".to_owned(),
     };
     let implicit = if operand.implicit { "; implicit, not written in assembly text" } else { "" };
@@ -132,7 +161,11 @@ pub(super) const FLAGS_LEGEND: &str = "result: depends on the operands; set: 1; 
 /// Letters of the flags that a form reads.
 pub(super) fn flags_read(form: &Form) -> String {
     let letters = FLAGS.iter().chain([("D", flag::D)].iter());
-    letters.filter(|(_, bit)| form.flags.reads & bit != 0).map(|(letter, _)| *letter).collect::<Vec<_>>().join(" ")
+    letters
+        .filter(|(_, bit)| form.flags.reads & bit != 0)
+        .map(|(letter, _)| *letter)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Everything about a form but its operands and flags, each under a label.
@@ -143,31 +176,43 @@ pub(super) fn facts(form: &Form) -> Vec<(&'static str, String)> {
             facts.push((label, text.to_owned()));
         }
     };
-    add("privilege", match form.privilege {
-        Privilege::User => "",
-        Privilege::Cpl => "only the kernel may execute it; a program gets #GP(0)",
-        Privilege::Iopl => "as IOPL allows; else #GP(0)",
-    });
-    add("LOCK", match form.lock {
-        Lock::Never => "not legal: #UD",
-        Lock::Legal => "legal if the first operand is memory; else #UD",
-        Lock::Always => "with memory always locked, with the prefix or without",
-    });
-    add("REP", match form.rep {
-        Rep::Ignored => "",
-        Rep::Rep => "F2 and F3 repeat ECX times",
-        Rep::Repe => "F3 repeats while equal, F2 while not equal, ECX times at most",
-    });
-    add("goes on", match form.flow {
-        Flow::Next => "",
-        Flow::Sync => "with the next instruction, decoded anew",
-        Flow::Branch => "at the target or with the next instruction",
-        Flow::Jump => "at the target",
-        Flow::Call => "at the target; the address of the next instruction is pushed",
-        Flow::Ret => "at the address that is popped",
-        Flow::Far => "anywhere, in another code segment perhaps",
-        Flow::Trap => "never with the next instruction: it raises an exception",
-    });
+    add(
+        "privilege",
+        match form.privilege {
+            Privilege::User => "",
+            Privilege::Cpl => "only the kernel may execute it; a program gets #GP(0)",
+            Privilege::Iopl => "as IOPL allows; else #GP(0)",
+        },
+    );
+    add(
+        "LOCK",
+        match form.lock {
+            Lock::Never => "not legal: #UD",
+            Lock::Legal => "legal if the first operand is memory; else #UD",
+            Lock::Always => "with memory always locked, with the prefix or without",
+        },
+    );
+    add(
+        "REP",
+        match form.rep {
+            Rep::Ignored => "",
+            Rep::Rep => "F2 and F3 repeat ECX times",
+            Rep::Repe => "F3 repeats while equal, F2 while not equal, ECX times at most",
+        },
+    );
+    add(
+        "goes on",
+        match form.flow {
+            Flow::Next => "",
+            Flow::Sync => "with the next instruction, decoded anew",
+            Flow::Branch => "at the target or with the next instruction",
+            Flow::Jump => "at the target",
+            Flow::Call => "at the target; the address of the next instruction is pushed",
+            Flow::Ret => "at the address that is popped",
+            Flow::Far => "anywhere, in another code segment perhaps",
+            Flow::Trap => "never with the next instruction: it raises an exception",
+        },
+    );
     if form.after_pop {
         add("address", "an address with ESP is computed after ESP has grown");
     }

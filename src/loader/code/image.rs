@@ -5,7 +5,9 @@ use crate::isa::decode::NO_REG;
 use crate::isa::{Flow, Insn, decode};
 use crate::loader::LoadError;
 use crate::loader::elf::Elf;
-use goblin::elf::dynamic::{DT_FINI, DT_FINI_ARRAY, DT_FINI_ARRAYSZ, DT_INIT, DT_INIT_ARRAY, DT_INIT_ARRAYSZ, DT_PLTGOT};
+use goblin::elf::dynamic::{
+    DT_FINI, DT_FINI_ARRAY, DT_FINI_ARRAYSZ, DT_INIT, DT_INIT_ARRAY, DT_INIT_ARRAYSZ, DT_PLTGOT,
+};
 use goblin::elf::section_header::{SHT_DYNAMIC, SHT_DYNSYM, SHT_REL, SHT_SYMTAB};
 use goblin::elf::sym::sym32::SIZEOF_SYM;
 use std::collections::BTreeMap;
@@ -102,7 +104,9 @@ impl Image {
 
     /// The dynamic section: what runs first and last, and the offset table.
     fn dynamic(&mut self, sections: &Sections<'_>) {
-        let Some(bytes) = sections.of_kind(SHT_DYNAMIC).and_then(|section| sections.contents(section)) else { return };
+        let Some(bytes) = sections.of_kind(SHT_DYNAMIC).and_then(|section| sections.contents(section)) else {
+            return;
+        };
         let values: BTreeMap<u32, u32> =
             bytes.chunks_exact(8).map(|entry| (word(entry, 0), word(entry, 4))).collect();
         let value = |tag: u64| values.get(&(tag as u32)).copied();
@@ -127,7 +131,8 @@ impl Image {
     fn symbols(&mut self, sections: &Sections<'_>) {
         const FUNC: u8 = 2;
         const GNU_IFUNC: u8 = 10;
-        let tables = sections.headers.iter().filter(|section| matches!(section.kind, SHT_SYMTAB | SHT_DYNSYM));
+        let tables =
+            sections.headers.iter().filter(|section| matches!(section.kind, SHT_SYMTAB | SHT_DYNSYM));
         for bytes in tables.filter_map(|section| sections.contents(section)) {
             for entry in bytes.chunks_exact(SIZEOF_SYM) {
                 if matches!(entry[12] & 15, FUNC | GNU_IFUNC) {
