@@ -8,7 +8,7 @@ use super::Failure;
 use clap::Args;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
-use table86::audit::reference;
+use table86::audit::coverage;
 use table86::disasm::Text;
 use table86::isa::{FORMS, Form, decode};
 use table86::loader::hex;
@@ -115,7 +115,7 @@ fn bytes(out: &mut impl Write, bytes: &[u8]) -> Result<(), Failure> {
                 at += len;
             }
             Err(error) => {
-                let Some((form, len)) = reference::decode(rest) else {
+                let Some((form, len)) = coverage::undeclared(rest) else {
                     return Err(Failure::own(format!("{}at byte {at}: {error}", shown(rest))));
                 };
                 writeln!(out, "{}{}", shown(&rest[..len]), form.text.to_lowercase())?;

@@ -97,7 +97,8 @@ fn index(insns: &Insns) -> String {
          <input id=\"search\" type=\"search\" autocomplete=\"off\" spellcheck=\"false\" autofocus>\
          <output id=\"count\" for=\"search\"></output></div>\n",
     );
-    body.push_str(&legend());
+    // Instructions are neither prefixes nor undefined.
+    body.push_str(&legend(&CellState::ALL[..4]));
     for (room, insns) in rooms {
         let _ = writeln!(body, "<section class=\"table\"><h2>{}</h2>\n<ul class=\"index\">", escape(room));
         for (name, forms) in insns {
@@ -124,7 +125,7 @@ fn index(insns: &Insns) -> String {
 
 fn maps(insns: &Insns) -> String {
     let mut body = String::from("<h1>Opcode maps</h1>\n<p class=\"lead\">Every opcode of 32-bit mode.</p>\n");
-    body.push_str(&legend());
+    body.push_str(&legend(&CellState::ALL));
     body.push_str(
         "<p>A name that is struck through does not run: its row has no body, or no row declares it.</p>\n",
     );
@@ -162,10 +163,23 @@ fn insn(name: &str, forms: &[&Form]) -> String {
         &[("", true), ("encoding", false), ("operands", false), ("row", false), ("body", false)],
         &forms.iter().enumerate().map(row).collect::<Vec<_>>(),
     ));
+    body.push_str(&encoding(forms));
     body.push_str(&operands(forms));
     body.push_str(&flags(forms));
     body.push_str(&facts(name, forms));
     site_page(&format!("{name}: Table86"), "../", &body)
+}
+
+/// What the opcode strings say.
+fn encoding(forms: &[&Form]) -> String {
+    let rows: Vec<Vec<String>> = words::notation(forms)
+        .into_iter()
+        .map(|(token, meaning)| vec![code(token), escape(meaning)])
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("<h2>Encoding</h2>\n{}", table(&[("token", false), ("what it is", false)], &rows))
 }
 
 fn operands(forms: &[&Form]) -> String {
@@ -225,7 +239,9 @@ fn flags(forms: &[&Form]) -> String {
         }
         html.push_str("</tbody></table></div>\n");
     }
-    let _ = writeln!(html, "<p><small>{FLAGS_LEGEND}</small></p>");
+    if forms.iter().any(|form| words::changes_flags(form)) {
+        let _ = writeln!(html, "<p><small>{FLAGS_LEGEND}</small></p>");
+    }
     html
 }
 

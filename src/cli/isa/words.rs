@@ -154,6 +154,46 @@ pub(super) fn flags(form: &Form) -> Vec<(&'static str, [Effect; 6])> {
     }
 }
 
+/// Whether a form changes any flag.
+pub(super) fn changes_flags(form: &Form) -> bool {
+    flags(form).iter().any(|(_, effects)| effects.iter().any(|effect| effect.what != "kept"))
+}
+
+/// Tokens of opcode strings that are no plain bytes, each explained once.
+pub(super) fn notation(forms: &[&Form]) -> Vec<(&'static str, &'static str)> {
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for token in forms.iter().flat_map(|form| form.op.split_whitespace()) {
+        let name = token.split_once('+').map_or(token, |(_, low)| match low {
+            "r" => "+r",
+            "cc" => "+cc",
+            _ => "+i",
+        });
+        let meaning = match name {
+            "/r" => "a ModRM byte; its fields name the operands",
+            "+r" => "the opcode's low three bits name a register",
+            "+cc" => "the opcode's low four bits are the condition",
+            "+i" => "the byte's low three bits name ST(i)",
+            "ib" => "an immediate of one byte",
+            "iw" => "an immediate of two bytes",
+            "id" => "an immediate of four bytes",
+            "iz" => "an immediate of two or four bytes, by the operand size",
+            "cb" => "a branch's distance of one byte, signed",
+            "cz" => "a branch's distance of two or four bytes, by the operand size",
+            "cp" => "an offset of two or four bytes by the operand size, then a selector of two",
+            "mo" => "an address of two or four bytes, by the address size",
+            "NP" => "none of the prefixes 66, F2, F3",
+            digit if digit.starts_with('/') => {
+                "a ModRM byte whose reg field is this digit; its r/m field names an operand"
+            }
+            _ => continue,
+        };
+        if !seen.contains(&(name, meaning)) {
+            seen.push((name, meaning));
+        }
+    }
+    seen
+}
+
 /// What the words for flags mean.
 pub(super) const FLAGS_LEGEND: &str = "result: depends on the operands; set: 1; cleared: 0; kept: as before. With ?: the manual \
                                        leaves it undefined, and this is what Table86 does.";
