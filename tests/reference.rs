@@ -1,7 +1,7 @@
 //! `opcodes/REFERENCE.tsv`: what there is beside what the tables have. Made from another decoder's list, iced-x86's, so that the
 //! audit needs none to run.
 
-use iced_x86::{Code, Decoder, DecoderOptions};
+use iced_x86::{Code, Decoder, DecoderOptions, Mnemonic};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -91,8 +91,8 @@ fn undeclared_bytes_are_found_as_the_other_decoder_finds_them() {
         let mut decoder = Decoder::new(32, &bytes, DecoderOptions::NONE);
         let theirs = decoder.decode();
         let ours = table86::audit::reference::decode(&bytes);
-        if theirs.is_invalid() {
-            // More than an instruction's beginning makes bytes invalid: reserved fields, registers that may not be equal. Such
+        if theirs.is_invalid() || theirs.mnemonic() == Mnemonic::Xstore {
+            // XSTORE: the other decoder takes any r/m field. Else: more than an instruction's beginning makes bytes invalid: reserved fields, registers that may not be equal. Such
             // are no instructions of a program, and nobody is told wrong about one.
             continue;
         }

@@ -40,9 +40,16 @@ pub fn coverage() -> &'static [Coverage] {
     &COVERAGE
 }
 
+/// What bytes are that the decoder refuses, if they are an instruction that no row declares, and its length. Bytes that are of a
+/// declared form and refused all the same, for a register that does not exist or the like, are no instruction.
+pub fn undeclared(bytes: &[u8]) -> Option<(&'static Reference, usize)> {
+    let is_undeclared =
+        |form: &Reference| coverage().get(form.index).is_some_and(|coverage| !coverage.is_declared());
+    super::reference::decode(bytes).filter(|(form, _)| is_undeclared(form))
+}
+
 /// Mnemonics of one instruction: the reference's, ours.
-const NAMES: [(&str, &str); 5] =
-    [("wait", "fwait"), ("xlatb", "xlat"), ("sal", "shl"), ("jcxz", "jecxz"), ("int1", "icebp")];
+const NAMES: [(&str, &str); 4] = [("wait", "fwait"), ("xlatb", "xlat"), ("sal", "shl"), ("jcxz", "jecxz")];
 
 /// Finds the rows of a form by decoding examples of it.
 fn cover(reference: &'static Reference) -> Coverage {

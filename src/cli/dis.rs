@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use table86::audit::reference;
+use table86::audit::coverage;
 use table86::disasm::Text;
 use table86::isa::decode::NO_REG;
 use table86::isa::{Code as Operand, DecodeError, Flow, Insn, Status, decode};
@@ -144,13 +144,15 @@ fn disassemble(out: &mut impl Write, bytes: &[u8], org: u32, names: &Names) -> i
             Ok(_) => data(rest, 1, "reaches into what follows"),
             Err(DecodeError::TooShort) => data(rest, 1, "cut off"),
             Err(DecodeError::TooLong) => data(rest, 1, "longer than 15 bytes"),
-            Err(DecodeError::Undefined) => match reference::decode(rest).filter(|(_, len)| *len <= limit) {
-                Some((form, len)) => {
-                    let name = form.mnemonic.to_lowercase();
-                    data(rest, len, &format!("{name}: {}, no row declares it", form.features))
+            Err(DecodeError::Undefined) => {
+                match coverage::undeclared(rest).filter(|(_, len)| *len <= limit) {
+                    Some((form, len)) => {
+                        let name = form.mnemonic.to_lowercase();
+                        data(rest, len, &format!("{name}: {}, no row declares it", form.features))
+                    }
+                    None => data(rest, 1, "undefined"),
                 }
-                None => data(rest, 1, "undefined"),
-            },
+            }
         };
         let shown: Vec<String> = rest[..len].iter().map(|byte| format!("{byte:02x}")).collect();
         writeln!(out, "{addr:8x}:  {:<width$} {text}", shown.join(" "), width = BYTES_SHOWN * 3)?;

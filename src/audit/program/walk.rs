@@ -3,9 +3,12 @@
 use super::calls::Tracker;
 use super::jump_table::Recent;
 use super::{Counter, Findings, How, Tally};
-use crate::audit::reference;
+use crate::audit::{coverage, reference};
 use crate::isa::{DecodeError, Flow, Insn, decode};
 use crate::loader::code::{Code, Image};
+
+/// How near, in bytes, to what is no instruction swept code is no longer trusted. Of random bytes, one in some 80 starts none.
+const NEAR: usize = 512;
 
 /// What is known of a byte of code.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,7 +132,7 @@ impl<'a> Walk<'a> {
         let found = match decode(rest, code.addr.wrapping_add(at as u32)) {
             Ok(insn) => Found::Declared(insn),
             Err(DecodeError::Undefined) => {
-                let (form, len) = reference::decode(rest)?;
+                let (form, len) = coverage::undeclared(rest)?;
                 Found::Undeclared(form, len)
             }
             Err(DecodeError::TooShort | DecodeError::TooLong) => return None,
@@ -157,11 +160,14 @@ impl<'a> Walk<'a> {
 
     /// Goes through what is still unknown of a part.
     fn sweep(&mut self, index: usize) {
-        let mut at = 0;
+        let (mut at, mut gap_end, mut refused) = (0, 0, Vec::new());
         while at < self.parts[index].marks.len() {
             if self.parts[index].marks[at] != Mark::Unknown {
                 at += 1;
                 continue;
+            }
+            if at >= gap_end {
+                (gap_end, refused) = self.refused(index, at);
             }
             if let Some(padding) = self.padding(index, at) {
                 self.parts[index].marks[at..at + padding].fill(Mark::Inside);
@@ -169,8 +175,29 @@ impl<'a> Walk<'a> {
                 at += padding;
                 continue;
             }
-            at = self.stretch(index, at);
+            at = self.stretch(index, at, &refused);
         }
+    }
+
+    /// Where a gap ends, and the places in it at which no instruction can be decoded, when it is gone through once.
+    fn refused(&self, index: usize, start: usize) -> (usize, Vec<usize>) {
+        let Part { code, marks } = &self.parts[index];
+        let unknown = marks[start..].iter().take_while(|mark| **mark == Mark::Unknown).count();
+        let end = start + unknown;
+        let (mut at, mut refused) = (start, Vec::new());
+        while at < end {
+            match decode(&code.bytes[at..end], 0) {
+                Ok(insn) => at += usize::from(insn.len),
+                Err(_) => match coverage::undeclared(&code.bytes[at..end]) {
+                    Some((_, len)) => at += len,
+                    None => {
+                        refused.push(at);
+                        at += 1;
+                    }
+                },
+            }
+        }
+        (end, refused)
     }
 
     /// Bytes that fill up: zeros or INT3.
@@ -186,8 +213,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Decodes a stretch of the gap at `at`: to where control goes elsewhere, known code, or bytes that are no instruction. Gives
-    /// where the rest begins.
-    fn stretch(&mut self, index: usize, start: usize) -> usize {
+    /// where the rest begins. It is doubtful if it ends in, or is near, what is no instruction: then it may be data, too, of which
+    /// most bytes look like some instruction.
+    fn stretch(&mut self, index: usize, start: usize, refused: &[usize]) -> usize {
         let mut stretch = Vec::new();
         let mut at = start;
         let ends_well = loop {
@@ -210,6 +238,9 @@ impl<'a> Walk<'a> {
             self.parts[index].marks[start] = Mark::Inside;
             return start + 1;
         }
+        let next_refused = refused.partition_point(|place| place + NEAR < start);
+        let is_near = refused.get(next_refused).is_some_and(|place| *place < at + NEAR);
+        let ends_well = ends_well && !is_near;
         let how = if ends_well { How::Sweep } else { How::Doubtful };
         let mut tracker = Tracker::default();
         let mut recent = Recent::default();

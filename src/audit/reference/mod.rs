@@ -100,6 +100,8 @@ pub enum Immediate {
 /// One form of the list.
 #[derive(Clone, Copy, Debug)]
 pub struct Reference {
+    /// Its place in the list.
+    pub index: usize,
     /// The encoding, as manuals write it.
     pub op: &'static str,
     /// Mnemonic and operands, as manuals write them.
@@ -114,24 +116,22 @@ pub struct Reference {
 
 /// The list, in its file's order.
 pub fn all() -> &'static [Reference] {
-    static ALL: LazyLock<Vec<Reference>> = LazyLock::new(|| LIST.lines().filter_map(line).collect());
+    static ALL: LazyLock<Vec<Reference>> = LazyLock::new(|| {
+        let lines = LIST.lines().filter(|line| !line.starts_with('#'));
+        lines.enumerate().filter_map(|(index, text)| line(index, text)).collect()
+    });
     &ALL
 }
 
-fn line(line: &'static str) -> Option<Reference> {
-    if line.starts_with('#') {
-        return None;
-    }
+fn line(index: usize, line: &'static str) -> Option<Reference> {
     let mut columns = line.split('\t');
     let (op, text, features) = (columns.next()?, columns.next()?, columns.next()?);
-    let mut mnemonic = text.split(' ');
-    // `LOCK`-like words before the mnemonic do not occur; XACQUIRE and the like are forms of their own.
-    let mnemonic = mnemonic.next()?;
+    let mnemonic = text.split(' ').next()?;
     let mut encoding = parse::encoding(op)?;
     let operands = parse::operands(text);
     encoding.memory &= operands.memory;
     encoding.register &= operands.register;
-    Some(Reference { op, text, mnemonic, features, encoding })
+    Some(Reference { index, op, text, mnemonic, features, encoding })
 }
 
 /// An opcode string of the tables, taken apart in the same way. Whether ModRM may name memory or a register is not in it.

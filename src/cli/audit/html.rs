@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use table86::audit::coverage::by_feature;
-use table86::audit::opcode_map::grids;
+use table86::audit::opcode_map::{CellState, grids};
 use table86::audit::program::How;
 
 /// Writes a page.
@@ -44,7 +44,7 @@ pub(super) fn tables(rooms: &BTreeMap<&str, Room>) -> String {
     };
     body.push_str(&table(&heads, &rooms.iter().map(row).collect::<Vec<_>>()));
     body.push_str("<h2>Opcode maps</h2>\n");
-    body.push_str(&legend());
+    body.push_str(&legend(&CellState::ALL));
     for map in grids() {
         let _ = write!(body, "<h2>{}</h2>\n{}", escape(&map.title), grid(&map, |_| None));
     }

@@ -175,18 +175,34 @@ fn for_people(out: &mut impl Write, rooms: &BTreeMap<&str, Room>, cpu: Option<&C
 fn features(out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
-        "\n{:<28} {:>5} {:>9} {:>12} {:>9}  not declared",
+        "\n{:<14} {:>9} {:>9} {:>12} {:>9}  not declared",
         "feature", "forms", "declared", "implemented", "verified"
     )?;
-    for (feature, Totals { forms, declared, implemented, verified, undeclared }) in by_feature() {
-        let names = match undeclared.len() {
-            0..=4 => undeclared.join(" "),
-            more => format!("{} and {} more", undeclared[..3].join(" "), more - 3),
-        };
-        let text = format!("{feature:<28} {forms:>5} {declared:>9} {implemented:>12} {verified:>9}  {names}");
-        writeln!(out, "{}", text.trim_end())?;
+    let totals = by_feature();
+    for (feature, Totals { forms, declared, implemented, verified, undeclared }) in &totals {
+        if *declared > 0 {
+            let names = undeclared.join(" ");
+            let text =
+                format!("{feature:<14} {forms:>9} {declared:>9} {implemented:>12} {verified:>9}  {names}");
+            writeln!(out, "{}", text.trim_end())?;
+        }
     }
-    Ok(())
+    writeln!(out, "\nfeatures of which no row declares anything, with their forms")?;
+    let names: Vec<String> = totals
+        .iter()
+        .filter(|(_, total)| total.declared == 0)
+        .map(|(feature, total)| format!("{} {}", feature.replace(' ', "+"), total.forms))
+        .collect();
+    let mut line = String::new();
+    for name in names {
+        if line.len() + name.len() > 96 {
+            writeln!(out, "  {line}")?;
+            line.clear();
+        }
+        let comma = if line.is_empty() { "" } else { ", " };
+        line = format!("{line}{comma}{name}");
+    }
+    writeln!(out, "  {line}")
 }
 
 fn line(

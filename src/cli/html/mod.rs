@@ -46,11 +46,11 @@ pub(super) fn class(state: CellState) -> &'static str {
     }
 }
 
-/// What the colours mean.
-pub(super) fn legend() -> String {
+/// What the colours of some states mean.
+pub(super) fn legend(states: &[CellState]) -> String {
     let mut html = String::from("<ul class=\"legend\">");
-    for state in CellState::ALL {
-        let _ = write!(html, "<li><span class=\"{}\"></span>{}</li>", class(state), state.name());
+    for state in states {
+        let _ = write!(html, "<li><span class=\"{}\"></span>{}</li>", class(*state), state.name());
     }
     html.push_str("</ul>\n");
     html

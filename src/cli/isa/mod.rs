@@ -8,9 +8,9 @@ use super::Failure;
 use clap::Args;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
-use table86::audit::reference;
+use table86::audit::coverage;
 use table86::disasm::Text;
-use table86::isa::{CONDITIONS, FORMS, Form, decode};
+use table86::isa::{FORMS, Form, decode};
 use table86::loader::hex;
 
 /// Looks up instructions: by mnemonic, by bytes, or by a word that occurs in what the tables say of them.
@@ -67,18 +67,12 @@ impl Isa {
 
 /// The forms of a mnemonic, which may be another name of a condition: `jz`, `setnle`.
 fn named(name: &str) -> Vec<&'static Form> {
-    let exactly = |name: &str| -> Vec<&Form> { FORMS.iter().filter(|form| form.mnemonic == name).collect() };
-    let forms = exactly(name);
+    let forms: Vec<&Form> = FORMS.iter().filter(|form| form.mnemonic == name).collect();
     if !forms.is_empty() {
         return forms;
     }
-    let aliases =
-        CONDITIONS.iter().flat_map(|condition| condition.alias.iter().map(move |alias| (condition, alias)));
-    let canonical = |(condition, alias): (&table86::isa::Condition, &&str)| {
-        let stem = name.strip_suffix(*alias).filter(|stem| matches!(*stem, "j" | "set" | "cmov"))?;
-        Some(exactly(&format!("{stem}{}", condition.name)))
-    };
-    aliases.filter_map(canonical).next().unwrap_or_default()
+    let called_so = |form: &&Form| words::other_names(form.mnemonic).iter().any(|other| other == name);
+    FORMS.iter().filter(called_so).collect()
 }
 
 /// One form of each mnemonic that has a word in its name, sentence, note, CPUID features or table.
@@ -121,7 +115,7 @@ fn bytes(out: &mut impl Write, bytes: &[u8]) -> Result<(), Failure> {
                 at += len;
             }
             Err(error) => {
-                let Some((form, len)) = reference::decode(rest) else {
+                let Some((form, len)) = coverage::undeclared(rest) else {
                     return Err(Failure::own(format!("{}at byte {at}: {error}", shown(rest))));
                 };
                 writeln!(out, "{}{}", shown(&rest[..len]), form.text.to_lowercase())?;

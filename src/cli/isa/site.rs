@@ -35,6 +35,7 @@ input.addEventListener('keydown', event => {
   const first = items.find(item => !item.hidden);
   if (event.key === 'Enter' && input.value && first) location.href = first.querySelector('a').href;
 });
+input.value = new URLSearchParams(location.search).get('q') || '';
 search();
 </script>
 ";
@@ -96,18 +97,23 @@ fn index(insns: &Insns) -> String {
          <input id=\"search\" type=\"search\" autocomplete=\"off\" spellcheck=\"false\" autofocus>\
          <output id=\"count\" for=\"search\"></output></div>\n",
     );
+    // Instructions are neither prefixes nor undefined.
+    body.push_str(&legend(&CellState::ALL[..4]));
     for (room, insns) in rooms {
         let _ = writeln!(body, "<section class=\"table\"><h2>{}</h2>\n<ul class=\"index\">", escape(room));
         for (name, forms) in insns {
             let doc = forms[0].doc;
             let ops: Vec<&str> = forms.iter().map(|form| form.op).collect();
-            let all =
-                format!("{name} {doc} {} {room} {}", forms[0].cpuid.join(" "), ops.join(" ")).to_lowercase();
+            let also = words::other_names(name).join(" ");
+            let all = format!("{name} {also} {doc} {} {room} {}", forms[0].cpuid.join(" "), ops.join(" "))
+                .to_lowercase();
             let _ = writeln!(
                 body,
-                "<li data-words=\"{}\" title=\"{}\"><a href=\"insn/{name}.html\"><code>{name}</code></a> <small>{}</small></li>",
+                "<li data-words=\"{}\" title=\"{}\"><a href=\"insn/{name}.html\"><code class=\"{}\">{name}</code></a> \
+                 <small>{}</small></li>",
                 escape(&all),
                 escape(doc),
+                class(state(forms)),
                 escape(doc)
             );
         }
@@ -119,7 +125,7 @@ fn index(insns: &Insns) -> String {
 
 fn maps(insns: &Insns) -> String {
     let mut body = String::from("<h1>Opcode maps</h1>\n<p class=\"lead\">Every opcode of 32-bit mode.</p>\n");
-    body.push_str(&legend());
+    body.push_str(&legend(&CellState::ALL));
     body.push_str(
         "<p>A name that is struck through does not run: its row has no body, or no row declares it.</p>\n",
     );
@@ -138,8 +144,12 @@ fn code(text: &str) -> String {
 /// The page of a mnemonic.
 fn insn(name: &str, forms: &[&Form]) -> String {
     let state = state(forms);
+    let also = match words::other_names(name) {
+        names if names.is_empty() => String::new(),
+        names => format!(" <small>also {}</small>", code(&names.join(" "))),
+    };
     let mut body = format!(
-        "<h1><code>{name}</code></h1>\n<p class=\"lead\">{}</p>\n<p><span class=\"badge {}\">{}</span></p>\n",
+        "<h1><code>{name}</code>{also}</h1>\n<p class=\"lead\">{}</p>\n<p><span class=\"badge {}\">{}</span></p>\n",
         escape(forms[0].doc),
         class(state),
         state.name()
@@ -153,10 +163,23 @@ fn insn(name: &str, forms: &[&Form]) -> String {
         &[("", true), ("encoding", false), ("operands", false), ("row", false), ("body", false)],
         &forms.iter().enumerate().map(row).collect::<Vec<_>>(),
     ));
+    body.push_str(&encoding(forms));
     body.push_str(&operands(forms));
     body.push_str(&flags(forms));
     body.push_str(&facts(name, forms));
     site_page(&format!("{name}: Table86"), "../", &body)
+}
+
+/// What the opcode strings say.
+fn encoding(forms: &[&Form]) -> String {
+    let rows: Vec<Vec<String>> = words::notation(forms)
+        .into_iter()
+        .map(|(token, meaning)| vec![code(token), escape(meaning)])
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("<h2>Encoding</h2>\n{}", table(&[("token", false), ("what it is", false)], &rows))
 }
 
 fn operands(forms: &[&Form]) -> String {
@@ -193,7 +216,8 @@ fn flags(forms: &[&Form]) -> String {
             escape(&reads)
         );
         for (flag, _) in FLAGS {
-            let _ = write!(html, "<th scope=\"col\">{flag}</th>");
+            let name = words::flag_name(flag);
+            let _ = write!(html, "<th scope=\"col\"><abbr title=\"{name}\">{flag}</abbr></th>");
         }
         html.push_str("</tr></thead>\n<tbody>");
         for (case, effects) in words::flags(form) {
@@ -215,7 +239,9 @@ fn flags(forms: &[&Form]) -> String {
         }
         html.push_str("</tbody></table></div>\n");
     }
-    let _ = writeln!(html, "<p><small>{FLAGS_LEGEND}</small></p>");
+    if forms.iter().any(|form| words::changes_flags(form)) {
+        let _ = writeln!(html, "<p><small>{FLAGS_LEGEND}</small></p>");
+    }
     html
 }
 

@@ -60,9 +60,20 @@ pub(super) fn mnemonic(out: &mut impl Write, forms: &[&Form]) -> io::Result<()> 
     for doc in docs {
         writeln!(out, "{}: {doc}", first.mnemonic)?;
     }
+    let also = words::other_names(first.mnemonic);
+    if !also.is_empty() {
+        writeln!(out, "also called {}", also.join(", "))?;
+    }
     writeln!(out, "\nforms")?;
     for (index, form) in forms.iter().enumerate() {
         writeln!(out, "  {:>2}  {:<18} {:<28} {}", index + 1, form.op, form.ops, form.row_place())?;
+    }
+    let notation = words::notation(forms);
+    if !notation.is_empty() {
+        writeln!(out, "\nencoding")?;
+    }
+    for (token, meaning) in notation {
+        labelled(out, token, meaning)?;
     }
     operands(out, forms)?;
     flags(out, forms)?;
@@ -131,7 +142,7 @@ fn flags(out: &mut impl Write, forms: &[&Form]) -> io::Result<()> {
             });
             writeln!(out, "  {case:<16}{}", cells.concat().trim_end())?;
         }
-        if cases.iter().any(|(_, effects)| effects.iter().any(|effect| effect.what != "kept")) {
+        if words::changes_flags(form) {
             wrapped(out, "  ", FLAGS_LEGEND)?;
         }
     }

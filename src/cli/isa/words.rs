@@ -3,13 +3,38 @@
 use table86::audit::State;
 use table86::isa::proof::{Comparison, Proof};
 use table86::isa::{
-    Access, Code, Departure, FEATURES, FlagFacts, Flow, Form, Lock, Operand, Privilege, Rep, Size,
+    Access, CONDITIONS, Code, Departure, FEATURES, FlagFacts, Flow, Form, Lock, Operand, Privilege, Rep, Size,
     VendorFlags, flag,
 };
 
 /// The status flags in the order of the tables, with their bits.
 pub(super) const FLAGS: [(&str, u8); 6] =
     [("O", flag::O), ("S", flag::S), ("Z", flag::Z), ("A", flag::A), ("P", flag::P), ("C", flag::C)];
+
+/// A flag's name in full.
+pub(super) fn flag_name(letter: &str) -> &'static str {
+    match letter {
+        "O" => "overflow",
+        "S" => "sign",
+        "Z" => "zero",
+        "A" => "auxiliary carry",
+        "P" => "parity",
+        _ => "carry",
+    }
+}
+
+/// Other names of a mnemonic: those of its condition.
+pub(super) fn other_names(mnemonic: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for stem in ["j", "set", "cmov"] {
+        let condition =
+            CONDITIONS.iter().find(|condition| mnemonic.strip_prefix(stem) == Some(condition.name));
+        names.extend(
+            condition.into_iter().flat_map(|condition| condition.alias).map(|alias| format!("{stem}{alias}")),
+        );
+    }
+    names
+}
 
 const GENERAL: [&str; 8] = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"];
 const BYTES: [&str; 8] = ["AL", "CL", "DL", "BL", "AH", "CH", "DH", "BH"];
@@ -130,6 +155,46 @@ pub(super) fn flags(form: &Form) -> Vec<(&'static str, [Effect; 6])> {
     } else {
         vec![("always", case(0))]
     }
+}
+
+/// Whether a form changes any flag.
+pub(super) fn changes_flags(form: &Form) -> bool {
+    flags(form).iter().any(|(_, effects)| effects.iter().any(|effect| effect.what != "kept"))
+}
+
+/// Tokens of opcode strings that are no plain bytes, each explained once.
+pub(super) fn notation(forms: &[&Form]) -> Vec<(&'static str, &'static str)> {
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for token in forms.iter().flat_map(|form| form.op.split_whitespace()) {
+        let name = token.split_once('+').map_or(token, |(_, low)| match low {
+            "r" => "+r",
+            "cc" => "+cc",
+            _ => "+i",
+        });
+        let meaning = match name {
+            "/r" => "a ModRM byte; its fields name the operands",
+            "+r" => "the opcode's low three bits name a register",
+            "+cc" => "the opcode's low four bits are the condition",
+            "+i" => "the byte's low three bits name ST(i)",
+            "ib" => "an immediate of one byte",
+            "iw" => "an immediate of two bytes",
+            "id" => "an immediate of four bytes",
+            "iz" => "an immediate of two or four bytes, by the operand size",
+            "cb" => "a branch's distance of one byte, signed",
+            "cz" => "a branch's distance of two or four bytes, by the operand size",
+            "cp" => "an offset of two or four bytes by the operand size, then a selector of two",
+            "mo" => "an address of two or four bytes, by the address size",
+            "NP" => "none of the prefixes 66, F2, F3",
+            digit if digit.starts_with('/') => {
+                "a ModRM byte whose reg field is this digit; its r/m field names an operand"
+            }
+            _ => continue,
+        };
+        if !seen.contains(&(name, meaning)) {
+            seen.push((name, meaning));
+        }
+    }
+    seen
 }
 
 /// What the words for flags mean.
