@@ -236,6 +236,29 @@ impl<'a> Bench<'a> {
         self.next_program = PROGRAMS;
     }
 
+    /// Lets the middle page of [`MIXED`] be written.
+    pub fn open_mixed(&mut self) {
+        self.protect_mixed(false);
+    }
+
+    /// Lets it be read only, as it is in a new bench.
+    pub fn close_mixed(&mut self) {
+        self.protect_mixed(true);
+    }
+
+    /// Lets it not be accessed at all.
+    pub fn bar_mixed(&mut self) {
+        self.oracle.protect(MIXED + PAGE, PAGE, Access::None);
+        for (_, machine) in &self.machines {
+            machine.memory.protect(MIXED + PAGE, PAGE, Prot::NONE).expect("the page is mapped");
+        }
+    }
+
+    /// Fills memory that can be written on all sides.
+    pub fn poke_all(&mut self, start: u32, len: u32, byte: u8) {
+        self.write(start, &vec![byte; len as usize]);
+    }
+
     fn protect_mixed(&mut self, closed: bool) {
         let access = if closed { Access::Read } else { Access::ReadWrite };
         self.oracle.protect(MIXED + PAGE, PAGE, access);
@@ -561,6 +584,51 @@ fn event(machine: &Machine, stop: Stop) -> Event {
         },
         Stop::Limit | Stop::Requested => Event::Hang,
     }
+}
+
+/// Runs code one instruction at a time, on the processor and by a limit of one on the first machine, at most so many times.
+/// Gives how many were run, and what differs behind one of them.
+pub fn single_steps(bench: &mut Bench<'_>, at: u32, state: &State, most: u32) -> (u64, Option<String>) {
+    let mut state = State { eip: at, ..state.clone() };
+    let mut flags_differ = false;
+    set(&mut bench.machines[0].1, at, &state);
+    for step in 0..most {
+        let code = bench.oracle.bytes(state.eip, MAX_LEN).to_vec();
+        let Ok(insn) = decode(&code, state.eip) else { return (u64::from(step), None) };
+        flags_differ &= !defines_flags(&code);
+        flags_differ |= differs_in_flags(insn.form());
+        loop {
+            let outcome = bench.oracle.step(&state);
+            if outcome.stop != oracle::Stop::Step {
+                return (u64::from(step), None);
+            }
+            // A repeated string instruction takes a step an element.
+            let same = outcome.state.eip == state.eip && outcome.state.regs != state.regs;
+            state = outcome.state;
+            if !same {
+                break;
+            }
+        }
+        let machine = &mut bench.machines[0].1;
+        let stop = machine.run(1);
+        let mut ours = left(machine, event(machine, stop));
+        let silicon = state.eflags & !RF;
+        if flags_differ {
+            ours.eflags ^= (ours.eflags ^ silicon) & oracle::flag::ARITHMETIC;
+        }
+        let memory = bench.memory_differences(0);
+        let equal = ours.regs == state.regs && ours.eip == state.eip && ours.eflags == silicon;
+        if !equal || ours.event != Event::Hang || !memory.is_empty() {
+            return (
+                u64::from(step),
+                Some(format!(
+                    "behind step {step}, {code:02x?}\n  silicon {:x?} eip {:08x} flags {silicon:08x}\n  machine {ours:?}\n  memory {memory:x?}",
+                    state.regs, state.eip
+                )),
+            );
+        }
+    }
+    (u64::from(most), None)
 }
 
 fn run_machine(machine: &mut Machine, at: u32, end: u32, state: &State, pace: Pace) -> Left {

@@ -23,6 +23,7 @@ mod refused;
 mod rounds;
 mod sequence;
 mod single;
+mod stops;
 mod vector;
 mod x87;
 
@@ -209,6 +210,44 @@ fn each_row_of_the_vectors_does_what_the_processor_does() {
         }
         println!("seed {SEED:#x}\n{report}");
         record.settle();
+    });
+}
+
+#[test]
+fn each_row_traps_behind_itself_by_the_trap_flag() {
+    const STATES: u32 = if cfg!(debug_assertions) { 64 } else { 512 };
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        let mut report = Report::default();
+        let fared = stops::prove_traps(&mut bench, STATES, SEED, &mut report);
+        println!("{} rows, {} runs", fared.len(), report.vectors);
+        assert!(report.mismatches.is_empty(), "{}", report.mismatches.join("\n"));
+        assert!(stops::untrapped(&fared).is_empty(), "{:?}", stops::untrapped(&fared));
+    });
+}
+
+#[test]
+fn programs_can_be_stopped_behind_each_instruction() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        let (steps, mismatches) = stops::prove_steps(&mut bench, PROGRAMS / 4, SEED);
+        println!("{steps} steps");
+        assert!(mismatches.is_empty(), "{}", mismatches.join("\n"));
+        assert!(steps > 5000, "{steps}");
+    });
+}
+
+#[test]
+fn repeated_string_instructions_go_on_behind_a_fault() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        let (restarts, mismatches) = stops::prove_restarts(&mut bench, PROGRAMS, SEED);
+        println!("{restarts} restarts");
+        assert!(mismatches.is_empty(), "{}", mismatches.join("\n"));
+        assert!(restarts > 100, "{restarts}");
     });
 }
 

@@ -83,6 +83,18 @@ impl Tally {
 
 /// Compares a row on so many states.
 pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, report: &mut Report) -> Tally {
+    prove_row_with(bench, index, vectors, seed, 0, report)
+}
+
+/// The same, with these flags set besides.
+pub fn prove_row_with(
+    bench: &mut Bench<'_>,
+    index: usize,
+    vectors: u32,
+    seed: u64,
+    flags: u32,
+    report: &mut Report,
+) -> Tally {
     let mut random = Random::new(seed, index as u64);
     let mut tally = Tally::default();
     let mut shown = 0;
@@ -96,7 +108,8 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
         bench.load_slots(&codes);
         for encoding in &encodings {
             for _ in 0..STATES {
-                let state = prepare(bench, encoding, &mut random);
+                let mut state = prepare(bench, encoding, &mut random);
+                state.eflags |= flags;
                 let pace = if random.percent(85) { Pace::Whole } else { Pace::Pieces(random.next()) };
                 let (silicon, differences) = compare_one(bench, encoding, &state, pace, report);
                 tally.vectors += 1;
@@ -155,9 +168,14 @@ fn compare_one(
     (silicon, differences)
 }
 
-/// Whether a run ended by a fault.
+/// Whether a run ended by a fault, before its instruction was completed.
 pub fn is_fault(left: &Left) -> bool {
-    matches!(left.event, Event::Fault { .. })
+    matches!(left.event, Event::Fault { .. }) && !is_trap(left)
+}
+
+/// Whether a run ended by #DB.
+pub fn is_trap(left: &Left) -> bool {
+    matches!(left.event, Event::Fault { vector: Fault::DB, .. })
 }
 
 /// Whether a machine left what the processor did, but for what the tables say of this processor.
