@@ -5,8 +5,20 @@ use goblin::elf::Elf;
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 
 /// Handlers that go on with another op, by the name of their generic function.
-const CHAINED: [&str; 10] =
-    ["single", "pair", "pair_branch", "branch", "jump", "jump_to", "call", "call_inline", "call_to", "ret"];
+const CHAINED: [&str; 12] = [
+    "single",
+    "pair",
+    "pair_branch",
+    "branch",
+    "jump",
+    "jump_to",
+    "call",
+    "call_inline",
+    "call_to",
+    "ret",
+    "tally",
+    "tally_exit",
+];
 
 /// The code of every handler in the binary, with its name.
 fn handlers<'a>(bytes: &'a [u8], elf: &Elf<'_>) -> Vec<(String, u64, &'a [u8])> {
