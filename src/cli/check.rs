@@ -25,7 +25,7 @@ const DIVERGED: u8 = 1;
 ///
 /// The program runs on this machine's processor, and Table86 repeats each instruction and compares registers, EFLAGS, FPU and
 /// vector registers and what was written to memory. System calls are made once, by the program itself; their results
-/// and all that they change are taken over, and so are signals, RDTSC and the like. CPUID is answered by Table86's
+/// and all that they change are taken over, and so are signals, RDTSC and the like, and what is done to memory shared with other processes. CPUID is answered by Table86's
 /// model; the vDSO is hidden from the program, and addresses are not randomised. Flags that the manual leaves undefined,
 /// the FPU's pointers and the last bit of transcendental functions are not compared. Threads cannot be followed.
 #[derive(Args)]
@@ -198,7 +198,8 @@ impl Check {
             Err(error) => return Err(failure(name.as_ref(), &error.into())),
         };
         let root = self.sysroot.as_deref();
-        let linker = interpreter.filter(|_| root.is_some()).map(|name| loader::search_path(&name, None, root));
+        let linker =
+            interpreter.filter(|_| root.is_some()).map(|name| loader::search_path(&name, None, root));
         let mut command = match (&linker, root) {
             (Some(linker), Some(root)) => {
                 let mut command = Command::new(linker);
@@ -224,7 +225,9 @@ impl Check {
     fn say(&self, summary: &Summary) {
         let left = summary.left.len();
         if left > 0 {
-            let text = format!("{left} processes executed a program that is no IA-32 one, and were not compared from there on");
+            let text = format!(
+                "{left} processes executed a program that is no IA-32 one, and were not compared from there on"
+            );
             let _ = writeln!(io::stderr(), "table86: {text}");
         }
         if !self.verbose {
@@ -248,7 +251,9 @@ impl Divergences {
     const PLACE: u32 = 0x1_0000;
 
     fn new() -> Result<Divergences, Failure> {
-        let failed = |error: &dyn std::fmt::Display| Failure::own(format!("no memory to share with children: {error}"));
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::own(format!("no memory to share with children: {error}"))
+        };
         let memory = Memory::new().map_err(|error| failed(&error))?;
         let page = MapRequest::anonymous(Place::Fixed(Self::PLACE), 1, Prot::READ | Prot::WRITE);
         memory.map(&MapRequest { shared: true, ..page }).map_err(|error| failed(&error))?;

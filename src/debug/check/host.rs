@@ -105,8 +105,7 @@ impl Tracee {
     /// Sees to it that the task dies with us, and which events it stops at.
     pub(super) fn set_up(self, follow: bool) -> io::Result<()> {
         let forks = libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_TRACEVFORK | libc::PTRACE_O_TRACECLONE;
-        let options =
-            libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACEEXEC | if follow { forks } else { 0 };
+        let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACEEXEC | if follow { forks } else { 0 };
         self.order(libc::PTRACE_SETOPTIONS, options)
     }
 

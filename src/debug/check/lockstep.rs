@@ -1,8 +1,8 @@
 //! Table86's side: a machine that repeats what the reference did, and what has to be the same afterwards.
 
+use super::CheckError;
 use super::mirror::{Mirror, Reference, Scope, compare_ranges, copy_range};
 use super::report::{self, Difference, Divergence, Step};
-use super::CheckError;
 use super::rules::{self, Class};
 use super::state::{Image, Registers, State};
 use crate::cpu::{Descriptors, FaultKind};
@@ -118,6 +118,18 @@ impl Lockstep {
         let mut bytes = [0; MAX_LEN];
         let len = reference.read(eip, &mut bytes);
         Step { eip, bytes, len }
+    }
+
+    /// How an instruction is compared: by its row, and not at all where it works on memory that others may change meanwhile.
+    pub(super) fn class(&mut self, insn: &Insn, before: &Registers) -> Class {
+        match rules::class(insn, &self.subject.machine().cpu.cpuid) {
+            Class::Plain | Class::Alone
+                if rules::operand_places(insn, before).any(|addr| self.mirror.is_shared(addr)) =>
+            {
+                Class::Once
+            }
+            class => class,
+        }
     }
 
     /// How many instructions the subject is behind.
@@ -249,12 +261,14 @@ impl Lockstep {
         let cpu = &self.subject.machine().cpu;
         let mut ours = State { registers: Registers::of(cpu), image: Image::of(cpu) };
         let cr2 = cpu.cr2;
-        if matches!(stop, Stop::Exception(fault) if fault.kind == FaultKind::Int && !matches!(fault.code, 3 | 4)) {
+        if matches!(stop, Stop::Exception(fault) if fault.kind == FaultKind::Int && !matches!(fault.code, 3 | 4))
+        {
             // A gate that is closed: #GP at the instruction.
             ours.registers.eip = ours.registers.eip.wrapping_sub(INT_LEN);
         }
         // An instruction that has nothing to do with them leaves the processor's as they were.
-        let image = if self.window.floats || ours.image != self.image { reference.image()? } else { self.image };
+        let image =
+            if self.window.floats || ours.image != self.image { reference.image()? } else { self.image };
         let mut theirs = State { registers: *registers, image };
         theirs.image = theirs.image.with_pointers(&ours.image);
         self.allow_last_bit(&mut theirs, &ours);

@@ -37,7 +37,11 @@ impl Reference for Machine {
     }
 
     fn pages(&self, start: u32, count: u32) -> io::Result<Vec<u64>> {
-        pagemap(&File::open("/proc/self/pagemap")?, self.memory.base().addr() as u64 + u64::from(start), count)
+        pagemap(
+            &File::open("/proc/self/pagemap")?,
+            self.memory.base().addr() as u64 + u64::from(start),
+            count,
+        )
     }
 }
 
@@ -46,10 +50,15 @@ fn mapping(region: &Region) -> Mapping {
         start: region.start,
         end: region.end,
         prot: region.prot,
+        shared: region.shared,
         grows: region.grows_down,
         anonymous: !region.has_file() && !region.shared,
         file: format!("{} {} {}", region.dev, region.ino, region.offset),
-        name: region.path().map(Path::to_path_buf).or_else(|| region.name.map(PathBuf::from)).unwrap_or_default(),
+        name: region
+            .path()
+            .map(Path::to_path_buf)
+            .or_else(|| region.name.map(PathBuf::from))
+            .unwrap_or_default(),
     }
 }
 
@@ -118,7 +127,7 @@ impl Session<'_> {
         }
         let step = self.lockstep.fetch(machine, before.eip);
         let insn = step.insn();
-        let class = match insn.as_ref().map_or(Class::Plain, |insn| rules::class(insn, &machine.cpu.cpuid)) {
+        let class = match insn.map_or(Class::Plain, |insn| self.lockstep.class(&insn, &before)) {
             Class::Cpuid => Class::Plain,
             class => class,
         };

@@ -79,7 +79,8 @@ pub(super) fn differences(reference: &State, ours: &State, undefined: u32) -> Ve
     for (name, (theirs, mine)) in SEGMENTS.iter().zip(theirs.selectors.into_iter().zip(mine.selectors)) {
         compare(name, theirs.into(), mine.into());
     }
-    for (name, (theirs, mine)) in ["fs base", "gs base"].iter().zip(theirs.bases.into_iter().zip(mine.bases)) {
+    for (name, (theirs, mine)) in ["fs base", "gs base"].iter().zip(theirs.bases.into_iter().zip(mine.bases))
+    {
         compare(name, theirs, mine);
     }
     let flags = (theirs.eflags ^ mine.eflags) & !(undefined | NOT_COMPARED);
@@ -145,7 +146,11 @@ impl fmt::Display for Divergence {
             }
             None => {
                 let (window, agreed) = (self.window, self.agreed);
-                writeln!(f, "divergence within {window} instructions behind instruction {agreed} of process {}{place}", self.pid)?;
+                writeln!(
+                    f,
+                    "divergence within {window} instructions behind instruction {agreed} of process {}{place}",
+                    self.pid
+                )?;
                 if self.by_row {
                     writeln!(f, "  --skip {agreed} --every 1 compares each of them")?;
                 } else {
@@ -184,7 +189,8 @@ pub(super) fn place(mappings: &[Mapping], addr: u32) -> String {
 fn symbol(path: &Path, base: u32, addr: u32) -> Option<String> {
     let bytes = std::fs::read(path).ok()?;
     let elf = Elf::parse(&bytes).ok()?;
-    let first = elf.program_headers.iter().find(|header| header.p_type == goblin::elf::program_header::PT_LOAD)?;
+    let first =
+        elf.program_headers.iter().find(|header| header.p_type == goblin::elf::program_header::PT_LOAD)?;
     let bias = u64::from(base).wrapping_sub(first.p_vaddr & !0xfff);
     let wanted = u64::from(addr).wrapping_sub(bias);
     let in_table = elf.syms.iter().map(|symbol| (symbol, &elf.strtab));
@@ -198,7 +204,8 @@ fn symbol(path: &Path, base: u32, addr: u32) -> Option<String> {
 
 /// Whether two 80-bit numbers are the same but for the last bit.
 pub(super) fn is_next_to(a: (u64, u16), b: (u64, u16)) -> bool {
-    let wide = |(significand, exponent): (u64, u16)| u128::from(exponent & 0x7fff) << 64 | u128::from(significand);
+    let wide =
+        |(significand, exponent): (u64, u16)| u128::from(exponent & 0x7fff) << 64 | u128::from(significand);
     let (low, high) = if wide(a) < wide(b) { (a, b) } else { (b, a) };
     // From the largest significand of one exponent it goes on with the smallest of the next.
     let carried = low.0 == u64::MAX && high.0 == 1 << 63 && low.1 + 1 == high.1;
