@@ -2,7 +2,7 @@
 
 use super::lockstep::{End, Lockstep, Maker, signal_and_address};
 use super::mirror::{Mapping, Reference, Scope, pagemap};
-use super::rules::{self, CHANGES_MAP, Class, call_name};
+use super::rules::{CHANGES_MAP, Class, call_name};
 use super::state::{Image, Registers};
 use super::{CheckError, Ended, Options, Outcome, Summary};
 use crate::cpu::{FaultKind, eflags};
