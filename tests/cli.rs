@@ -230,6 +230,11 @@ fn tables_and_code_can_be_looked_at() {
 }
 
 #[test]
+fn settings_of_ours_can_be_compared() {
+    run_script("check.test");
+}
+
+#[test]
 fn system_calls_are_shown_as_strace_shows_them() {
     run_script("strace.test");
 }

@@ -25,7 +25,7 @@ const DIVERGED: u8 = 1;
 ///
 /// The program runs on this machine's processor, and Table86 repeats each instruction and compares registers, EFLAGS, FPU and
 /// vector registers and what was written to memory. System calls are made once, by the program itself; their results
-/// and all that they change are taken over, and so are signals, RDTSC and the like. CPUID is answered by Table86's
+/// and all that they change are taken over, and so are signals, RDTSC and the like, and what is done to memory shared with other processes. CPUID is answered by Table86's
 /// model; the vDSO is hidden from the program, and addresses are not randomised. Flags that the manual leaves undefined,
 /// the FPU's pointers and the last bit of transcendental functions are not compared. Threads cannot be followed.
 #[derive(Args)]

@@ -120,6 +120,18 @@ impl Lockstep {
         Step { eip, bytes, len }
     }
 
+    /// How an instruction is compared: by its row, and not at all where it works on memory that others may change meanwhile.
+    pub(super) fn class(&mut self, insn: &Insn, before: &Registers) -> Class {
+        match rules::class(insn, &self.subject.machine().cpu.cpuid) {
+            Class::Plain | Class::Alone
+                if rules::operand_places(insn, before).any(|addr| self.mirror.is_shared(addr)) =>
+            {
+                Class::Once
+            }
+            class => class,
+        }
+    }
+
     /// How many instructions the subject is behind.
     pub(super) fn behind(&self) -> u64 {
         self.window.steps

@@ -15,6 +15,8 @@ pub(super) struct Mapping {
     pub start: u32,
     pub end: u32,
     pub prot: Prot,
+    /// Others may see what is written, and write.
+    pub shared: bool,
     /// It grows at a fault below it.
     pub grows: bool,
     /// Neither file nor shared object: what was never written is zero.
@@ -121,12 +123,18 @@ impl Mirror {
         Ok(())
     }
 
-    /// The first difference in memory.
+    /// Whether others may write at an address.
+    pub(super) fn is_shared(&self, addr: u32) -> bool {
+        self.mappings.iter().any(|mapping| mapping.shared && (mapping.start..mapping.end).contains(&addr))
+    }
+
+    /// The first difference in memory that is not shared.
     ///
     /// # Errors
     /// The host's.
     pub(super) fn compare(&self, memory: &Memory, reference: &dyn Reference) -> io::Result<Option<Bytes>> {
-        for mapping in self.mappings.iter().filter(|mapping| mapping.prot.contains(Prot::WRITE)) {
+        let own = |mapping: &&Mapping| mapping.prot.contains(Prot::WRITE) && !mapping.shared;
+        for mapping in self.mappings.iter().filter(own) {
             let mut found = None;
             differing(memory, reference, mapping, |addr, theirs, ours| {
                 found = found.take().or_else(|| Bytes::first(addr, theirs, ours));
@@ -242,7 +250,7 @@ fn differing(
 fn runs(reference: &dyn Reference, mapping: &Mapping) -> io::Result<Vec<Range<u32>>> {
     let len = mapping.end - mapping.start;
     if len <= SMALL || !mapping.anonymous {
-        return Ok(vec![mapping.start..mapping.end]);
+        return Ok(std::iter::once(mapping.start..mapping.end).collect());
     }
     let mut runs: Vec<Range<u32>> = Vec::new();
     let entries = reference.pages(mapping.start, len / page::SIZE)?;
@@ -279,6 +287,7 @@ fn parse_line(line: &str) -> Option<Mapping> {
         start,
         end,
         prot,
+        shared: permissions.ends_with('s'),
         grows: name.as_os_str() == "[stack]",
         anonymous: inode == "0" && permissions.ends_with('p'),
         file: format!("{device} {inode} {offset}"),

@@ -9,6 +9,7 @@
 //! - signals and the frames that the kernel makes for them. An exception has to be raised by both sides, at the same
 //!   instruction, in the same state, as the same signal with the same address;
 //! - RDTSC, RDPID and other instructions that read the moment or the machine;
+//! - instructions that work on memory which is shared with other processes: those may write at any moment;
 //! - flags that the row leaves undefined; FOP, FIP, FCS, FDP, FDS and MXCSR's mask, which processors and kernels
 //!   keep differently; the last bit of transcendental functions.
 //!

@@ -218,7 +218,7 @@ impl<'a> Session<'a> {
             task.before = registers;
             task.step = task.lockstep.fetch(&task.native, registers.eip);
             task.insn = task.step.insn();
-            let class = task.insn.as_ref().map_or(Class::Plain, |insn| rules::class(insn, &options.cpuid));
+            let class = task.insn.map_or(Class::Plain, |insn| task.lockstep.class(&insn, &registers));
             match (class, task.insn) {
                 (Class::Cpuid, Some(insn)) => {
                     registers = task.answer_cpuid(&insn, registers, options)?;

@@ -2,7 +2,7 @@
 
 use super::lockstep::{End, Lockstep, Maker, signal_and_address};
 use super::mirror::{Mapping, Reference, Scope, pagemap};
-use super::rules::{self, CHANGES_MAP, Class, call_name};
+use super::rules::{CHANGES_MAP, Class, call_name};
 use super::state::{Image, Registers};
 use super::{CheckError, Ended, Options, Outcome, Summary};
 use crate::cpu::{FaultKind, eflags};
@@ -50,6 +50,7 @@ fn mapping(region: &Region) -> Mapping {
         start: region.start,
         end: region.end,
         prot: region.prot,
+        shared: region.shared,
         grows: region.grows_down,
         anonymous: !region.has_file() && !region.shared,
         file: format!("{} {} {}", region.dev, region.ino, region.offset),
@@ -126,7 +127,7 @@ impl Session<'_> {
         }
         let step = self.lockstep.fetch(machine, before.eip);
         let insn = step.insn();
-        let class = match insn.as_ref().map_or(Class::Plain, |insn| rules::class(insn, &machine.cpu.cpuid)) {
+        let class = match insn.map_or(Class::Plain, |insn| self.lockstep.class(&insn, &before)) {
             Class::Cpuid => Class::Plain,
             class => class,
         };

@@ -171,6 +171,16 @@ pub(super) fn written(insn: &Insn, before: &Registers, after: &Registers) -> Vec
     ranges
 }
 
+/// Where an instruction's operands in memory begin.
+pub(super) fn operand_places(insn: &Insn, before: &Registers) -> impl Iterator<Item = u32> {
+    insn.form().operands.iter().filter_map(move |operand| match operand.code {
+        _ if matches!(operand.access, Access::Address | Access::Shown) => None,
+        Code::X => Some(before.regs[reg::ESI]),
+        Code::Y | Code::XEdi => Some(before.regs[reg::EDI]),
+        _ => address(insn, operand, before, before),
+    })
+}
+
 /// Where an instruction has written what is not promised, and is taken from the reference.
 pub(super) fn unspecified(insn: &Insn, before: &Registers) -> Vec<Range<u32>> {
     if insn.form().mnemonic != "fxsave" {
@@ -290,16 +300,21 @@ mod tests {
     #[test]
     fn written_memory_is_found() {
         let before = registers(&[(reg::ESP, 0x100), (reg::EBX, 0x2000), (reg::EDI, 0x40), (reg::EAX, 65)]);
-        let pushed = registers(&[(reg::ESP, 0xfc)]);
-        assert_eq!(written(&insn(&[0x50]), &before, &pushed), [0xfc..0x100]);
-        // mov word ptr [ebx+4], ax
-        assert_eq!(written(&insn(&[0x66, 0x89, 0x43, 4]), &before, &before), [0x2004..0x2006]);
-        // sub esp, 8 stores nothing
-        assert_eq!(written(&insn(&[0x83, 0xec, 8]), &before, &registers(&[(reg::ESP, 0xf8)])), []);
-        // bts dword ptr [ebx], eax
-        assert_eq!(written(&insn(&[0x0f, 0xab, 0x03]), &before, &before)[0].start, 0x2008);
-        // rep stosd
-        let filled = registers(&[(reg::EDI, 0x80)]);
-        assert_eq!(written(&insn(&[0xf3, 0xab]), &before, &filled), [0x40..0x90]);
+        let with = |register, value| registers(&[(register, value)]);
+        for (bytes, after, expected) in [
+            // push eax
+            (&[0x50][..], with(reg::ESP, 0xfc), Some((0xfc, 0x100))),
+            // mov word ptr [ebx+4], ax
+            (&[0x66, 0x89, 0x43, 4], before, Some((0x2004, 0x2006))),
+            // sub esp, 8
+            (&[0x83, 0xec, 8], with(reg::ESP, 0xf8), None),
+            // bts dword ptr [ebx], eax
+            (&[0x0f, 0xab, 0x03], before, Some((0x2008, 0x200c))),
+            // rep stosd
+            (&[0xf3, 0xab], with(reg::EDI, 0x80), Some((0x40, 0x90))),
+        ] {
+            let found = written(&insn(bytes), &before, &after);
+            assert_eq!(found.first().map(|range| (range.start, range.end)), expected, "{bytes:x?}");
+        }
     }
 }
