@@ -55,6 +55,8 @@ struct Repetition {
     ecx: u32,
     /// What of ECX counts.
     mask: u32,
+    /// EFLAGS before it, which stay until the last element.
+    flags: u32,
 }
 
 impl Shared {
@@ -337,12 +339,12 @@ impl Machine {
             return None;
         }
         self.cpu.regs[reg::ECX] = ecx & !mask | 1;
-        Some(Repetition { insn, ecx, mask })
+        Some(Repetition { insn, ecx, mask, flags: self.cpu.eflags() })
     }
 
     /// Counts its element, and goes back to it if there are more.
     fn end_repetition(&mut self, repetition: &Repetition, completed: bool) {
-        let Repetition { insn, ecx, mask } = repetition;
+        let Repetition { insn, ecx, mask, flags } = repetition;
         if !completed {
             self.cpu.regs[reg::ECX] = *ecx;
             return;
@@ -352,6 +354,7 @@ impl Machine {
         let goes_on = insn.form().rep == Rep::Rep || equal == (insn.rep == REPE);
         if goes_on {
             self.cpu.eip = insn.eip;
+            self.cpu.set_eflags(self.cpu.eflags() & !eflags::STATUS | flags & eflags::STATUS);
         }
     }
 

@@ -239,7 +239,7 @@ fn repeated_string_instructions_go_on_behind_a_fault() {
     let mut machines = Some(machines());
     with_oracle(|oracle| {
         let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
-        let (restarts, mismatches) = stops::prove_restarts(&mut bench, PROGRAMS, SEED);
+        let (restarts, mismatches) = stops::prove_restarts(&mut bench, 2 * PROGRAMS, SEED);
         println!("{restarts} restarts");
         assert!(mismatches.is_empty(), "{}", mismatches.join("\n"));
         assert!(restarts > 100, "{restarts}");
