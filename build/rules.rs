@@ -97,9 +97,12 @@ pub struct Rules {
     pub flags: BTreeMap<String, FlagRule>,
     /// What vendors do otherwise than all rows.
     pub departures: Vec<Departure>,
+    /// What each flag rule is, in words.
+    pub docs: BTreeMap<String, String>,
 }
 
-const ROLES: [&str; 11] = ["opsize", "addrsize", "lock", "repne", "rep", "es", "cs", "ss", "ds", "fs", "gs"];
+const ROLES: [&str; 13] =
+    ["opsize", "addrsize", "lock", "repne", "rep", "es", "cs", "ss", "ds", "fs", "gs", "vex2", "vex3"];
 
 /// Reads the rules; mistakes go into the report.
 pub fn read(source: Rc<Source>, report: &mut Report) -> Rules {
@@ -138,6 +141,9 @@ pub fn read(source: Rc<Source>, report: &mut Report) -> Rules {
     }
     if let Some(table) = top.table("flags", report) {
         for (key, node) in table.entries() {
+            if let Some(doc) = node.table(report).and_then(|table| table.str("doc", report)) {
+                rules.docs.insert(key.text.clone(), doc);
+            }
             if let Some(rule) = node.table(report).and_then(|table| flag_rule(&key.text, &table, report)) {
                 rules.flags.insert(key.text.clone(), rule);
             }

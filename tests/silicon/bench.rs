@@ -574,7 +574,7 @@ fn event(machine: &Machine, stop: Stop) -> Event {
             error: if fault.kind == FaultKind::Int { 0 } else { u32::from(fault.code) },
             cr2: if fault.kind == FaultKind::Pf { machine.cpu.cr2 } else { 0 },
         },
-        Stop::Limit | Stop::Requested => Event::Hang,
+        Stop::Limit | Stop::Requested | Stop::Hook | Stop::Breakpoint => Event::Hang,
     }
 }
 

@@ -7,10 +7,12 @@ use table86::isa::vendor::find;
 use table86::isa::{DEPARTURES, FEATURES, FORMS, Feature, Form, Insn, Part, Status, Vendor};
 
 /// Rows that the processor cannot be asked about: mnemonic and reason.
-const UNVERIFIABLE: [(&str, &str); 9] = [
+const UNVERIFIABLE: [(&str, &str); 11] = [
     ("cpuid", "answers as the model that was chosen, not as the host"),
     ("rdtsc", "no two readings are alike"),
     ("rdtscp", "no two readings are alike"),
+    ("rdrand", "no two numbers are alike"),
+    ("rdseed", "no two numbers are alike"),
     ("rdpid", "the thread may move to another processor in between"),
     ("sgdt", "shows the host's own table where it has no UMIP"),
     ("sidt", "shows the host's own table where it has no UMIP"),

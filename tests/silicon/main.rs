@@ -12,6 +12,7 @@ mod encode;
 mod exempt;
 mod faults;
 mod hot;
+mod models;
 mod operands;
 #[path = "../oracle/mod.rs"]
 mod oracle;
@@ -186,6 +187,13 @@ fn more_than_fifteen_bytes_are_refused() {
 #[test]
 fn instructions_cut_off_by_the_end_of_memory_fault_at_the_byte_that_is_missing() {
     refuse(refused::try_cuts, [0, 0, 1500]);
+}
+
+#[test]
+fn a_model_runs_no_row_whose_features_it_lacks() {
+    let (wrong, tried) = models::wrong(SEED);
+    println!("{tried} tried");
+    assert!(tried > 1000 && wrong.is_empty(), "{tried} tried:\n{}", wrong.join("\n"));
 }
 
 #[test]
