@@ -10,7 +10,7 @@ use super::translate::{Location, MAX_SLOTS, Settings, Translations};
 use crate::cpu::fault::page_fault;
 use crate::cpu::{Cpu, Exit, Fault, FaultKind, Seg, eflags, reg};
 use crate::isa::decode::{MAX_LEN, operand_bytes};
-use crate::isa::{Access, Code, Flow, Insn, Operand, Size, decode, flag};
+use crate::isa::{Access, Code, Flow, Insn, Operand, Rep, Size, decode, flag};
 use crate::memory::{Memory, page};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -49,6 +49,20 @@ pub struct Shared {
     code: Arc<SharedCode>,
     settings: Settings,
     hook: Option<Box<dyn Hook>>,
+}
+
+/// F3, which repeats CMPS and SCAS while equal.
+const REPE: u8 = 0xf3;
+
+/// A repeated string instruction of which one element is done at a time.
+struct Repetition {
+    insn: Insn,
+    /// ECX before it.
+    ecx: u32,
+    /// What of ECX counts.
+    mask: u32,
+    /// EFLAGS before it, which stay until the last element.
+    flags: u32,
 }
 
 impl Shared {
@@ -363,6 +377,7 @@ impl Machine {
     pub(super) fn try_step(&mut self) -> Option<Stop> {
         let trapping = self.cpu.system_flags & eflags::TF != 0;
         let before = self.cpu.count;
+        let repetition = if trapping { self.begin_repetition() } else { None };
         let entry = self.single.step(&self.cpu, &self.memory, self.cpu.eip);
         // Not on into the block that an indirect jump finds.
         self.cpu.limit.store(before, Ordering::SeqCst);
@@ -378,10 +393,43 @@ impl Machine {
             tally.stepped(insn);
         }
         self.forget_step();
+        if let Some(repetition) = repetition {
+            self.end_repetition(&repetition, self.cpu.count != before);
+        }
         if stop.is_none() && trapping && self.cpu.count != before {
             return Some(Stop::Exception(Fault::DB));
         }
         stop
+    }
+
+    /// Lets the repeated string instruction that comes next, if it does, do one element only: the trap flag traps behind each
+    /// of them (SDM Vol. 3B, "Single-Step Exception Condition").
+    fn begin_repetition(&mut self) -> Option<Repetition> {
+        let insn =
+            self.decode(self.cpu.eip).filter(|insn| insn.rep != 0 && insn.form().rep != Rep::Ignored)?;
+        let mask = if insn.addr16 { 0xffff } else { u32::MAX };
+        let ecx = self.cpu.regs[reg::ECX];
+        if ecx & mask <= 1 {
+            return None;
+        }
+        self.cpu.regs[reg::ECX] = ecx & !mask | 1;
+        Some(Repetition { insn, ecx, mask, flags: self.cpu.eflags() })
+    }
+
+    /// Counts its element, and goes back to it if there are more.
+    fn end_repetition(&mut self, repetition: &Repetition, completed: bool) {
+        let Repetition { insn, ecx, mask, flags } = repetition;
+        if !completed {
+            self.cpu.regs[reg::ECX] = *ecx;
+            return;
+        }
+        self.cpu.regs[reg::ECX] = ecx & !mask | ecx.wrapping_sub(1) & mask;
+        let equal = self.cpu.eflags() & eflags::ZF != 0;
+        let goes_on = insn.form().rep == Rep::Rep || equal == (insn.rep == REPE);
+        if goes_on {
+            self.cpu.eip = insn.eip;
+            self.cpu.set_eflags(self.cpu.eflags() & !eflags::STATUS | flags & eflags::STATUS);
+        }
     }
 
     /// Drops the step's block and what points into it.

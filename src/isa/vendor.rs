@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Vendor {
     /// Advanced Micro Devices; measured on Zen 3 (family 19h).
     Amd,
-    /// Intel; measured on Sapphire Rapids (family 6, model 8Fh or CFh).
+    /// Intel; measured on a Sapphire Rapids (its hypervisor shows family 6, model A7h).
     Intel,
 }
 

@@ -246,14 +246,6 @@ impl<'a> Bench<'a> {
         self.protect_mixed(true);
     }
 
-    /// Lets it not be accessed at all.
-    pub fn bar_mixed(&mut self) {
-        self.oracle.protect(MIXED + PAGE, PAGE, Access::None);
-        for (_, machine) in &self.machines {
-            machine.memory.protect(MIXED + PAGE, PAGE, Prot::NONE).expect("the page is mapped");
-        }
-    }
-
     /// Fills memory that can be written on all sides.
     pub fn poke_all(&mut self, start: u32, len: u32, byte: u8) {
         self.write(start, &vec![byte; len as usize]);

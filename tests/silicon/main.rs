@@ -83,6 +83,11 @@ fn loops_end_or_fault_in_the_round_that_they_do_on_the_processor() {
 /// States a row.
 const VECTORS: u32 = if cfg!(debug_assertions) { 320 } else { 2000 };
 
+/// The same, or as many as are asked for.
+fn vectors() -> u32 {
+    std::env::var("VECTORS").map_or(VECTORS, |text| text.parse().expect("a number"))
+}
+
 #[test]
 fn each_row_does_what_the_processor_does() {
     let mut machines = Some(machines());
@@ -91,7 +96,6 @@ fn each_row_does_what_the_processor_does() {
         let mut report = Report::default();
         let mut record = Record::new("each_row_does_what_the_processor_does");
         let only = std::env::var("ROW").ok();
-        let vectors = std::env::var("VECTORS").map_or(VECTORS, |text| text.parse().expect("a number"));
         for (index, form) in FORMS.iter().enumerate() {
             let wanted = only.as_ref().is_none_or(|only| row(form).contains(only.as_str()));
             if !wanted || x87::is_here(form) || vector::is_here(form) || !exempt::is_comparable(form) {
@@ -99,7 +103,7 @@ fn each_row_does_what_the_processor_does() {
             }
             match exempt::unverifiable(form) {
                 Some(reason) => record.excuse(form, reason),
-                None => record.note(form, &prove_row(&mut bench, index, vectors, SEED, &mut report)),
+                None => record.note(form, &prove_row(&mut bench, index, vectors(), SEED, &mut report)),
             }
         }
         println!("seed {SEED:#x}, {} runs", report.vectors);
@@ -125,7 +129,7 @@ fn each_row_of_the_fpu_does_what_the_processor_does() {
         let only = std::env::var("ROW").ok();
         for (index, form) in FORMS.iter().enumerate().filter(|(_, form)| x87::is_here(form)) {
             if only.as_ref().is_none_or(|only| row(form).contains(only.as_str())) {
-                record.note(form, &x87::prove_row(&mut bench, index, VECTORS, SEED, &mut report));
+                record.note(form, &x87::prove_row(&mut bench, index, vectors(), SEED, &mut report));
             }
         }
         println!("seed {SEED:#x}\n{report}");
@@ -201,11 +205,10 @@ fn each_row_of_the_vectors_does_what_the_processor_does() {
         let mut report = String::new();
         let mut record = Record::new("each_row_of_the_vectors_does_what_the_processor_does");
         let only = std::env::var("ROW").ok();
-        let vectors = std::env::var("VECTORS").map_or(VECTORS, |text| text.parse().expect("a number"));
         for (index, form) in FORMS.iter().enumerate() {
             let wanted = only.as_ref().is_none_or(|only| row(form).contains(only.as_str()));
             if wanted && vector::is_here(form) && exempt::is_comparable(form) {
-                record.note(form, &vector::prove_row(&mut bench, index, vectors, SEED, &mut report));
+                record.note(form, &vector::prove_row(&mut bench, index, vectors(), SEED, &mut report));
             }
         }
         println!("seed {SEED:#x}\n{report}");
@@ -244,7 +247,7 @@ fn repeated_string_instructions_go_on_behind_a_fault() {
     let mut machines = Some(machines());
     with_oracle(|oracle| {
         let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
-        let (restarts, mismatches) = stops::prove_restarts(&mut bench, PROGRAMS, SEED);
+        let (restarts, mismatches) = stops::prove_restarts(&mut bench, 2 * PROGRAMS, SEED);
         println!("{restarts} restarts");
         assert!(mismatches.is_empty(), "{}", mismatches.join("\n"));
         assert!(restarts > 100, "{restarts}");

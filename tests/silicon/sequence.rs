@@ -36,7 +36,11 @@ pub fn prove_programs(bench: &mut Bench<'_>, count: u32, seed: u64) -> Outcome {
         if number % 16 == 0 {
             bench.fill(&mut random);
         }
-        let most = if random.percent(30) { 280 } else { 60 };
+        let most = match random.below(100) {
+            0..2 => 1980,
+            2..32 => 280,
+            _ => 60,
+        };
         let len = 20 + random.below(most);
         let program = write(&rows, len, &mut random);
         outcome.try_program(bench, program, random.next(), number);

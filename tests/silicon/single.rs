@@ -182,12 +182,14 @@ pub fn is_trap(left: &Left) -> bool {
 pub fn is_same(insn: &Insn, left: &Left, silicon: &Left, before: &State) -> bool {
     let mut left = *left;
     let form = insn.form();
+    // At a fault, or a trap between two repetitions.
+    let is_within = is_fault(silicon) || is_trap(silicon) && silicon.eip == insn.eip;
+    if is_within && departs(form, Part::FlagsAtFaults) {
+        left.eflags ^= (left.eflags ^ silicon.eflags) & oracle::flag::ARITHMETIC;
+    }
     if is_fault(silicon) {
         if departs(form, Part::RegistersAtFaults) {
             left.regs = silicon.regs;
-        }
-        if departs(form, Part::FlagsAtFaults) {
-            left.eflags ^= (left.eflags ^ silicon.eflags) & oracle::flag::ARITHMETIC;
         }
         let wraps = departs_always(Part::EndOfMemory) && wraps_here(left.event, silicon.event);
         if departs(form, Part::Fault) && is_fault(&left) || wraps {

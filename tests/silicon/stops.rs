@@ -86,7 +86,7 @@ fn repeated(random: &mut Random) -> Vec<u8> {
     code
 }
 
-/// Runs repeated string instructions into a page that cannot be accessed, opens it, and goes on; gives the number of faults
+/// Runs repeated string instructions into a page that cannot be written, opens it, and goes on; gives the number of faults
 /// that were gone on from, and mismatches.
 pub fn prove_restarts(bench: &mut Bench<'_>, count: u32, seed: u64) -> (u32, Vec<String>) {
     let mut random = Random::new(seed, 31);
@@ -114,7 +114,7 @@ pub fn prove_restarts(bench: &mut Bench<'_>, count: u32, seed: u64) -> (u32, Vec
         // Comparisons run for a while over equal bytes only.
         bench.open_mixed();
         bench.poke_all(MIXED, 3 * PAGE, state.regs[0] as u8);
-        bench.bar_mixed();
+        bench.close_mixed();
         let pace = if random.percent(70) { Pace::Whole } else { Pace::Pieces(random.next()) };
         let mut compare = |bench: &mut Bench<'_>, state: &State, what: &str| -> Option<Left> {
             let silicon = bench.silicon(&code, at, state);
