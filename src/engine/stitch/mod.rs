@@ -10,7 +10,6 @@ mod code;
 mod draft;
 mod facts;
 mod template;
-mod vector;
 
 use super::op::Op;
 use access::Kept;
