@@ -7,6 +7,7 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 #![warn(missing_docs)]
 
+pub mod audit;
 #[allow(unsafe_code)]
 pub mod cpu;
 pub mod debug;

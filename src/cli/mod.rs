@@ -5,13 +5,16 @@
 
 mod audit;
 mod binfmt;
+mod check;
 mod count;
 mod cov;
 mod dis;
 mod gdb;
+mod html;
 mod isa;
 mod like_qemu;
 mod run;
+mod shell;
 mod strace;
 mod tool;
 mod trace;
@@ -62,7 +65,10 @@ enum Command {
     Dis(dis::Dis),
     Isa(isa::Isa),
     Audit(audit::Audit),
+    Check(check::Check),
     Binfmt(binfmt::Binfmt),
+    Completions(shell::Completions),
+    Man(shell::ManPages),
 }
 
 /// An error to be shown, and the exit status that goes with it.
@@ -136,7 +142,10 @@ fn command() -> Result<(), Failure> {
         Command::Dis(dis) => dis.execute(),
         Command::Isa(isa) => isa.execute(),
         Command::Audit(audit) => audit.execute(),
+        Command::Check(check) => check.execute(),
         Command::Binfmt(binfmt) => binfmt.execute(),
+        Command::Completions(completions) => completions.execute(),
+        Command::Man(man) => man.execute(),
     }
 }
 

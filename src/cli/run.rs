@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use table86::debug::gdb::Address;
-use table86::isa::{CpuModel, MODELS, decode};
+use table86::isa::{Insn, Status, decode};
 use table86::kernel::exec::{Launch, Resumed};
 use table86::kernel::{self, ExitReason, Process};
 use table86::loader::{self, Format, LoadError, Loaded, Program};
@@ -41,6 +41,14 @@ pub(super) struct Run {
     /// Look up absolute paths under DIR first
     #[arg(short = 'L', value_name = "DIR")]
     sysroot: Option<PathBuf>,
+    /// Run in a root of its own: paths are looked up below DIR and nowhere else
+    ///
+    /// That goes for the program itself, its dynamic linker and libraries, scripts' interpreters and everything that is
+    /// executed later; links and `..` stay inside, and the program starts in DIR if it would start outside. /proc, /dev
+    /// and /sys are the host's, and so are the addresses of Unix sockets. It takes no privileges, and keeps nobody in
+    /// who wants out: for that, use chroot(8) or a container.
+    #[arg(long, value_name = "DIR", conflicts_with = "sysroot")]
+    root: Option<PathBuf>,
     /// Set an environment variable for the program
     #[arg(short = 'E', value_name = "NAME=VALUE", value_parser = OsStringValueParser::new().try_map(values::assignment))]
     set: Vec<(OsString, OsString)>,
@@ -143,7 +151,8 @@ impl Run {
                 ..loader::Options::default()
             },
             kernel: kernel::Options {
-                sysroot: self.sysroot,
+                rooted: self.root.is_some(),
+                sysroot: self.root.or(self.sysroot),
                 cpu: self.cpu,
                 max_instructions: self.max_insns,
                 timeout: self.timeout,
@@ -159,8 +168,21 @@ impl Run {
 impl Request {
     /// Runs the program; comes back only if it could not be started.
     pub(super) fn execute(self) -> Result<(), Failure> {
+        let listener = self.gdb.as_ref().map(super::gdb::listen).transpose()?;
+        let mut process = self.process(tiered)?;
+        if let Some(listener) = listener {
+            super::gdb::accept(&mut process, listener)?;
+        }
+        finish(process)
+    }
+
+    /// The program, loaded into a machine that `make` gives.
+    pub(super) fn process(self, make: Make) -> Result<Process, Failure> {
         let mut kernel = self.kernel;
         kernel.sysroot = kernel.sysroot.map(|root| sysroot(&root)).transpose()?;
+        if kernel.rooted {
+            enter_root(kernel.sysroot.as_deref())?;
+        }
         let environment = changed(environment(), &self.set, &self.unset);
         let launch = launch(kernel.strace.is_some() || kernel.tool.is_some(), self.trace_to.as_deref())?;
         if !self.host_path && self.program.as_bytes() == b"-" {
@@ -168,13 +190,15 @@ impl Request {
                 .map_err(LoadError::Unreadable)
                 .and_then(|file| Program::from_file(file, self.program.clone(), self.argv, environment))
                 .map_err(|error| failure("standard input".as_ref(), &error))?;
-            return start(program, self.loader, kernel, launch, self.gdb.as_ref());
+            return load(program, self.loader, kernel, launch, make);
         }
         let path = if self.host_path {
             PathBuf::from(&self.program)
         } else {
             let directories = std::env::var_os("PATH");
-            loader::search_path(&self.program, directories.as_deref(), kernel.sysroot.as_deref())
+            let mut options = self.loader.clone();
+            root_of(&mut options, &kernel);
+            loader::search_path(&self.program, directories.as_deref(), &options)
         };
         let searched = !self.host_path && !self.program.as_bytes().contains(&b'/');
         let program = Program::open(&path, self.argv, environment).map_err(|error| match error {
@@ -184,8 +208,21 @@ impl Request {
             }
             error => failure(self.program.as_ref(), &error),
         })?;
-        start(program, self.loader, kernel, launch, self.gdb.as_ref())
+        load(program, self.loader, kernel, launch, make)
     }
+}
+
+/// Makes a machine.
+pub(super) type Make = fn(Arc<Memory>) -> io::Result<Machine>;
+
+/// The machine that runs programs.
+fn tiered(memory: Arc<Memory>) -> io::Result<Machine> {
+    Machine::tiered(memory, Machine::WARM)
+}
+
+/// The machine that counts what it executes.
+fn counting(memory: Arc<Memory>) -> io::Result<Machine> {
+    Machine::counting(memory, Machine::WARM)
 }
 
 /// How to run this program again; with a place for the trace if there is one.
@@ -193,7 +230,7 @@ fn launch(traced: bool, output: Option<&Path>) -> Result<Launch, Failure> {
     if !traced {
         return Ok(Launch::new());
     }
-    Launch::new().traced(output).map_err(|error| {
+    Launch::new().traced_to(output).map_err(|error| {
         let name = output.unwrap_or(Path::new("standard error"));
         Failure::own(format!("{}: {error}", name.display()))
     })
@@ -214,28 +251,27 @@ pub(super) fn resume(resumed: Resumed) -> Result<(), Failure> {
     let file = std::fs::File::from(resumed.program);
     let program = Program::from_file(file, resumed.exec_name, std::env::args_os().collect(), environment())
         .map_err(|error| Failure::new(NOT_RUNNABLE, error.to_string()))?;
-    start(program, loader::Options::default(), resumed.options, resumed.launch, None)
+    load(program, loader::Options::default(), resumed.options, resumed.launch, tiered).and_then(finish)
 }
 
-/// Loads and runs a program. Does not come back if that works: the host process ends as the guest did.
-fn start(
+/// Loads a program.
+fn load(
     program: Program,
     mut options: loader::Options,
     kernel: kernel::Options,
     launch: Launch,
-    gdb: Option<&Address>,
-) -> Result<(), Failure> {
-    let listener = gdb.map(super::gdb::listen).transpose()?;
-    options.sysroot.clone_from(&kernel.sysroot);
+    make: Make,
+) -> Result<Process, Failure> {
+    root_of(&mut options, &kernel);
     options.memory_bytes = kernel.memory_bytes;
-    let cpuid = cpu_model(kernel.cpu.as_deref())?;
+    let cpuid = values::cpu_model(kernel.cpu.as_deref())?;
     options.hwcap = cpuid.answer(1, 0)[3];
     let name = PathBuf::from(&program.exec_name);
     let memory = Memory::new()
         .map_err(|error| Failure::own(format!("no 4 GiB of addresses for the guest: {error}")))?;
     let memory = Arc::new(memory);
-    let make = if super::tool::counts(kernel.tool.as_deref()) { Machine::counting } else { Machine::tiered };
-    let mut machine = make(Arc::clone(&memory), Machine::WARM)
+    let make = if super::tool::counts(kernel.tool.as_deref()) { counting } else { make };
+    let mut machine = make(Arc::clone(&memory))
         .map_err(|error| Failure::own(format!("no addresses for translated code: {error}")))?;
     machine.cpu.cpuid = cpuid;
     let loaded =
@@ -243,22 +279,15 @@ fn start(
     let mut process = Process::new(machine, image(&loaded), kernel, launch);
     process.at_end = explain;
     super::tool::install(&mut process)?;
-    if let Some(listener) = listener {
-        super::gdb::accept(&mut process, listener)?;
-    }
+    Ok(process)
+}
+
+/// Runs a program. Does not come back: the host process ends as the guest did.
+fn finish(mut process: Process) -> Result<(), Failure> {
     let reason = process.run();
     explain(&process, reason);
     drop(process);
     reason.finish()
-}
-
-/// The processor of this name.
-fn cpu_model(name: Option<&str>) -> Result<CpuModel, Failure> {
-    let Some(name) = name else { return Ok(CpuModel::default()) };
-    CpuModel::named(name).ok_or_else(|| {
-        let names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
-        Failure::own(format!("--cpu {name}: no such model; there are {}", names.join(", ")))
-    })
 }
 
 /// What the kernel has to know of a program.
@@ -295,7 +324,7 @@ fn explain(process: &Process, reason: ExitReason) {
             let mut bytes = [0; decode::MAX_LEN];
             let len = process.machine.memory.fetch(eip, &mut bytes);
             let (len, what) = match decode(&bytes[..len], eip) {
-                Ok(insn) => (usize::from(insn.len), table86::disasm::text(&insn)),
+                Ok(insn) => (usize::from(insn.len), table86::disasm::text(&insn) + &lacking(process, &insn)),
                 Err(error) => (len.min(8), format!("({error})")),
             };
             let hex: Vec<String> = bytes[..len].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -305,6 +334,17 @@ fn explain(process: &Process, reason: ExitReason) {
         ExitReason::Killed(_) => return,
     };
     let _ = writeln!(io::stderr(), "table86: {text}");
+}
+
+/// Why a declared instruction was none, if the processor that was chosen or the tables are the reason.
+fn lacking(process: &Process, insn: &Insn) -> String {
+    let cpu = &process.machine.cpu.cpuid;
+    let lacks = cpu.lacks(insn.form().cpuid);
+    match insn.form().status {
+        _ if !lacks.is_empty() => format!(": --cpu {} has no {}", cpu.model().name, lacks.join(" ")),
+        Status::Todo(why) => format!(": {why}"),
+        Status::Implemented => String::new(),
+    }
 }
 
 /// The file that `addr` belongs to and the offset from its first mapping: ` (app+0x286bf)`.
@@ -319,20 +359,35 @@ fn place(process: &Process, addr: u32) -> String {
 }
 
 /// The error for a program that cannot be loaded.
-fn failure(program: &Path, error: &LoadError) -> Failure {
+pub(super) fn failure(program: &Path, error: &LoadError) -> Failure {
     let status = if error.is_not_found() { NOT_FOUND } else { NOT_RUNNABLE };
     Failure::new(status, format!("{}: {error}", program.display()))
 }
 
+/// Gives the loader the kernel's root.
+fn root_of(loader: &mut loader::Options, kernel: &kernel::Options) {
+    loader.sysroot.clone_from(&kernel.sysroot);
+    loader.rooted = kernel.rooted;
+}
+
+/// Goes to the root unless the working directory lies in it.
+fn enter_root(root: Option<&Path>) -> Result<(), Failure> {
+    let Some(root) = root else { return Ok(()) };
+    if std::env::current_dir().is_ok_and(|directory| directory.starts_with(root)) {
+        return Ok(());
+    }
+    std::env::set_current_dir(root).map_err(|error| Failure::own(format!("root {}: {error}", root.display())))
+}
+
 /// The sysroot with links resolved, so that paths under it are known as such.
-fn sysroot(root: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn sysroot(root: &Path) -> Result<PathBuf, Failure> {
     let bad = |why: &dyn std::fmt::Display| Failure::own(format!("sysroot {}: {why}", root.display()));
     let found = std::fs::canonicalize(root).map_err(|error| bad(&error))?;
     if found.is_dir() { Ok(found) } else { Err(bad(&"not a directory")) }
 }
 
 /// This process's environment as it is, entries without `=` included.
-fn environment() -> Vec<OsString> {
+pub(super) fn environment() -> Vec<OsString> {
     match std::fs::read("/proc/self/environ") {
         Ok(bytes) => {
             let mut entries: Vec<&[u8]> = bytes.split(|&byte| byte == 0).collect();
@@ -352,7 +407,7 @@ fn assigned(name: &OsStr, value: &OsStr) -> OsString {
 }
 
 /// An environment with variables left away and set, in this order.
-fn changed(
+pub(super) fn changed(
     mut environment: Vec<OsString>,
     set: &[(OsString, OsString)],
     unset: &[OsString],

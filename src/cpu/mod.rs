@@ -7,6 +7,7 @@ pub mod float;
 pub mod image;
 pub mod insn;
 pub mod mxcsr;
+pub mod native;
 pub mod segment;
 pub mod vector;
 pub mod word;
@@ -116,6 +117,8 @@ pub struct Cpu {
     pub mxcsr: u32,
     /// Bits of `mxcsr` that have to be those of [`mxcsr::ALL_MASKED`] for the host's instructions to be used; 0: never.
     pub(crate) host_floats: u32,
+    /// What the host has beyond every x86-64, as far as it may be used: bits of [`native`].
+    pub(crate) host_features: u32,
     /// What CPUID answers.
     pub cpuid: crate::isa::CpuModel,
     pub(crate) shadow: Shadow,
@@ -152,6 +155,7 @@ impl Cpu {
             xmm: [V128::ZERO; 8],
             mxcsr: mxcsr::ALL_MASKED,
             host_floats: mxcsr::ALL_MASKED,
+            host_features: native::features(),
             cpuid: crate::isa::CpuModel::default(),
             shadow: Shadow::default(),
             jumps: JumpCache::default(),

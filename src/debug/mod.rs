@@ -1,5 +1,6 @@
-//! Seeing what a program does: traces, the debugger's side, counts.
+//! Seeing what a program does: traces, the debugger's side, the processor beside ours.
 
+pub mod check;
 pub mod count;
 pub mod cov;
 pub mod effects;

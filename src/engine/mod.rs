@@ -15,6 +15,7 @@ pub(crate) mod translate;
 
 mod arena;
 mod encode;
+mod hash;
 mod liveness;
 mod path;
 #[cfg(trap_memory)]

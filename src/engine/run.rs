@@ -58,8 +58,9 @@ impl Shared {
         let mut cpu = Cpu::new();
         cpu.pages = self.memory.pages();
         if !self.settings.specialise {
-            // Floats in software, too.
+            // By Rust's operators and in software, too.
             cpu.host_floats = 0;
+            cpu.host_features = 0;
         }
         let mode = Mode::of(&cpu);
         recover::prepare_thread();

@@ -4,7 +4,8 @@
 //! whose successor only the guest knows. Its way: decode, find which flags are needed, choose handlers, join pairs, link.
 
 use super::arena::Arena;
-use super::encode::{encode, needs_second_slot, operand_keys};
+use super::encode::{encode, generic_key, needs_second_slot, operand_keys, register_beside_memory};
+use super::hash::Map;
 use super::op::{Ext, Handler, Op};
 use super::path::{Item, Job, MAX_INSNS, Mode, Stop, flag_is_live, has_no_effect};
 use super::stitch::Stitcher;
@@ -14,12 +15,16 @@ use crate::cpu::Cpu;
 use crate::cpu::exec::attribute;
 use crate::isa::{Code, Flow, Imm, Insn, Lock, Privilege, Rep, Status};
 use crate::memory::Memory;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// Ops that a superblock can take at most: three slots an instruction, a stub for each of its two links, a verifier, counters and an end.
 pub(super) const MAX_SLOTS: usize = MAX_INSNS * 8 + 16;
+
+/// Good translations begin when the guest has executed this many instructions for each run that makes a block warm: before,
+/// what they need to be made at all costs more than a short program takes as a whole.
+const SETTLED: u64 = 1000;
 
 /// How to translate.
 #[derive(Clone, Copy, Debug)]
@@ -55,14 +60,16 @@ struct Block {
 pub(crate) struct Translations {
     arena: Arena,
     blocks: Vec<Block>,
-    entries: HashMap<(Mode, u32), u32>,
-    by_page: HashMap<u32, Vec<u32>>,
+    entries: Map<(Mode, u32), u32>,
+    by_page: Map<u32, Vec<u32>>,
     /// Entries of invalid blocks, to be led on to the next translation of their address.
-    stale: HashMap<(Mode, u32), Vec<usize>>,
+    stale: Map<(Mode, u32), Vec<usize>>,
     /// Slots of the links to a quick block, to be led to its better translation.
-    incoming: HashMap<u32, Vec<usize>>,
+    incoming: Map<u32, Vec<usize>>,
     settings: Settings,
     stitcher: Option<Stitcher>,
+    /// The guest has run for so long that good translations will pay.
+    settled: bool,
     breakpoints: Arc<HashSet<u32>>,
     sites: Sites,
 }
@@ -91,12 +98,13 @@ impl Translations {
         Ok(Translations {
             arena: Arena::new(slots)?,
             blocks: Vec::new(),
-            entries: HashMap::new(),
-            by_page: HashMap::new(),
-            stale: HashMap::new(),
-            incoming: HashMap::new(),
+            entries: Map::default(),
+            by_page: Map::default(),
+            stale: Map::default(),
+            incoming: Map::default(),
             settings,
             stitcher: if settings.stitch { Stitcher::new() } else { None },
+            settled: false,
             breakpoints: Arc::default(),
             sites: Sites::default(),
         })
@@ -140,12 +148,18 @@ impl Translations {
     }
 
     /// Translates the block at `eip` anew and well if its translation is a quick one. Other machines may run meanwhile, the
-    /// quick one too.
+    /// quick one too. A guest that has run for a short time only has to wait.
     pub(crate) fn improve(&mut self, cpu: &Cpu, memory: &Memory, eip: u32) -> *const Op {
         let mode = Mode::of(cpu);
         let Some(&quick) = self.entries.get(&(mode, eip)) else { return self.translate(cpu, memory, eip) };
+        let start = self.blocks[quick as usize].start;
         if !self.blocks[quick as usize].quick {
-            return self.arena.at(self.blocks[quick as usize].start);
+            return self.arena.at(start);
+        }
+        self.settled |= cpu.count >= u64::from(self.settings.warm) * SETTLED;
+        if !self.settled {
+            self.count_from(start, self.settings.warm);
+            return self.arena.at(start);
         }
         let start = self.add(Job::new(cpu, memory, mode), eip);
         // Its first two slots are those that count.
@@ -156,6 +170,13 @@ impl Translations {
             unsafe { &*self.arena.at(slot).cast::<Ext>() }.link.store(entry, Ordering::Release);
         }
         entry
+    }
+
+    /// Lets a quick block run so often before it asks for a good translation. Other machines may be counting in it.
+    fn count_from(&mut self, start: usize, runs: u32) {
+        let op = self.arena.at(start);
+        // SAFETY: the entry of a quick block; its four fields are the number that `warm` counts down, aligned like one.
+        unsafe { AtomicU32::from_ptr((&raw mut (*op).a).cast()) }.store(runs, Ordering::Relaxed);
     }
 
     /// Makes the block at `eip` and enters it into the tables; gives its first slot.
@@ -476,18 +497,17 @@ impl Translations {
             return false;
         }
         let family = form.families[usize::from(insn.opsize16)];
-        let direct = form.operands.iter().any(|operand| operand.code == Code::J);
+        let direct = insn.is_direct();
         let locked = insn.mem.is_some() && (insn.lock || form.lock == Lock::Always);
         let live = flag_is_live(item);
-        let specialise = self.settings.specialise && !job.step;
         let family = keys::family(family, live, locked, item.condition(insn));
-        let choices = operand_keys(job, insn, specialise);
-        let mut choices = choices.iter().map(|operands| operands | family);
-        let first = if job.quick {
-            choices.find_map(keys::single)
-        } else {
+        let first = if self.settings.specialise && !job.step && !job.quick {
+            let choices = operand_keys(job, insn);
+            let choices = choices.iter().map(|operands| operands | family);
             item.keys = choices.filter(|key| keys::single(*key).is_some()).collect();
             item.keys.first().and_then(|key| keys::single(*key))
+        } else {
+            keys::single(generic_key(insn) | family)
         };
         let Some(handler) = first else {
             // The generator makes a generic handler for whatever it declares; a gap is an instruction that is missing.
@@ -559,7 +579,8 @@ impl Translations {
             [Imm::Cp] | [_, _, ..] => insn.imm2,
             [_] => insn.imm,
         };
-        self.arena.push_ext(Ext { link, imm2, aux: done });
+        let aux = register_beside_memory(insn).map_or(done, u32::from);
+        self.arena.push_ext(Ext { link, imm2, aux });
     }
 
     /// Overwrites the first handler of pairs that have one of their own; the second op stays valid. Gives the slots of second ops.
@@ -607,7 +628,7 @@ impl Translations {
         let mut targets = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let Ok(insn) = item.insn else { continue };
-            if insn.form().operands.iter().any(|operand| operand.code == Code::J) {
+            if insn.is_direct() {
                 targets.push(insn.imm);
             }
             targets.push(insn.next_eip());
@@ -634,7 +655,7 @@ fn best_key(job: &Job<'_>, item: &Item, live: bool) -> Option<u64> {
         form.status == Status::Implemented && form.privilege == Privilege::User && family != 0 && !insn.lock;
     let condition = item.condition(&insn);
     plain.then(|| {
-        operand_keys(job, &insn, true).iter().next().unwrap_or(0)
+        operand_keys(job, &insn).iter().next().unwrap_or(0)
             | keys::family(family, live, form.lock == Lock::Always && insn.mem.is_some(), condition)
     })
 }

@@ -30,6 +30,7 @@ pub mod poll;
 pub mod prctl;
 pub mod proc;
 pub mod process;
+pub mod ptrace;
 pub mod sched;
 pub mod segments;
 pub mod signal;

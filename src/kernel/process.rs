@@ -9,6 +9,7 @@ use super::debugger::Debugger;
 use super::errno::Errno;
 use super::exec::Launch;
 use super::files::Files;
+use super::ptrace::{self, Tracing};
 use super::signal::{self, Call, Signals, fault};
 use super::table::{self, Restart};
 use super::task::{Group, Task};
@@ -32,6 +33,8 @@ const TIME_SLICE: u64 = 10_000_000;
 pub struct Options {
     /// `-L`: absolute paths of the guest are looked up under this directory first.
     pub sysroot: Option<PathBuf>,
+    /// `--root`: nothing outside of that directory is found, but for what [`paths`](super::paths) names.
+    pub rooted: bool,
     /// `--cpu`: the model whose CPUID is shown; the default one if `None`.
     pub cpu: Option<String>,
     /// `--max-insns`: instructions after which the guest is stopped.
@@ -88,6 +91,28 @@ pub enum ExitReason {
     LimitReached,
 }
 
+/// What happened in a [`Process::turn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Signals were delivered before anything else.
+    pub delivered: bool,
+    /// What came then.
+    pub event: TurnEvent,
+}
+
+/// See [`Turn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnEvent {
+    /// Instructions were executed, if any.
+    Ran,
+    /// Perhaps instructions, and then a system call.
+    Called,
+    /// Perhaps instructions, and then one that raised an exception, which has become a signal.
+    Raised(Stop),
+    /// The process, or the thread, has come to its end.
+    Ended(ExitReason),
+}
+
 /// Sees system calls and signals go by, for `strace` and `trace`.
 pub trait Observer {
     /// Tells whether threads and children are to be seen too.
@@ -134,6 +159,8 @@ pub struct Process {
     pub signals: Signals,
     /// Ids, addresses to be cleared or walked at exit.
     pub task: Task,
+    /// The thread's part in being traced.
+    pub trace: Tracing,
     /// How to run this program again for `execve`.
     pub launch: Arc<Launch>,
     /// Sees what happens, if anybody wants to.
@@ -162,12 +189,14 @@ impl Process {
         let deadline = options.timeout.map(|t| Instant::now() + t);
         super::exec::set_name(&image);
         signal::host::close_standard_files();
+        super::ptrace::show(&machine.memory, &image);
         Process {
             common: Arc::new(Common::new(&machine.memory, &image)),
             group: Arc::default(),
             signals: Signals::inherit(launch.mask),
             task: Task::new(image.exec_stack),
             files: Files::default(),
+            trace: Tracing::of_program(launch.traced),
             machine,
             observer: super::strace::Tracer::of(options.strace.as_ref(), launch.trace.as_ref()),
             options: Arc::new(options),
@@ -185,9 +214,15 @@ impl Process {
     /// Runs the guest to its end, which is that of its last thread. The host process is still there afterwards; see
     /// [`ExitReason::finish`]. To be called on the thread that made the machine.
     pub fn run(&mut self) -> ExitReason {
+        self.run_by(Process::run_loop)
+    }
+
+    /// As [`Process::run`], but `drive` makes the turns of the first thread, until one says that it ended.
+    pub fn run_by(&mut self, drive: impl FnOnce(&mut Process) -> ExitReason) -> ExitReason {
         signal::host::attach(&mut self.signals, &self.machine.cpu);
         self.with_observer(|observer, process| observer.begin(process));
-        self.run_attached();
+        ptrace::tracee::begin(self, false);
+        self.run_attached_by(drive);
         let reason = self.group.wait();
         self.with_observer(|observer, process| observer.end(process));
         if let Some(debugger) = self.debugger.take() {
@@ -209,55 +244,92 @@ impl Process {
 
     /// Runs this thread, whose signals go to this process already, to its end.
     pub(super) fn run_attached(&mut self) {
+        self.run_attached_by(Process::run_loop);
+    }
+
+    fn run_attached_by(&mut self, drive: impl FnOnce(&mut Process) -> ExitReason) {
         self.group.enter(super::task::id());
         if let Some(debugger) = self.debugger.clone() {
             debugger.started(self);
         }
-        let reason = self.run_loop();
+        let reason = drive(self);
         self.end = Some(reason);
         if let Some(debugger) = self.debugger.clone() {
             debugger.ended(self);
         }
+        ptrace::tracee::exiting(self, reason.wait_status());
         self.with_observer(|observer, process| observer.exit(process, reason));
         super::task::exit::leave(self);
     }
 
     fn run_loop(&mut self) -> ExitReason {
         loop {
-            if self.signals.shielded {
-                signal::host::apply_mask(&self.signals);
-            }
-            if signal::deliver::wanted(self) {
-                signal::deliver::deliver(self);
-            }
-            if let Some(reason) = self.end.or_else(|| self.group.ended()) {
+            if let TurnEvent::Ended(reason) = self.turn(u64::MAX).event {
                 return reason;
             }
-            let budget = self.instruction_budget();
-            if budget == 0 {
-                return ExitReason::LimitReached;
+        }
+    }
+
+    /// Delivers signals, runs `max` instructions at most, and does what made them stop. With a `max` of 0 signals only.
+    pub fn turn(&mut self, max: u64) -> Turn {
+        if self.signals.shielded {
+            signal::host::apply_mask(&self.signals);
+        }
+        if self.trace.is_interrupted() {
+            ptrace::tracee::interrupted(self);
+        }
+        let delivered = signal::deliver::wanted(self);
+        if delivered {
+            signal::deliver::deliver(self);
+        }
+        Turn { delivered, event: self.go_on(max) }
+    }
+
+    fn go_on(&mut self, max: u64) -> TurnEvent {
+        if let Some(reason) = self.end.or_else(|| self.group.ended()) {
+            return TurnEvent::Ended(reason);
+        }
+        let stepping = self.trace.is_stepping();
+        if stepping && ptrace::tracee::before_step(self) {
+            return TurnEvent::Ran;
+        }
+        let allowed = self.instruction_budget();
+        if allowed == 0 {
+            return TurnEvent::Ended(ExitReason::LimitReached);
+        }
+        let budget = allowed.min(if stepping { 1 } else { max });
+        self.trace.leave_call();
+        let before = self.machine.cpu.instructions();
+        let stop = match self.debugger.clone() {
+            Some(debugger) => debugger.run(self, budget),
+            None => self.machine.run(budget),
+        };
+        self.group.count(self.machine.cpu.instructions() - before);
+        match stop {
+            // A breakpoint of a debugger that is not here: of the parent's whose memory this is.
+            Stop::Requested | Stop::Hook | Stop::Breakpoint => {}
+            Stop::Limit => {
+                if stepping {
+                    ptrace::tracee::after_step(self);
+                }
+                if self.deadline.is_some_and(|at| Instant::now() >= at) {
+                    return TurnEvent::Ended(ExitReason::LimitReached);
+                }
             }
-            let before = self.machine.cpu.instructions();
-            let stop = match self.debugger.clone() {
-                Some(debugger) => debugger.run(self, budget),
-                None => self.machine.run(budget),
-            };
-            self.group.count(self.machine.cpu.instructions() - before);
-            match stop {
-                // A breakpoint of a debugger that is not here: of the parent's whose memory this is.
-                Stop::Requested | Stop::Hook | Stop::Breakpoint => {}
-                Stop::Limit => {
-                    if self.deadline.is_some_and(|at| Instant::now() >= at) {
-                        return ExitReason::LimitReached;
-                    }
-                }
-                Stop::Exception(raised) if raised.kind == FaultKind::Int && raised.code == SYSCALL_VECTOR => {
-                    self.system_call();
-                }
-                Stop::Exception(raised) => fault::raise(self, raised),
-                Stop::Bus(raised) => fault::raise_bus(self, raised),
+            Stop::Exception(raised) if raised.kind == FaultKind::Int && raised.code == SYSCALL_VECTOR => {
+                self.system_call();
+                return TurnEvent::Called;
+            }
+            Stop::Exception(raised) => {
+                fault::raise(self, raised);
+                return TurnEvent::Raised(stop);
+            }
+            Stop::Bus(raised) => {
+                fault::raise_bus(self, raised);
+                return TurnEvent::Raised(stop);
             }
         }
+        TurnEvent::Ran
     }
 
     /// Instructions that may run before somebody looks at the limits again; 0 if the limit is reached.
@@ -281,6 +353,10 @@ impl Process {
         }
         let regs = &self.machine.cpu.regs;
         let nr = regs[reg::EAX];
+        let Some(nr) = ptrace::tracee::call_begins(self, nr) else {
+            return ptrace::tracee::call_done(self);
+        };
+        let regs = &self.machine.cpu.regs;
         let args =
             [regs[reg::EBX], regs[reg::ECX], regs[reg::EDX], regs[reg::ESI], regs[reg::EDI], regs[reg::EBP]];
         self.with_observer(|observer, process| observer.enter(process, nr, args));

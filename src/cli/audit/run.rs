@@ -8,8 +8,8 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use table86::debug::count::{Detail, Totals};
-use table86::isa::proof::{Proof, proof};
-use table86::isa::{FORMS, Form, Status};
+use table86::audit::State;
+use table86::isa::{FORMS, Form};
 use table86::kernel::table;
 
 /// The options about a run.
@@ -29,15 +29,6 @@ pub(in crate::cli) struct CountedRun {
 /// A row in words that stay when lines are moved.
 fn row_name(form: &Form) -> String {
     format!("{}: {} {} {}", form.room, form.op, form.mnemonic, form.ops).trim_end().to_owned()
-}
-
-fn standing(form: &Form) -> &'static str {
-    match (form.status, proof(form)) {
-        (Status::Todo(_), _) => "missing",
-        (_, Some(Proof::Verified { .. })) => "verified",
-        (_, Some(Proof::Unverifiable(_))) => "not verifiable",
-        (_, None) => "not verified",
-    }
 }
 
 impl CountedRun {
@@ -109,7 +100,7 @@ fn for_people(totals: &Totals, comparing: bool, is_new: &dyn Fn(&Form) -> bool) 
         let form = &FORMS[at];
         let Form { op, mnemonic, ops, room, line, .. } = form;
         let mark = if is_new(form) { "new " } else { "" };
-        let standing = match standing(form) {
+        let standing = match State::of(form).name() {
             "verified" => String::new(),
             other => format!("  {other}"),
         };
@@ -127,7 +118,7 @@ fn report(totals: &Totals, comparing: bool, is_new: &dyn Fn(&Form) -> bool) -> V
         let form = &FORMS[at];
         let mut value = json!({
             "mnemonic": form.mnemonic, "op": form.op, "operands": form.ops, "room": form.room, "line": form.line,
-            "status": standing(form), "count": count,
+            "status": State::of(form).name(), "count": count,
         });
         if comparing && let Some(map) = value.as_object_mut() {
             map.insert("new".into(), json!(is_new(form)));

@@ -8,6 +8,7 @@ use super::{Launch, descriptor};
 use crate::kernel::errno::Errno;
 use crate::kernel::host::{self, Arg, PrivateFd};
 use crate::kernel::process::{Options, Process};
+use crate::kernel::ptrace::Inherited;
 use crate::kernel::signal::SigSet;
 use crate::kernel::strace;
 use std::ffi::{CStr, OsString};
@@ -101,13 +102,15 @@ struct State {
     mask: SigSet,
     exec_name: OsString,
     options: Options,
+    /// How the program is traced.
+    traced: Option<Inherited>,
     /// Descriptors of the trace: where it goes, and what the traced processes have in common.
     trace: Option<(RawFd, RawFd)>,
 }
 
 impl State {
     fn encode(&self) -> Vec<u8> {
-        let Options { sysroot, cpu, max_instructions, timeout, memory_bytes, strace, tool } = &self.options;
+        let Options { sysroot, rooted, cpu, max_instructions, timeout, memory_bytes, strace, tool } = &self.options;
         let mut w = Writer(MAGIC.to_vec());
         w.u64(self.pid.into());
         w.u64(self.itself as u64);
@@ -115,6 +118,7 @@ impl State {
         w.u64(self.mask.0);
         w.bytes(self.exec_name.as_bytes());
         w.option(sysroot.as_ref(), |w, path| w.bytes(path.as_os_str().as_bytes()));
+        w.u64((*rooted).into());
         w.option(cpu.as_ref(), |w, name| w.bytes(name.as_bytes()));
         w.option(*max_instructions, Writer::u64);
         w.option(*timeout, |w, time| w.u64(time.as_nanos().try_into().unwrap_or(u64::MAX)));
@@ -125,6 +129,10 @@ impl State {
             w.bytes(filter.text().as_bytes());
         });
         w.option(tool.as_ref(), |w, tool| w.bytes(tool.as_bytes()));
+        w.option(self.traced, |w, traced| {
+            let Inherited { attached, options, resume, call, old_tid } = traced;
+            [attached, options, resume, call, old_tid].iter().for_each(|&word| w.u64(word.into()));
+        });
         w.option(self.trace, |w, (output, shared)| {
             w.u64(output as u64);
             w.u64(shared as u64);
@@ -142,6 +150,7 @@ impl State {
             exec_name: r.text()?,
             options: Options {
                 sysroot: r.option(Reader::text)?.map(PathBuf::from),
+                rooted: r.u64()? != 0,
                 cpu: r.option(|r| String::from_utf8(r.bytes()?.to_vec()).ok())?,
                 max_instructions: r.option(Reader::u64)?,
                 timeout: r.option(Reader::u64)?.map(Duration::from_nanos),
@@ -157,6 +166,16 @@ impl State {
                 })?,
                 tool: r.option(|r| String::from_utf8(r.bytes()?.to_vec()).ok())?,
             },
+            traced: r.option(|r| {
+                let mut word = || r.u64()?.try_into().ok();
+                Some(Inherited {
+                    attached: word()?,
+                    options: word()?,
+                    resume: word()?,
+                    call: word()?,
+                    old_tid: word()?,
+                })
+            })?,
             trace: r.option(|r| Some((r.u64()?.try_into().ok()?, r.u64()?.try_into().ok()?)))?,
         })
     }
@@ -173,6 +192,7 @@ pub(super) fn write(p: &Process, program: RawFd, exec_name: &CStr) -> Result<Own
         program,
         mask: p.signals.mask,
         exec_name: OsString::from_vec(exec_name.to_bytes().to_vec()),
+        traced: p.trace.handed_on(),
         trace: p
             .launch
             .trace
@@ -203,7 +223,7 @@ pub fn resumed() -> Option<Resumed> {
     let trace = state.trace.and_then(|(output, shared)| {
         Some(Arc::new(strace::Handles::inherited(private(output)?, private(shared)?)))
     });
-    let launch = Launch { program: private(itself), mask: Some(state.mask), trace };
+    let launch = Launch { program: private(itself), mask: Some(state.mask), traced: state.traced, trace };
     Some(Resumed {
         options: state.options,
         program: host::owned(state.program as usize),
@@ -225,6 +245,7 @@ mod tests {
             exec_name: OsString::from_vec(b"./prog\xff".to_vec()),
             options: Options {
                 sysroot: Some("/srv/i386".into()),
+                rooted: true,
                 cpu: Some("pentium".into()),
                 max_instructions: Some(u64::MAX),
                 timeout: Some(Duration::from_millis(1500)),
@@ -232,6 +253,7 @@ mod tests {
                 strace: Some(strace::Settings { times: true, ..strace::Settings::default() }),
                 tool: Some("trace".into()),
             },
+            traced: Some(Inherited { attached: 3, options: 1, resume: 7, call: 11, old_tid: 9 }),
             trace: Some((5, 6)),
         }
     }

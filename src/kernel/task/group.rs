@@ -1,6 +1,7 @@
 //! The threads of a process and its end (exit_group(2)).
 
 use super::super::process::ExitReason;
+use super::super::ptrace::Tracees;
 use super::super::signal::host::nudge;
 use super::host;
 use std::collections::BTreeSet;
@@ -14,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The threads that end together.
 #[derive(Default)]
 pub struct Group {
+    /// Whom the process traces.
+    pub(in crate::kernel) tracees: Tracees,
     state: Mutex<State>,
     /// A thread left.
     left: Condvar,
