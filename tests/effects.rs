@@ -109,8 +109,9 @@ fn describe(insn: &Insn) -> String {
 /// What an instruction changes that its row does not say.
 fn undeclared_writes(insn: &Insn, list: &[Touch], before: &State, after: &State, out: &mut BTreeSet<String>) {
     let written = registers(list, |touch| touch.writes);
-    for number in 0..8 {
-        if (before.regs[number] ^ after.regs[number]) & !written[number] != 0 {
+    let changed = before.regs.iter().zip(&after.regs).map(|(old, new)| old ^ new);
+    for (number, (changed, written)) in changed.zip(written).enumerate() {
+        if changed & !written != 0 {
             out.insert(format!("{}: changes register {number}", describe(insn)));
         }
     }
