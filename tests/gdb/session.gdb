@@ -51,7 +51,6 @@ continue
 continue
 #= (returned from syscall write)
 monitor maps
-#= debugged
 continue
 #= received signal SIGSEGV
 info registers eflags mxcsr fctrl

@@ -183,11 +183,13 @@ fn compact(settings: &Settings, seen: &Seen<'_>, out: &mut String) {
 fn full(settings: &Settings, seen: &Seen<'_>, out: &mut String) {
     let color = settings.color;
     let blanks = indent(seen.depth);
-    let _ = write!(out, "{}#{} ", seen.prefix, seen.count);
+    let _ = write!(out, "{}#{}", seen.prefix, seen.count);
     if !settings.no_address {
-        painted(out, color, ADDRESS, &format!("{:#010x} ", seen.addr));
+        out.push(' ');
+        painted(out, color, ADDRESS, &format!("{:#010x}", seen.addr));
     }
     if let Some(location) = &seen.location {
+        out.push(' ');
         painted(out, color, SYMBOL, &location.text());
     }
     let _ = write!(out, "\n{:blanks$}    {}", "", text_of(seen.insn));
