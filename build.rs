@@ -26,6 +26,11 @@ fn main() {
     {
         println!("cargo::rustc-cfg=trap_memory");
     }
+    // Some ten thousand addresses of handlers are in the tables. At a fixed address the linker knows them all; else each start
+    // of the program would write every one of them, which costs more than a short program takes.
+    if target("OS") == "linux" && !target("FEATURE").split(',').any(|feature| feature == "crt-static") {
+        println!("cargo::rustc-link-arg-bins=-no-pie");
+    }
     let input = match build::Input::read(root) {
         Ok(mut input) => {
             if std::env::var("PROFILE").as_deref() != Ok("release") {
@@ -40,6 +45,7 @@ fn main() {
         Ok(output) => {
             let files = [
                 ("forms.rs", &output.forms),
+                ("facts.rs", &output.facts),
                 ("decode.rs", &output.decode),
                 ("handlers.rs", &output.handlers),
                 ("features.rs", &output.features),

@@ -88,6 +88,9 @@ fn describe(form: &Form, passes_flags: bool) -> String {
     if form.takes == Takes::Mxcsr {
         parts.push("m: &mut Mxcsr".to_owned());
     }
+    if form.takes == Takes::Host {
+        parts.push("h: Native".to_owned());
+    }
     if passes_flags {
         parts.push("f: &mut Pending".to_owned());
     }

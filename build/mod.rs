@@ -10,6 +10,7 @@ pub mod report;
 pub mod rules;
 pub mod schema;
 pub mod syscalls;
+pub mod vendors;
 pub mod walk;
 
 use report::{Report, Source};
@@ -37,6 +38,7 @@ pub struct Input {
 /// The generator's output.
 pub struct Output {
     pub forms: String,
+    pub facts: String,
     pub decode: String,
     pub handlers: String,
     pub map: String,
@@ -95,6 +97,7 @@ pub fn generate(input: &Input) -> Result<Output, Report> {
     }
     Ok(Output {
         forms: emit::forms::emit(&forms, &rules, &families),
+        facts: emit::facts::emit(&forms, &rules, &input.bodies),
         decode: emit::decode::emit(&forms, &rules, &opcode_map),
         handlers: emit::handlers::emit(&families, &hot),
         map: emit::map::emit(&forms),

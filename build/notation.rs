@@ -49,12 +49,26 @@ pub enum Imm {
     Mo,
 }
 
+/// The map of VEX's number 0, of which there is none: 0F is the next one.
+pub const VEX_MAPS: u8 = 3;
+
+/// L and W of a VEX prefix; either may be ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vex {
+    /// 256 bits, or what else L chooses.
+    pub long: Option<bool>,
+    /// W.
+    pub wide: Option<bool>,
+}
+
 /// A parsed opcode string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoding {
     pub mandatory: Mandatory,
-    /// 0: one byte, 1: 0F, 2: 0F 38, 3: 0F 3A.
+    /// 0: one byte, 1: 0F, 2: 0F 38, 3: 0F 3A; from [`VEX_MAPS`] on: as VEX numbers them.
     pub map: u8,
+    /// What VEX has besides.
+    pub vex: Option<Vex>,
     pub opcode: u8,
     pub low: Low,
     pub modrm: ModRm,
@@ -64,7 +78,12 @@ pub struct Encoding {
 /// Parses an `op` string.
 pub fn encoding(text: &str) -> Result<Encoding, String> {
     let mut tokens = text.split_whitespace().peekable();
+    let vex = tokens.peek().and_then(|token| token.strip_prefix("VEX.")).map(vex_prefix).transpose()?;
+    if vex.is_some() {
+        tokens.next();
+    }
     let mandatory = match tokens.peek().copied() {
+        _ if vex.is_some() => Mandatory::Any,
         Some("NP") => Mandatory::Np,
         Some("66") => Mandatory::P66,
         Some("F2") => Mandatory::F2,
@@ -75,7 +94,7 @@ pub fn encoding(text: &str) -> Result<Encoding, String> {
         tokens.next();
     }
     let mut map = 0;
-    if tokens.peek() == Some(&"0F") {
+    if vex.is_none() && tokens.peek() == Some(&"0F") {
         tokens.next();
         map = match tokens.peek() {
             Some(&"38") => 2,
@@ -104,7 +123,11 @@ pub fn encoding(text: &str) -> Result<Encoding, String> {
     if opcode & mask != 0 {
         return Err(format!("{digits} has bits set that {first} leaves to the operand"));
     }
-    let mut result = Encoding { mandatory, map, opcode, low, modrm: ModRm::Absent, imms: Vec::new() };
+    let mut result =
+        Encoding { mandatory, map, vex: None, opcode, low, modrm: ModRm::Absent, imms: Vec::new() };
+    if let Some((mandatory, map, vex)) = vex {
+        (result.mandatory, result.map, result.vex) = (mandatory, map, Some(vex));
+    }
     for token in tokens {
         let behind_immediate = !result.imms.is_empty();
         let modrm = if token == "/r" {
@@ -151,6 +174,41 @@ pub fn encoding(text: &str) -> Result<Encoding, String> {
     Ok(result)
 }
 
+/// The parts behind `VEX.`, in the manual's order: L, a mandatory prefix, the map, W.
+fn vex_prefix(text: &str) -> Result<(Mandatory, u8, Vex), String> {
+    let mut parts = text.split('.');
+    let mut part = || parts.next().unwrap_or_default();
+    let long = match part() {
+        "LZ" | "L0" | "128" => Some(false),
+        "L1" | "256" => Some(true),
+        "LIG" => None,
+        other => return Err(format!("`{other}`: behind VEX stands LZ, L0, L1, LIG, 128 or 256")),
+    };
+    let mut map = part();
+    let mandatory = match map {
+        "66" => Mandatory::P66,
+        "F2" => Mandatory::F2,
+        "F3" => Mandatory::F3,
+        _ => Mandatory::Np,
+    };
+    if mandatory != Mandatory::Np {
+        map = part();
+    }
+    let map = match map {
+        "0F" => 1,
+        "0F38" => 2,
+        "0F3A" => 3,
+        other => return Err(format!("`{other}` is none of VEX's maps 0F, 0F38 and 0F3A")),
+    };
+    let wide = match part() {
+        "W0" => Some(false),
+        "W1" => Some(true),
+        "WIG" => None,
+        other => return Err(format!("`{other}`: a VEX prefix ends in W0, W1 or WIG")),
+    };
+    Ok((mandatory, VEX_MAPS + map, Vex { long, wide }))
+}
+
 fn hex_byte(digits: &str) -> Result<u8, String> {
     if digits.len() != 2 || digits.bytes().any(|digit| digit.is_ascii_lowercase()) {
         return Err(format!("`{digits}` is not an opcode byte (two upper-case hex digits)"));
@@ -161,6 +219,7 @@ fn hex_byte(digits: &str) -> Result<u8, String> {
 /// Operand kinds; the names are those of `table86::isa::Code`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
+    B,
     E,
     G,
     M,
@@ -190,6 +249,8 @@ pub enum Code {
     Reg(u8),
     /// A segment register that the row names.
     SegReg(u8),
+    /// An XMM register that the row names.
+    XmmReg(u8),
     One,
 }
 
@@ -202,6 +263,7 @@ pub enum Size {
     D,
     Q,
     V,
+    Y,
     Z,
     P,
     A,
@@ -310,6 +372,11 @@ fn code_and_size(name: &str) -> Option<(Code, Size)> {
     if let Some(number) = name.strip_prefix('e').and_then(|rest| index(&WORDS, rest)) {
         return Some((Code::Reg(number), Size::V));
     }
+    if let Some(number) =
+        name.strip_prefix("XMM").and_then(|rest| rest.parse().ok()).filter(|number| *number < 8)
+    {
+        return Some((Code::XmmReg(number), Size::Dq));
+    }
     match name {
         "1" => return Some((Code::One, Size::B)),
         "Ibs" => return Some((Code::SignedI, Size::V)),
@@ -320,6 +387,7 @@ fn code_and_size(name: &str) -> Option<(Code, Size)> {
         _ => {}
     }
     let code = match name.chars().next()? {
+        'B' => Code::B,
         'E' => Code::E,
         'G' => Code::G,
         'M' => Code::M,
@@ -349,6 +417,7 @@ fn code_and_size(name: &str) -> Option<(Code, Size)> {
         "d" => Size::D,
         "q" => Size::Q,
         "v" => Size::V,
+        "y" => Size::Y,
         "z" => Size::Z,
         "p" => Size::P,
         "a" => Size::A,
@@ -365,4 +434,90 @@ fn code_and_size(name: &str) -> Option<(Code, Size)> {
         _ => return None,
     };
     Some((code, size))
+}
+
+/// What a row touches beside its operands; the names are those of `table86::isa::Implicit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Implicit {
+    Reg(u8),
+    SegReg(u8),
+    St(u8),
+    /// `[ESP+2v]`: so many elements from where a register points.
+    Above {
+        base: u8,
+        count: u8,
+    },
+    /// `[ESP-2v]`: so many elements below; 0 is ENTER's, one more than its level.
+    Below {
+        base: u8,
+        count: u8,
+    },
+    /// `[EBX+AL]`: the byte that XLAT looks up.
+    LookedUp,
+    /// `[op1+op2/8]`: the part of a bit string that bit op2 is in.
+    BitString,
+}
+
+/// One of them, with its size and access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Also {
+    pub place: Implicit,
+    pub size: Size,
+    pub access: Access,
+}
+
+/// Parses an `also` string.
+pub fn also(text: &str) -> Result<Vec<Also>, String> {
+    text.split_whitespace().map(also_one).collect()
+}
+
+fn also_one(text: &str) -> Result<Also, String> {
+    let Some((name, access)) = text.rsplit_once(':') else {
+        return Err(format!("`{text}` lacks its access, as in `{text}:r`"));
+    };
+    let access = match access {
+        "r" => Access::R,
+        "w" => Access::W,
+        "rw" => Access::Rw,
+        other => return Err(format!("`{other}` is no access of what is touched besides operands (r w rw)")),
+    };
+    let unknown =
+        || format!("`{name}` is neither a register nor one of [ESP+v] [ESP-v] [EBX+AL] [op1+op2/8]");
+    let (place, size) = match name {
+        "[EBX+AL]" => (Implicit::LookedUp, Size::B),
+        "[op1+op2/8]" => (Implicit::BitString, Size::V),
+        "ST1" => (Implicit::St(1), Size::T),
+        _ => match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(inner) => elements(inner).ok_or_else(unknown)?,
+            None => match code_and_size(name) {
+                Some((Code::Reg(number), size)) => (Implicit::Reg(number), size),
+                Some((Code::SegReg(number), size)) => (Implicit::SegReg(number), size),
+                Some((Code::St, size)) => (Implicit::St(0), size),
+                _ => return Err(unknown()),
+            },
+        },
+    };
+    Ok(Also { place, size, access })
+}
+
+/// `ESP-2v`: a register, a direction, how many (nothing is 1, `L` is ENTER's), and the size of each.
+fn elements(text: &str) -> Option<(Implicit, Size)> {
+    let (name, below, rest) = match text.split_once('-') {
+        Some((name, rest)) => (name, true, rest),
+        None => text.split_once('+').map(|(name, rest)| (name, false, rest))?,
+    };
+    let Some((Code::Reg(base), Size::D)) = code_and_size(name) else { return None };
+    let (count, size) = rest.split_at_checked(rest.len().checked_sub(1)?)?;
+    let count = match count {
+        "" => 1,
+        "L" if below => 0,
+        digits => digits.parse().ok().filter(|count| *count > 0)?,
+    };
+    let size = match size {
+        "w" => Size::W,
+        "d" => Size::D,
+        "v" => Size::V,
+        _ => return None,
+    };
+    Some((if below { Implicit::Below { base, count } } else { Implicit::Above { base, count } }, size))
 }

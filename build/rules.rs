@@ -1,6 +1,7 @@
 //! `opcodes/rules.toml`: prefixes, conditions, flag rules.
 
 use super::report::{Report, Source};
+use super::vendors::{self, Departure, VendorFlags};
 use super::walk::Table;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -23,7 +24,7 @@ pub enum Effect {
 }
 
 impl Effect {
-    fn parse(text: &str) -> Option<Effect> {
+    pub fn parse(text: &str) -> Option<Effect> {
         Some(match text {
             "w" => Effect::Written,
             "0" => Effect::Cleared,
@@ -51,6 +52,11 @@ impl Effect {
     }
 }
 
+/// The mask of those of O S Z A P C, by their place in this order, for which `holds`.
+pub fn mask(holds: impl Fn(usize) -> bool) -> u8 {
+    (0..6).filter(|&at| holds(at)).map(|at| FLAG_LETTERS[at].1).sum()
+}
+
 /// The effects on O S Z A P C, in this order.
 pub type Effects = [Effect; 6];
 
@@ -60,11 +66,13 @@ pub struct FlagRule {
     pub by_count: bool,
     /// Without `by_count` all three are equal.
     pub cases: [Effects; 3],
+    /// What vendors make of the undefined ones.
+    pub vendors: Vec<VendorFlags>,
 }
 
 impl FlagRule {
     pub fn mask(&self, case: usize, which: impl Fn(Effect) -> bool) -> u8 {
-        (0..6).filter(|&at| which(self.cases[case][at])).map(|at| FLAG_LETTERS[at].1).sum()
+        mask(|at| which(self.cases[case][at]))
     }
     pub fn writes(&self) -> bool {
         (0..3).any(|case| self.mask(case, |effect| effect != Effect::Kept) != 0)
@@ -87,15 +95,21 @@ pub struct Rules {
     pub prefixes: BTreeMap<u8, String>,
     pub conditions: Vec<Condition>,
     pub flags: BTreeMap<String, FlagRule>,
+    /// What vendors do otherwise than all rows.
+    pub departures: Vec<Departure>,
+    /// What each flag rule is, in words.
+    pub docs: BTreeMap<String, String>,
 }
 
-const ROLES: [&str; 11] = ["opsize", "addrsize", "lock", "repne", "rep", "es", "cs", "ss", "ds", "fs", "gs"];
+const ROLES: [&str; 13] =
+    ["opsize", "addrsize", "lock", "repne", "rep", "es", "cs", "ss", "ds", "fs", "gs", "vex2", "vex3"];
 
 /// Reads the rules; mistakes go into the report.
 pub fn read(source: Rc<Source>, report: &mut Report) -> Rules {
     let mut rules = Rules::default();
     let Some(top) = Table::parse(source, report) else { return rules };
-    top.allow(&["prefixes", "condition", "flags"], report);
+    top.allow(&["prefixes", "condition", "flags", "vendor"], report);
+    rules.departures = vendors::departures(&top, report);
     if let Some(table) = top.table("prefixes", report) {
         for (key, node) in table.entries() {
             match (u8::from_str_radix(&key.text, 16), node.str()) {
@@ -127,6 +141,9 @@ pub fn read(source: Rc<Source>, report: &mut Report) -> Rules {
     }
     if let Some(table) = top.table("flags", report) {
         for (key, node) in table.entries() {
+            if let Some(doc) = node.table(report).and_then(|table| table.str("doc", report)) {
+                rules.docs.insert(key.text.clone(), doc);
+            }
             if let Some(rule) = node.table(report).and_then(|table| flag_rule(&key.text, &table, report)) {
                 rules.flags.insert(key.text.clone(), rule);
             }
@@ -143,24 +160,41 @@ pub fn letters(text: &str) -> Option<u8> {
 }
 
 fn flag_rule(name: &str, table: &Table, report: &mut Report) -> Option<FlagRule> {
-    table.allow(&["doc", "by", "case", "O", "S", "Z", "A", "P", "C"], report);
+    let by = table.str("by", report);
+    let mut of_case = vec!["O", "S", "Z", "A", "P", "C"];
+    of_case.extend(vendors::vendor_keys());
+    table.allow(&[&["doc", "by", "case"], &of_case[..]].concat(), report);
     table.required_str("doc", report);
-    match table.str("by", report) {
+    match by {
         None => {
             let effects = effects(&format!("flags.{name}"), table, report)?;
-            Some(FlagRule { by_count: false, cases: [effects; 3] })
+            let vendors = vendors::flags(table, &effects, report);
+            let vendors = vendors.into_iter().map(|(vendor, case)| VendorFlags { vendor, cases: [case; 3] });
+            Some(FlagRule { by_count: false, cases: [effects; 3], vendors: vendors.collect() })
         }
         Some(by) if by == "count" => {
             let cases = table.table("case", report)?;
             cases.allow(&["0", "1", "n"], report);
             let mut all = [None; 3];
+            let mut vendors: Vec<VendorFlags> = Vec::new();
             for (at, key) in ["0", "1", "n"].into_iter().enumerate() {
-                match cases.table(key, report) {
-                    Some(case) => all[at] = effects(&format!("flags.{name}.case.{key}"), &case, report),
-                    None => report.error(&table.place, format!("flags.{name} says nothing for count {key}")),
+                let Some(case) = cases.table(key, report) else {
+                    report.error(&table.place, format!("flags.{name} says nothing for count {key}"));
+                    continue;
+                };
+                case.allow(&of_case, report);
+                all[at] = effects(&format!("flags.{name}.case.{key}"), &case, report);
+                let Some(effects) = &all[at] else { continue };
+                for (vendor, flags) in vendors::flags(&case, effects, report) {
+                    let place =
+                        vendors.iter().position(|other| other.vendor == vendor).unwrap_or_else(|| {
+                            vendors.push(VendorFlags { vendor, cases: [[None; 6]; 3] });
+                            vendors.len() - 1
+                        });
+                    vendors[place].cases[at] = flags;
                 }
             }
-            Some(FlagRule { by_count: true, cases: [all[0]?, all[1]?, all[2]?] })
+            Some(FlagRule { by_count: true, cases: [all[0]?, all[1]?, all[2]?], vendors })
         }
         Some(by) => {
             report.error(&table.place, format!("`by = \"{by}\"`: only \"count\" is known"));

@@ -1,8 +1,9 @@
 //! The rows: `[[insn]]` tables into fully expanded forms.
 
-use super::notation::{self, Access, Code, Encoding, Low, Mandatory, Operand, Size};
+use super::notation::{self, Access, Also, Code, Encoding, Low, Mandatory, Operand, Size};
 use super::report::{Place, Report, Source};
 use super::rules::{self, Rules};
+use super::vendors::{self, Departure};
 use super::walk::Table;
 use std::rc::Rc;
 
@@ -54,6 +55,8 @@ pub enum Takes {
     CpuEip,
     /// Operands, and the control and status of SSE.
     Mxcsr,
+    /// Operands, and whether the host has the instruction.
+    Host,
 }
 
 impl Takes {
@@ -83,6 +86,8 @@ pub struct Form {
     pub ops: String,
     pub encoding: Encoding,
     pub operands: Vec<Operand>,
+    /// What it reads and writes beside its operands.
+    pub also: Vec<Also>,
     pub flags: String,
     pub reads: u8,
     pub condition: Option<u8>,
@@ -99,7 +104,11 @@ pub struct Form {
     pub after_pop: bool,
     /// Its 128-bit memory operand may stand anywhere.
     pub unaligned: bool,
+    /// What the host needs for `takes = "host"`, if not what `cpuid` says.
+    pub host: Vec<String>,
     pub note: String,
+    /// What vendors do otherwise.
+    pub departures: Vec<Departure>,
     pub status: Status,
 }
 
@@ -122,6 +131,8 @@ impl Form {
 }
 
 const FORM_KEYS: [&str; 21] = [
+    "also",
+    "host",
     "flags",
     "reads",
     "body",
@@ -140,8 +151,6 @@ const FORM_KEYS: [&str; 21] = [
     "status",
     "op",
     "ops",
-    "fpu",
-    "proof",
     "vendor",
 ];
 
@@ -149,7 +158,8 @@ const FORM_KEYS: [&str; 21] = [
 pub fn read(source: Rc<Source>, room: &str, rules: &Rules, report: &mut Report) -> Vec<Form> {
     let mut forms = Vec::new();
     let Some(top) = Table::parse(source, report) else { return forms };
-    top.allow(&["insn"], report);
+    top.allow(&["insn", "vendor"], report);
+    let of_table = vendors::departures(&top, report);
     for insn in top.tables("insn", report) {
         let mut keys = vec!["name", "doc", "each", "forms"];
         keys.extend(FORM_KEYS.iter().filter(|key| !key.starts_with("op")));
@@ -163,9 +173,12 @@ pub fn read(source: Rc<Source>, room: &str, rules: &Rules, report: &mut Report) 
         if insn.node("forms").is_none() {
             report.error(&insn.place, format!("`{name}` has no forms"));
         }
+        let of_insn = vendors::departures(&insn, report);
         for row in insn.tables("forms", report) {
             row.allow(&FORM_KEYS, report);
-            if let Some(form) = form(&insn, &row, &name, &doc, room, rules, report) {
+            let of_row = vendors::departures(&row, report);
+            if let Some(mut form) = form(&insn, &row, &name, &doc, room, rules, report) {
+                form.departures = vendors::merge([of_row, of_insn.clone(), of_table.clone()]);
                 expand(form, each.as_deref() == Some("cc"), rules, report, &mut forms);
             }
         }
@@ -223,6 +236,12 @@ fn form(
     let ops_place = row.node("ops").map_or(&row.place, |node| &node.place).clone();
     let encoding = notation::encoding(&op).map_err(|message| report.error(&op_place, message)).ok();
     let operands = notation::operands(&ops).map_err(|message| report.error(&ops_place, message)).ok();
+    let also = notation::also(&fields.str("also", report).unwrap_or_default())
+        .map_err(|message| {
+            let place = fields.owner("also").node("also").map_or(&row.place, |node| &node.place).clone();
+            report.error(&place, message);
+        })
+        .unwrap_or_default();
     let flags = fields.str("flags", report).unwrap_or_else(|| {
         report.error(
             &row.place,
@@ -259,7 +278,7 @@ fn form(
     };
     let takes = fields.choice(
         "takes",
-        &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip), ("mxcsr", Takes::Mxcsr)],
+        &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip), ("mxcsr", Takes::Mxcsr), ("host", Takes::Host)],
         Takes::Values,
         report,
     );
@@ -303,6 +322,7 @@ fn form(
         op_place,
         encoding: encoding?,
         operands: operands?,
+        also,
         op,
         ops,
         flags,
@@ -311,7 +331,7 @@ fn form(
         body: fields.str("body", report).unwrap_or_else(|| name.replace("{cc}", "cc")),
         takes,
         size,
-        fallible: takes.cpu() || (takes == Takes::Values && !exceptions.is_empty()),
+        fallible: takes.cpu() || (matches!(takes, Takes::Values | Takes::Host) && !exceptions.is_empty()),
         exceptions,
         flow,
         lock,
@@ -320,7 +340,9 @@ fn form(
         cpuid: fields.strings("cpuid", report),
         after_pop: fields.bool("after_pop", report),
         unaligned: fields.bool("unaligned", report),
+        host: fields.strings("host", report),
         note: fields.str("note", report).unwrap_or_default(),
+        departures: Vec::new(),
         status,
     })
 }
@@ -357,6 +379,9 @@ fn check(form: &Form, each: bool, report: &mut Report) {
     }
     let uses = |codes: &[Code]| form.operands.iter().any(|operand| codes.contains(&operand.code));
     let modrm = encoding.modrm != notation::ModRm::Absent;
+    if uses(&[Code::B]) && encoding.vex.is_none() {
+        report.error(place, "an operand is in a VEX prefix, which the opcode string lacks");
+    }
     const IN_MODRM: [Code; 13] = [
         Code::E,
         Code::G,

@@ -7,6 +7,7 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 #![warn(missing_docs)]
 
+pub mod audit;
 #[allow(unsafe_code)]
 pub mod cpu;
 pub mod debug;
@@ -21,6 +22,7 @@ pub mod loader;
 pub mod memory;
 
 pub use cpu::{Cpu, Fault, FaultKind};
+pub use engine::hook::{Breakpoints, Hook};
 pub use engine::recover::on_sent_signal;
 pub use engine::run::{Machine, Stop};
 pub use engine::train::Survey;

@@ -238,3 +238,49 @@ fn settings_of_ours_can_be_compared() {
 fn system_calls_are_shown_as_strace_shows_them() {
     run_script("strace.test");
 }
+
+#[test]
+fn instructions_are_shown_with_what_they_do() {
+    run_script("trace.test");
+}
+
+#[test]
+fn each_subcommand_shows_examples_in_its_help() {
+    let run = |arguments: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_table86")).args(arguments).output().expect("table86 starts");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let help = run(&["--help"]);
+    let (_, list) = help.split_once("Commands:\n").expect("a list of commands");
+    // What goes on in a second line is indented further.
+    let lines = list.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  "));
+    let names = lines.filter(|line| !line.starts_with(' ')).filter_map(|line| line.split_whitespace().next());
+    let names: Vec<&str> = names.filter(|name| *name != "help").collect();
+    assert!(names.contains(&"run") && names.contains(&"man"), "{names:?}");
+    for name in names {
+        let help = run(&[name, "--help"]);
+        assert!(help.contains("Examples:") && help.contains(&format!("table86 {name}")), "{name}");
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_name_the_subcommands() {
+    let directory = std::env::temp_dir().join(format!("table86-man-{}", std::process::id()));
+    let run = |arguments: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_table86")).args(arguments).output().expect("table86 starts");
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&["completions", shell]).contains("audit"), "{shell}");
+    }
+    assert!(run(&["man"]).contains(".SH"));
+    run(&["man", directory.to_str().expect("UTF-8")]);
+    for page in ["table86.1", "table86-run.1", "table86-audit.1"] {
+        let text = fs::read_to_string(directory.join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
+        assert!(text.contains("Examples:"), "{page}");
+    }
+    let _ = fs::remove_dir_all(&directory);
+}

@@ -61,3 +61,83 @@ fn code_that_writes_its_successor_runs_what_it_wrote() {
     assert_eq!(machine.run(u64::MAX), Stop::Exception(Fault::int(0x80)));
     assert_eq!((machine.cpu.regs[0], machine.cpu.regs[1]), (0, 1));
 }
+
+#[test]
+fn breakpoints_stop_before_the_instruction_in_translated_code_too() {
+    // xor eax,eax; mov ecx,1000; 1: add eax,ecx; dec ecx; jnz 1b; int 0x80
+    let code = [0x31, 0xc0, 0xb9, 0xe8, 3, 0, 0, 1, 0xc8, 0x49, 0x75, 0xfb, 0xcd, 0x80];
+    let mut machine = machine(&code);
+    assert_eq!(machine.run(300), Stop::Limit);
+    let dec = CODE + 9;
+    machine.breakpoints().insert(dec);
+    for left in [901, 900, 899] {
+        assert_eq!(machine.run(u64::MAX), Stop::Breakpoint);
+        assert_eq!((machine.cpu.eip, machine.cpu.regs[1]), (dec, left));
+        assert_eq!(machine.step(), None);
+    }
+    assert!(machine.breakpoints().remove(dec));
+    assert_eq!(machine.run(u64::MAX), Stop::Exception(Fault::int(0x80)));
+    assert_eq!(machine.cpu.instructions(), 2 + 3 * 1000 + 1);
+}
+
+/// Adds up what a machine has counted: by address.
+fn counted(machine: &Machine) -> std::collections::BTreeMap<u32, i64> {
+    let mut counts = std::collections::BTreeMap::new();
+    machine.drain_counts(|addr, _, count| *counts.entry(addr - CODE).or_default() += count);
+    counts.retain(|_, count| *count != 0);
+    counts
+}
+
+#[test]
+fn each_instruction_is_counted_as_often_as_it_is_executed() {
+    // mov ecx,1000; 1: test cl,7; jnz 2f; inc edx; mov [edx+ebx],al; 2: dec ecx; jnz 1b; int 0x80
+    let code =
+        [0xb9, 0xe8, 3, 0, 0, 0xf6, 0xc1, 7, 0x75, 4, 0x42, 0x88, 4, 0x1a, 0x49, 0x75, 0xf4, 0xcd, 0x80];
+    for (warm, limit) in [(0, u64::MAX), (1, u64::MAX), (20, u64::MAX), (5, 7), (0, 300), (3, 1000)] {
+        let memory = Arc::new(Memory::new().expect("reservation"));
+        let all = Prot::READ | Prot::WRITE | Prot::EXEC;
+        memory.map(&MapRequest::anonymous(Place::Fixed(CODE), 0x2000, all)).expect("code");
+        memory.map(&MapRequest::anonymous(Place::Fixed(DATA), 0x1000, all)).expect("data");
+        memory.write_bytes(CODE, &code).expect("mapped");
+        let mut machine = Machine::counting(memory, warm).expect("translations");
+        machine.cpu.eip = CODE;
+        // The store faults when it comes to the end of the page.
+        machine.cpu.regs[3] = DATA + 0x1000 - 101;
+        let mut sum = std::collections::BTreeMap::<u32, i64>::new();
+        let stop = loop {
+            let stop = machine.run(limit);
+            for (addr, count) in counted(&machine) {
+                *sum.entry(addr).or_default() += count;
+            }
+            if stop != Stop::Limit {
+                break stop;
+            }
+        };
+        assert!(matches!(stop, Stop::Exception(fault) if fault.kind == table86::FaultKind::Pf), "{stop:?}");
+        // ECX was 1000 down to 200 in 801 rounds, every eighth of which stored, the last one in vain.
+        let expected = [(0, 1), (5, 801), (8, 801), (10, 101), (11, 100), (14, 800), (15, 800)];
+        assert_eq!(sum.into_iter().collect::<Vec<_>>(), expected, "warm {warm}, limit {limit}");
+        let total: i64 = expected.iter().map(|(_, count)| count).sum();
+        assert_eq!(machine.cpu.instructions(), total as u64);
+    }
+}
+
+#[test]
+fn a_stop_that_is_asked_for_does_not_spoil_the_counts() {
+    // 1: inc eax; cmp eax,ebx; jne 1b; int 0x80
+    let code = [0x40, 0x39, 0xd8, 0x75, 0xfb, 0xcd, 0x80];
+    let memory = Arc::new(Memory::new().expect("reservation"));
+    let all = Prot::READ | Prot::WRITE | Prot::EXEC;
+    memory.map(&MapRequest::anonymous(Place::Fixed(CODE), 0x2000, all)).expect("code");
+    memory.write_bytes(CODE, &code).expect("mapped");
+    let mut machine = Machine::counting(memory, 0).expect("translations");
+    machine.cpu.eip = CODE;
+    machine.cpu.regs[3] = 10_000;
+    machine.cpu.request_stop();
+    assert_eq!(machine.run(u64::MAX), Stop::Requested);
+    assert_eq!(machine.run(u64::MAX), Stop::Exception(Fault::int(0x80)));
+    assert_eq!(
+        counted(&machine).into_iter().collect::<Vec<_>>(),
+        [(0, 10_000), (1, 10_000), (3, 10_000), (5, 1)]
+    );
+}

@@ -9,20 +9,17 @@ mod oracle;
 use oracle::reg::{EAX, EBP, EBX, ECX, EDI, EDX, ESI, ESP};
 use oracle::{CODE, DATA, Oracle, PAGE, STACK, Segment, State, WINDOW, flag, with_oracle};
 use std::sync::Arc;
+use table86::isa::{Part, Vendor, decode};
 use table86::memory::{MapRequest, Place, Prot};
 use table86::{Machine, Memory, Stop};
 
 /// Status flags, DF, NT and ID. Not AC: alignment is not checked here.
 const FLAGS: u32 = flag::ARITHMETIC | flag::DF | flag::NT | flag::ID;
 
-/// In what a case may differ, as the tables say.
+/// In what a case may differ, beside what the tables say of this vendor.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Note {
     None,
-    /// At a page fault the general registers: POPA on AMD.
-    RegistersAtFault,
-    /// At a page fault the flags: repeated comparisons on AMD.
-    FlagsAtFault,
     /// The kind of fault: far returns on AMD look at an outer stack first.
     OuterStack,
     /// At a page fault the address, and what was stored: Linux emulates the instruction under UMIP.
@@ -30,7 +27,7 @@ enum Note {
     /// The result is about this processor's number: selector 78h is left out.
     NoCpuNumber,
 }
-use Note::{FlagsAtFault, NoCpuNumber, None, OuterStack, RegistersAtFault, Umip};
+use Note::{NoCpuNumber, None, OuterStack, Umip};
 
 /// Code in hex, the number of its instructions, a note.
 const CASES: &[(&str, u64, Note)] = &[
@@ -72,8 +69,8 @@ const CASES: &[(&str, u64, Note)] = &[
     // pusha, popa, pushf, popf (TF cleared in the image), enter, leave
     ("60", 1, None),
     ("6660", 1, None),
-    ("61", 1, RegistersAtFault),
-    ("6661", 1, RegistersAtFault),
+    ("61", 1, None),
+    ("6661", 1, None),
     ("9c", 1, None),
     ("669c", 1, None),
     ("812424fffefbff9d9c", 3, None),
@@ -179,12 +176,12 @@ const CASES: &[(&str, u64, Note)] = &[
     ("f2a5", 1, None),
     ("67f3a4", 1, None),
     ("67f3a5", 1, None),
-    ("f3a6", 1, FlagsAtFault),
-    ("f366a7", 1, FlagsAtFault),
-    ("f3a7", 1, FlagsAtFault),
-    ("f2a6", 1, FlagsAtFault),
-    ("f266a7", 1, FlagsAtFault),
-    ("f2a7", 1, FlagsAtFault),
+    ("f3a6", 1, None),
+    ("f366a7", 1, None),
+    ("f3a7", 1, None),
+    ("f2a6", 1, None),
+    ("f266a7", 1, None),
+    ("f2a7", 1, None),
     ("f3aa", 1, None),
     ("f366ab", 1, None),
     ("f3ab", 1, None),
@@ -192,12 +189,12 @@ const CASES: &[(&str, u64, Note)] = &[
     ("f3ac", 1, None),
     ("f366ad", 1, None),
     ("f3ad", 1, None),
-    ("f2ae", 1, FlagsAtFault),
-    ("f366af", 1, FlagsAtFault),
-    ("f2af", 1, FlagsAtFault),
-    ("f3ae", 1, FlagsAtFault),
+    ("f2ae", 1, None),
+    ("f366af", 1, None),
+    ("f2af", 1, None),
+    ("f3ae", 1, None),
     ("65f3a4", 1, None),
-    ("65f3a6", 1, FlagsAtFault),
+    ("65f3a6", 1, None),
     // segment registers
     ("8cc0", 1, None),
     ("668cd8", 1, None),
@@ -409,6 +406,8 @@ impl Pair<'_> {
     fn check(&mut self, name: &str, code: &[u8], instructions: u64, note: Note) {
         let state = self.state(code, note);
         let at = CODE + 0x100;
+        let row = decode(code, at).map(|insn| insn.form());
+        let departs = |part| row.is_ok_and(|form| form.departure(Vendor::of_host(), part).is_some());
         let silicon = self.oracle.run(code, at, &state);
         if silicon.state.segs[oracle::seg::CS] == CODE64 {
             return self.equalize();
@@ -433,6 +432,10 @@ impl Pair<'_> {
                 cpu.selectors
             )
         };
+        // A store to the lower half of a slot, or a fault of the upper one, is not compared here but in `silicon`.
+        if departs(Part::AccessWidth) && code[0] != 0x66 {
+            return self.equalize();
+        }
         match stop {
             Stop::Limit => {
                 // A branch arrives at HLT, or where nothing is mapped.
@@ -448,7 +451,7 @@ impl Pair<'_> {
                 // INT n carries its vector where faults carry an error code.
                 let error = if exception.is_trap() { seen.1 } else { fault.error };
                 let page_fault = fault.vector == oracle::Fault::PF;
-                if !(note == OuterStack && page_fault) {
+                if !(note == OuterStack && page_fault || departs(Part::Fault)) {
                     assert_eq!(seen, (fault.vector, error), "{}", context());
                 }
                 if page_fault && !matches!(note, OuterStack | Umip) {
@@ -458,11 +461,12 @@ impl Pair<'_> {
             _ => panic!("{}", context()),
         }
         let faulted = matches!(stop, Stop::Exception(_));
-        if !(faulted && note == RegistersAtFault) {
+        if !(faulted && departs(Part::RegistersAtFaults)) {
             assert_eq!(cpu.regs, silicon.state.regs, "{}", context());
         }
         assert_eq!(cpu.eip, silicon.state.eip, "{}", context());
-        let hidden = if faulted && note == FlagsAtFault { flag::RF | flag::ARITHMETIC } else { flag::RF };
+        let hidden =
+            if faulted && departs(Part::FlagsAtFaults) { flag::RF | flag::ARITHMETIC } else { flag::RF };
         assert_eq!(cpu.eflags() & !hidden, silicon.state.eflags & !hidden, "{}", context());
         assert_eq!(cpu.selectors, silicon.state.segs, "{}", context());
         if faulted && note == Umip {

@@ -1,28 +1,39 @@
 //! `decode.rs`: the opcode maps as look-up tables, and the check that no two rows claim an encoding.
 
-use crate::build::notation::{Code, Low, Mandatory, ModRm};
+use crate::build::notation::{Code, Low, Mandatory, ModRm, Size, VEX_MAPS};
 use crate::build::report::Report;
 use crate::build::rules::Rules;
 use crate::build::schema::Form;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+/// 66 or not, with F3, F2 or neither.
 const PREFIX_CLASSES: usize = 6;
-const CELLS: usize = PREFIX_CLASSES * 2 * 8 * 8;
+/// VEX's pp, L and W.
+const VEX_CLASSES: usize = 16;
+/// Opcode maps, with and without VEX.
+const MAPS: u8 = VEX_MAPS + 4;
+/// Values of ModRM, as far as they choose.
+const MODRM_CELLS: usize = 2 * 8 * 8;
+
+/// How many kinds of prefixes a map tells apart.
+fn prefix_classes(map: u8) -> usize {
+    if map > VEX_MAPS { VEX_CLASSES } else { PREFIX_CLASSES }
+}
 
 /// What the decoder knows when it chooses: prefixes, then the fields of ModRM.
 #[derive(Clone, Copy)]
 struct Cell {
-    /// Bit 0: 66; then 0 none, 1 F3, 2 F2.
+    /// Bit 0: 66; then 0 none, 1 F3, 2 F2. With VEX: pp, L, W from the low bits.
     prefix: usize,
     register: bool,
     reg: u8,
     rm: u8,
 }
 
-fn cells() -> impl Iterator<Item = Cell> {
-    (0..CELLS).map(|at| Cell {
-        prefix: at / 128,
+fn cells(map: u8) -> impl Iterator<Item = Cell> {
+    (0..prefix_classes(map) * MODRM_CELLS).map(|at| Cell {
+        prefix: at / MODRM_CELLS,
         register: at / 64 % 2 == 1,
         reg: (at / 8 % 8) as u8,
         rm: (at % 8) as u8,
@@ -52,7 +63,7 @@ pub fn resolve(forms: &[Form], report: &mut Report) -> OpcodeMap {
             report.clash(&form.op_place, message, "the other row", &first.op_place);
             continue;
         }
-        let decisions = cells()
+        let decisions = cells(opcode.0)
             .map(|cell| {
                 let fitting = claimants.iter().copied().filter(|&index| fits(&forms[index], cell));
                 winner(forms, fitting.collect(), cell, &mut clashes)
@@ -69,6 +80,18 @@ pub fn resolve(forms: &[Form], report: &mut Report) -> OpcodeMap {
 }
 
 fn fits(form: &Form, cell: Cell) -> bool {
+    if let Some(vex) = form.encoding.vex {
+        const PP: [Mandatory; 4] = [Mandatory::Np, Mandatory::P66, Mandatory::F3, Mandatory::F2];
+        // General registers have 32 bits here, whatever W says.
+        let general = form.operands.iter().any(|operand| operand.size == Size::Y);
+        let wide = vex.wide.filter(|_| !general);
+        let chosen = |wanted: Option<bool>, bit: usize| {
+            wanted.is_none_or(|bit_is| bit_is == (cell.prefix >> bit & 1 != 0))
+        };
+        if form.encoding.mandatory != PP[cell.prefix & 3] || !chosen(vex.long, 2) || !chosen(wide, 3) {
+            return false;
+        }
+    }
     match form.encoding.modrm {
         ModRm::Absent => return true,
         ModRm::Any => {}
@@ -110,6 +133,10 @@ fn winner(
         }
         Some(first)
     };
+    if let Some(form) = fitting.first().map(|index| &forms[*index]).filter(|form| form.encoding.vex.is_some())
+    {
+        return pick(form.encoding.mandatory);
+    }
     let any = pick(Mandatory::Any);
     let with_66 = cell.prefix & 1 != 0;
     let by_repeat = match cell.prefix >> 1 {
@@ -162,7 +189,7 @@ pub fn emit(forms: &[Form], rules: &Rules, map: &OpcodeMap) -> String {
     emit_prefixes(&mut out, rules);
     let mut nodes: Vec<u16> = vec![u16::MAX];
     let mut roots = String::new();
-    for page in 0..4 {
+    for page in 0..MAPS {
         roots.push_str("[\n");
         for opcode in 0..=255 {
             match map.get(&(page, opcode)) {
@@ -182,7 +209,10 @@ pub fn emit(forms: &[Form], rules: &Rules, map: &OpcodeMap) -> String {
         }
         roots.push_str("],\n");
     }
-    let _ = writeln!(out, "pub static ROOTS: [[Root; 256]; 4] = [{roots}];");
+    let _ = writeln!(
+        out,
+        "pub static ROOTS: [[Root; 256]; {MAPS}] = [{roots}];\n/// The map of VEX's number 0.\npub const VEX_MAPS: usize = {VEX_MAPS};"
+    );
     let _ = writeln!(out, "pub static NODES: [u16; {}] = {nodes:?};", nodes.len());
     out
 }
@@ -203,8 +233,9 @@ fn place(nodes: &mut Vec<u16>, packed: &[u16]) -> usize {
 /// Leaves out the dimensions on which nothing depends.
 fn pack(decisions: &[Option<usize>]) -> (u8, Vec<u16>) {
     let at = |p: usize, m: usize, r: usize, b: usize| decisions[((p * 2 + m) * 8 + r) * 8 + b];
+    let classes = decisions.len() / MODRM_CELLS;
     let all = || {
-        (0..PREFIX_CLASSES).flat_map(|p| {
+        (0..classes).flat_map(|p| {
             (0..2).flat_map(move |m| (0..8).flat_map(move |r| (0..8).map(move |b| (p, m, r, b))))
         })
     };
@@ -235,8 +266,8 @@ fn pack(decisions: &[Option<usize>]) -> (u8, Vec<u16>) {
 }
 
 fn emit_prefixes(out: &mut String, rules: &Rules) {
-    const ROLES: [&str; 11] =
-        ["opsize", "addrsize", "lock", "rep", "repne", "es", "cs", "ss", "ds", "fs", "gs"];
+    const ROLES: [&str; 13] =
+        ["opsize", "addrsize", "lock", "rep", "repne", "es", "cs", "ss", "ds", "fs", "gs", "vex2", "vex3"];
     const NAMES: [&str; 5] = ["OPSIZE", "ADDRSIZE", "LOCK", "REP", "REPNE"];
     let mut roles = [0_u8; 256];
     for (byte, role) in &rules.prefixes {
@@ -247,6 +278,12 @@ fn emit_prefixes(out: &mut String, rules: &Rules) {
         let _ = writeln!(out, "pub const {name}: u8 = {};", at + 1);
     }
     let _ = writeln!(out, "pub const FIRST_SEGMENT: u8 = {};", NAMES.len() + 1);
+    let _ = writeln!(
+        out,
+        "/// The prefix, if mod = 3 follows.\npub const VEX2: u8 = {};\npub const VEX3: u8 = {};",
+        NAMES.len() + 7,
+        NAMES.len() + 8
+    );
     out.push_str("/// Overrides, from `FIRST_SEGMENT` on.\npub static SEGMENTS: [crate::cpu::Seg; 6] = {\nuse crate::cpu::Seg::*;\n[Es, Cs, Ss, Ds, Fs, Gs]\n};\n");
     let _ =
         writeln!(out, "/// The role of each byte as a prefix.\npub static PREFIXES: [u8; 256] = {roles:?};");

@@ -51,6 +51,8 @@ pub enum Spec {
     Mm,
     /// An XMM register, its byte offset in the op's field a or b.
     Xmm,
+    /// The XMM register of this number.
+    FixedXmm(u8),
     /// A certain base, index and scale, and displacement; see `table86::engine::operand::MemIndexed`.
     Indexed(u8),
 }
@@ -71,6 +73,7 @@ impl Spec {
             Spec::Scaled(scale) => 12 + scale,
             Spec::Fixed(offset) => 0x20 + offset,
             Spec::FixedBase(offset) => 0x40 + offset,
+            Spec::FixedXmm(number) => 0x60 + number,
         }
     }
     pub fn is_memory(self) -> bool {
@@ -91,7 +94,7 @@ impl Spec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instance {
     pub family: u16,
-    pub specs: [Spec; 3],
+    pub specs: [Spec; 4],
     /// The flags it writes are needed.
     pub live: bool,
     pub locked: bool,
@@ -100,7 +103,9 @@ pub struct Instance {
 
 impl Instance {
     pub fn key(&self) -> u64 {
-        let specs = self.specs.iter().enumerate().map(|(at, spec)| u64::from(spec.byte()) << (16 + 8 * at));
+        // The fourth stands above all else.
+        const SHIFTS: [u32; 4] = [16, 24, 32, 56];
+        let specs = self.specs.iter().zip(SHIFTS).map(|(spec, shift)| u64::from(spec.byte()) << shift);
         let indexed =
             self.specs.iter().map(|spec| if let Spec::Indexed(which) = spec { u64::from(*which) } else { 0 });
         u64::from(self.family)
@@ -138,6 +143,8 @@ pub struct Family {
     pub mmx: bool,
     /// 128 bits in memory have to be aligned.
     pub aligned: bool,
+    /// What the host must have for its own instruction to be used.
+    pub host: Vec<String>,
 }
 
 /// All families, and which one each form uses for 32- and 16-bit operands (0: none).
@@ -160,7 +167,7 @@ pub fn bits(size: Size, opsize16: bool) -> u32 {
     match size {
         Size::B => 8,
         Size::W => 16,
-        Size::D | Size::Ss => 32,
+        Size::D | Size::Ss | Size::Y => 32,
         Size::Q | Size::Sd => 64,
         Size::Dq | Size::Ps | Size::Pd => 128,
         Size::V | Size::Z => {
@@ -259,7 +266,19 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
         lock: form.lock,
         mmx: passed(form).any(|operand| matches!(operand.code, Code::P | Code::Q | Code::N)),
         aligned: !form.unaligned,
+        host: match form.takes {
+            Takes::Mxcsr | Takes::Host => host_features(form),
+            _ => Vec::new(),
+        },
     }
+}
+
+/// What a form needs of a host beyond what every x86-64 has; names as `table86::cpu::native` has them.
+fn host_features(form: &Form) -> Vec<String> {
+    const EVERYWHERE: [&str; 3] = ["MMX", "SSE", "SSE2"];
+    let names = if form.host.is_empty() { &form.cpuid } else { &form.host };
+    let beyond = names.iter().filter(|name| !EVERYWHERE.contains(&name.as_str()));
+    beyond.map(|name| name.replace('.', "_")).collect()
 }
 
 /// The operands that reach the body.
@@ -296,6 +315,7 @@ fn add_instances(form: &Form, family: &Family, id: u16, out: &mut std::collectio
             (Code::Reg(number), Shape::Place { bits, .. }) => {
                 vec![Spec::Fixed(register_offset(number, *bits))]
             }
+            (Code::XmmReg(number), _) => vec![Spec::FixedXmm(number)],
             (Code::M | Code::O, _) => vec![Spec::Memory],
             (Code::E, _) => vec![Spec::Register, Spec::Memory],
             (Code::Q, _) => vec![Spec::Mm, Spec::Memory],
@@ -310,7 +330,7 @@ fn add_instances(form: &Form, family: &Family, id: u16, out: &mut std::collectio
             .collect();
     }
     for combination in combinations {
-        let mut specs = [Spec::None; 3];
+        let mut specs = [Spec::None; 4];
         specs[..combination.len()].copy_from_slice(&combination);
         let lockable = family.lock != Lock::Never && combination.first().is_some_and(|spec| spec.is_memory());
         for live in [false, true] {

@@ -35,7 +35,7 @@ pub fn emit(families: &Families, hot: &Hot) -> String {
 }
 
 /// Letters of the generic parameters.
-const LETTERS: [&str; 3] = ["A", "B", "C"];
+const LETTERS: [&str; 4] = ["A", "B", "C", "D"];
 
 fn emit_family(out: &mut String, family: &Family) {
     let places: Vec<(usize, Shape)> = family.shapes.iter().copied().enumerate().collect();
@@ -68,20 +68,26 @@ fn emit_family(out: &mut String, family: &Family) {
         family.name,
         parameters.join(", "),
     );
-    if family.takes != Takes::Mxcsr {
+    if !matches!(family.takes, Takes::Mxcsr | Takes::Host) {
         emit_run(out, family);
         out.push_str("}\n}\n");
         return;
     }
-    // What computes in software needs room on the host's stack, which must not be the handler's.
-    let apart = if family.passes_flags {
-        "x.apart(|x| { let mut f = x.flags(); Self::compute(x, &mut f, false)?; x.set_flags(f); Ok(()) })?;\n*f = x.flags();\nOk(())"
-    } else {
-        "x.apart(|x| Self::compute(x, &mut x.flags(), false))"
-    };
+    let mut conditions: Vec<String> = Vec::new();
+    if family.takes == Takes::Mxcsr {
+        conditions.push("x.has_host_floats()".into());
+    }
+    if family.takes == Takes::Host || !family.host.is_empty() {
+        let bits: Vec<String> = family.host.iter().map(|name| format!("native::{name}")).collect();
+        conditions
+            .push(format!("x.has_host({})", if bits.is_empty() { "0".into() } else { bits.join(" | ") }));
+    }
+    let on_host = conditions.join(" && ");
     let _ = writeln!(
         out,
-        "if x.has_host_floats() {{ return Self::compute(x, f, true); }}\n{apart}\n}}\n}}\n\
+        "Self::compute(x, f, true)\n}}\n\
+         #[inline(always)]\nfn is_apart(x: Exec) -> bool {{ !({on_host}) }}\n\
+         #[inline(always)]\nfn run_apart(x: Exec, f: &mut Pending) -> Result<(), Fault> {{ Self::compute(x, f, false) }}\n}}\n\
          impl<{condition}{bounds}> {name}<{condition_argument}{parameters}> {{\n\
          #[inline(always)]\nfn compute(x: Exec, f: &mut Pending, native: bool) -> Result<(), Fault> {{",
         bounds = bounds.join(", "),
@@ -159,6 +165,9 @@ fn emit_run(out: &mut String, family: &Family) {
         out.push_str("let mut m = x.mxcsr(native);\n");
         arguments.push("&mut m".into());
     }
+    if family.takes == Takes::Host {
+        arguments.push("Native::new(native)".into());
+    }
     if family.passes_flags {
         arguments.push(if updates { "&mut flags".into() } else { "f".into() });
     }
@@ -211,7 +220,7 @@ fn emit_run(out: &mut String, family: &Family) {
         }
     };
     // What raises #XM, or faults at an operand that only the body knows, has entered MMX by then.
-    let early = family.takes != Takes::Values;
+    let early = !matches!(family.takes, Takes::Values | Takes::Host);
     if early {
         enter(out);
     }
@@ -225,6 +234,9 @@ fn emit_run(out: &mut String, family: &Family) {
     }
     for (at, name) in written.iter().zip(&names) {
         let _ = writeln!(out, "{}::write(x, at{at}, {name})?;", LETTERS[*at]);
+    }
+    if written.len() > 1 && written[0] == 0 {
+        out.push_str("A::prevail(x, at0, r0);\n");
     }
     if !early {
         enter(out);
@@ -243,7 +255,13 @@ fn type_of(families: &Families, instance: &Instance) -> Option<String> {
     let mut registers = 0;
     let mut immediates = 0;
     for (at, shape) in family.shapes.iter().enumerate() {
-        let field = |registers: usize| if registers == 0 { "A" } else { "B" };
+        // Beside a memory operand, a second register is in the second slot.
+        let field = |registers: usize| match (registers, has_memory) {
+            (0, _) => "A",
+            (1, false) => "B",
+            (1, true) => "X",
+            _ => "C",
+        };
         let spec = instance.specs[at];
         let operand = match shape {
             Shape::Far | Shape::One => continue,
@@ -273,6 +291,7 @@ fn type_of(families: &Families, instance: &Instance) -> Option<String> {
                     registers += 1;
                     format!("Reg<{offset}>")
                 }
+                Spec::FixedXmm(number) => format!("Xmm<{number}>"),
                 _ => {
                     let memory = match spec {
                         Spec::Memory => "MemAny".into(),

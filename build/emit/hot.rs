@@ -2,7 +2,7 @@
 //!
 //! A line is an instance, `FAMILY [cc=N] SPEC… [live]`, or two joined by ` + `. SPEC: `r` any register, `rN` the one at
 //! byte offset N, `i` immediate, `m` any memory, `mm` and `xmm` any register of those, `sib`, `sN` the same with scale N, `abs`,
-//! `b` any base register, `bN` that at byte offset N, `xN` base, index and scale as N says, `-` nothing
+//! `xmmN` that one, `b` any base register, `bN` that at byte offset N, `xN` base, index and scale as N says, `-` nothing
 //! to choose.
 
 use super::families::{Families, Instance, Spec};
@@ -53,7 +53,7 @@ fn instance(text: &str, families: &Families) -> Result<Option<Instance>, String>
     let name = words.next().ok_or("a handler's family is missing")?;
     let Some(at) = families.list.iter().position(|family| family.name == name) else { return Ok(None) };
     let mut result =
-        Instance { family: at as u16 + 1, specs: [Spec::None; 3], live: false, locked: false, condition: 0 };
+        Instance { family: at as u16 + 1, specs: [Spec::None; 4], live: false, locked: false, condition: 0 };
     let mut operand = 0;
     for word in words {
         if word == "live" {
@@ -61,7 +61,7 @@ fn instance(text: &str, families: &Families) -> Result<Option<Instance>, String>
         } else if let Some(code) = word.strip_prefix("cc=") {
             result.condition = code.parse().map_err(|_| format!("`{word}` is no condition"))?;
         } else {
-            let slot = result.specs.get_mut(operand).ok_or("more than three operands")?;
+            let slot = result.specs.get_mut(operand).ok_or("more than four operands")?;
             *slot = spec(word).ok_or_else(|| format!("`{word}` is no operand of a handler"))?;
             operand += 1;
         }
@@ -88,6 +88,9 @@ fn spec(word: &str) -> Option<Spec> {
             let number = |text: &str| text.parse().ok().filter(|offset| *offset < 32);
             if let Some(scale) = word.strip_prefix('s') {
                 return scale.parse().ok().filter(|scale| *scale < 4).map(Spec::Scaled);
+            }
+            if let Some(register) = word.strip_prefix("xmm") {
+                return register.parse().ok().filter(|number| *number < 8).map(Spec::FixedXmm);
             }
             if let Some(which) = word.strip_prefix('x') {
                 return which.parse().ok().map(Spec::Indexed);

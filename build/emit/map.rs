@@ -46,6 +46,9 @@ pub fn emit(forms: &[Form]) -> String {
 
 fn encoding_text(form: &Form) -> String {
     let encoding = &form.encoding;
+    if encoding.vex.is_some() {
+        return form.op.clone();
+    }
     let prefix = match encoding.mandatory {
         Mandatory::Any => "",
         Mandatory::Np => "NP ",

@@ -1,6 +1,7 @@
 //! Rust source and text made from the rows.
 
 pub mod decode;
+pub mod facts;
 pub mod families;
 pub mod forms;
 pub mod handlers;

@@ -1,6 +1,6 @@
 //! `table86 check`: runs a program in lockstep with the processor.
 
-use super::run::{Request, changed, cpu_model, environment, failure, sysroot};
+use super::run::{Request, changed, environment, failure, sysroot};
 use super::{Failure, NOT_RUNNABLE, values};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -109,7 +109,7 @@ impl Check {
             from: self.from,
             until: self.until,
             follow: self.follow,
-            cpuid: cpu_model(self.cpu.as_deref())?,
+            cpuid: values::cpu_model(self.cpu.as_deref())?,
         };
         let outcome = match self.against {
             Against::Processor => check::against_processor(&mut self.command()?, &options, &machine),
@@ -187,7 +187,8 @@ impl Check {
     fn command(&self) -> Result<Command, Failure> {
         let name = &self.program[0];
         let directories = std::env::var_os("PATH");
-        let path = loader::search_path(name, directories.as_deref(), self.sysroot.as_deref());
+        let options = loader::Options { sysroot: self.sysroot.clone(), ..loader::Options::default() };
+        let path = loader::search_path(name, directories.as_deref(), &options);
         let program = loader::Program::open(&path, Vec::new(), Vec::new())
             .map_err(|error| failure(name.as_ref(), &error))?;
         let argv0 = self.argv0.as_ref().unwrap_or(name);
@@ -199,7 +200,7 @@ impl Check {
         };
         let root = self.sysroot.as_deref();
         let linker =
-            interpreter.filter(|_| root.is_some()).map(|name| loader::search_path(&name, None, root));
+            interpreter.filter(|_| root.is_some()).map(|name| loader::search_path(&name, None, &options));
         let mut command = match (&linker, root) {
             (Some(linker), Some(root)) => {
                 let mut command = Command::new(linker);

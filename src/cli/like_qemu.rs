@@ -16,6 +16,7 @@ Runs an i386 program; called by a name with i386 in it, Table86 takes qemu-i386'
   -0 ARGV0      the program's argv[0]
   -s SIZE       size of the stack
   -cpu MODEL    the processor that CPUID describes
+  -g PORT       wait for gdb on this port, or on a socket of this name
   -strace       show system calls, those of children too
   -h, -version  show this text, the version
 
@@ -64,6 +65,11 @@ pub(super) fn run(called_as: &OsStr, arguments: impl Iterator<Item = OsString>) 
                 request.loader.stack_bytes = Some(u32::try_from(bytes).unwrap_or(u32::MAX));
             }
             "cpu" => request.kernel.cpu = Some(value()?.to_string_lossy().into_owned()),
+            "g" => {
+                let text = value()?;
+                let Ok(address) = text.to_string_lossy().parse();
+                request.gdb = Some(address);
+            }
             "strace" => request.kernel.strace = Some(Settings { follow: true, ..Settings::default() }),
             "" => break value()?,
             _ => return Err(bad(format!("unknown option {}", argument.display()))),

@@ -6,11 +6,18 @@
 mod audit;
 mod binfmt;
 mod check;
+mod count;
+mod cov;
 mod dis;
+mod gdb;
+mod html;
 mod isa;
 mod like_qemu;
 mod run;
+mod shell;
 mod strace;
+mod tool;
+mod trace;
 mod values;
 
 use clap::{Parser, Subcommand};
@@ -51,11 +58,17 @@ struct Arguments {
 enum Command {
     Run(run::Run),
     Strace(strace::Strace),
+    Trace(Box<trace::Trace>),
+    Gdb(gdb::Gdb),
+    Cov(cov::Cov),
+    Count(count::Count),
     Dis(dis::Dis),
     Isa(isa::Isa),
     Audit(audit::Audit),
     Check(check::Check),
     Binfmt(binfmt::Binfmt),
+    Completions(shell::Completions),
+    Man(shell::ManPages),
 }
 
 /// An error to be shown, and the exit status that goes with it.
@@ -122,11 +135,17 @@ fn command() -> Result<(), Failure> {
     match arguments.command {
         Command::Run(run) => run.execute(),
         Command::Strace(strace) => strace.execute(),
+        Command::Trace(trace) => trace.execute(),
+        Command::Gdb(gdb) => gdb.execute(),
+        Command::Cov(cov) => cov.execute(),
+        Command::Count(count) => count.execute(),
         Command::Dis(dis) => dis.execute(),
         Command::Isa(isa) => isa.execute(),
         Command::Audit(audit) => audit.execute(),
         Command::Check(check) => check.execute(),
         Command::Binfmt(binfmt) => binfmt.execute(),
+        Command::Completions(completions) => completions.execute(),
+        Command::Man(man) => man.execute(),
     }
 }
 

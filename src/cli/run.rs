@@ -10,7 +10,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use table86::isa::{CpuModel, MODELS, decode};
+use table86::debug::gdb::Address;
+use table86::isa::{Insn, Status, decode};
 use table86::kernel::exec::{Launch, Resumed};
 use table86::kernel::{self, ExitReason, Process};
 use table86::loader::{self, Format, LoadError, Loaded, Program};
@@ -40,6 +41,14 @@ pub(super) struct Run {
     /// Look up absolute paths under DIR first
     #[arg(short = 'L', value_name = "DIR")]
     sysroot: Option<PathBuf>,
+    /// Run in a root of its own: paths are looked up below DIR and nowhere else
+    ///
+    /// That goes for the program itself, its dynamic linker and libraries, scripts' interpreters and everything that is
+    /// executed later; links and `..` stay inside, and the program starts in DIR if it would start outside. /proc, /dev
+    /// and /sys are the host's, and so are the addresses of Unix sockets. It takes no privileges, and keeps nobody in
+    /// who wants out: for that, use chroot(8) or a container.
+    #[arg(long, value_name = "DIR", conflicts_with = "sysroot")]
+    root: Option<PathBuf>,
     /// Set an environment variable for the program
     #[arg(short = 'E', value_name = "NAME=VALUE", value_parser = OsStringValueParser::new().try_map(values::assignment))]
     set: Vec<(OsString, OsString)>,
@@ -61,6 +70,9 @@ pub(super) struct Run {
     /// Most memory that the program may map, such as 64M or 1G
     #[arg(long, value_name = "SIZE", value_parser = values::memory_size)]
     memory: Option<u64>,
+    /// Wait for gdb on this port or socket before the program's first instruction
+    #[arg(short = 'g', value_name = "PORT|SOCKET")]
+    gdb: Option<Address>,
     /// The program and its arguments
     #[arg(value_name = "PROG", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     program: Vec<OsString>,
@@ -105,11 +117,18 @@ pub(super) struct Request {
     pub kernel: kernel::Options,
     /// File that system calls are shown in; stderr if `None`.
     pub trace_to: Option<PathBuf>,
+    /// Where to wait for gdb.
+    pub gdb: Option<Address>,
 }
 
 impl Run {
     pub(super) fn execute(self) -> Result<(), Failure> {
         self.request().execute()
+    }
+
+    /// How many words the program and its arguments are.
+    pub(super) fn program_words(&self) -> usize {
+        self.program.len()
     }
 
     /// What the options ask for.
@@ -132,7 +151,8 @@ impl Run {
                 ..loader::Options::default()
             },
             kernel: kernel::Options {
-                sysroot: self.sysroot,
+                rooted: self.root.is_some(),
+                sysroot: self.root.or(self.sysroot),
                 cpu: self.cpu,
                 max_instructions: self.max_insns,
                 timeout: self.timeout,
@@ -140,6 +160,7 @@ impl Run {
                 ..kernel::Options::default()
             },
             trace_to: None,
+            gdb: self.gdb,
         }
     }
 }
@@ -147,15 +168,23 @@ impl Run {
 impl Request {
     /// Runs the program; comes back only if it could not be started.
     pub(super) fn execute(self) -> Result<(), Failure> {
-        self.process(tiered).and_then(finish)
+        let listener = self.gdb.as_ref().map(super::gdb::listen).transpose()?;
+        let mut process = self.process(tiered)?;
+        if let Some(listener) = listener {
+            super::gdb::accept(&mut process, listener)?;
+        }
+        finish(process)
     }
 
     /// The program, loaded into a machine that `make` gives.
     pub(super) fn process(self, make: Make) -> Result<Process, Failure> {
         let mut kernel = self.kernel;
         kernel.sysroot = kernel.sysroot.map(|root| sysroot(&root)).transpose()?;
+        if kernel.rooted {
+            enter_root(kernel.sysroot.as_deref())?;
+        }
         let environment = changed(environment(), &self.set, &self.unset);
-        let launch = launch(kernel.strace.is_some(), self.trace_to.as_deref())?;
+        let launch = launch(kernel.strace.is_some() || kernel.tool.is_some(), self.trace_to.as_deref())?;
         if !self.host_path && self.program.as_bytes() == b"-" {
             let program = standard_input()
                 .map_err(LoadError::Unreadable)
@@ -167,7 +196,9 @@ impl Request {
             PathBuf::from(&self.program)
         } else {
             let directories = std::env::var_os("PATH");
-            loader::search_path(&self.program, directories.as_deref(), kernel.sysroot.as_deref())
+            let mut options = self.loader.clone();
+            root_of(&mut options, &kernel);
+            loader::search_path(&self.program, directories.as_deref(), &options)
         };
         let searched = !self.host_path && !self.program.as_bytes().contains(&b'/');
         let program = Program::open(&path, self.argv, environment).map_err(|error| match error {
@@ -189,12 +220,17 @@ fn tiered(memory: Arc<Memory>) -> io::Result<Machine> {
     Machine::tiered(memory, Machine::WARM)
 }
 
+/// The machine that counts what it executes.
+fn counting(memory: Arc<Memory>) -> io::Result<Machine> {
+    Machine::counting(memory, Machine::WARM)
+}
+
 /// How to run this program again; with a place for the trace if there is one.
 fn launch(traced: bool, output: Option<&Path>) -> Result<Launch, Failure> {
     if !traced {
         return Ok(Launch::new());
     }
-    Launch::new().traced(output).map_err(|error| {
+    Launch::new().traced_to(output).map_err(|error| {
         let name = output.unwrap_or(Path::new("standard error"));
         Failure::own(format!("{}: {error}", name.display()))
     })
@@ -226,14 +262,15 @@ fn load(
     launch: Launch,
     make: Make,
 ) -> Result<Process, Failure> {
-    options.sysroot.clone_from(&kernel.sysroot);
+    root_of(&mut options, &kernel);
     options.memory_bytes = kernel.memory_bytes;
-    let cpuid = cpu_model(kernel.cpu.as_deref())?;
+    let cpuid = values::cpu_model(kernel.cpu.as_deref())?;
     options.hwcap = cpuid.answer(1, 0)[3];
     let name = PathBuf::from(&program.exec_name);
     let memory = Memory::new()
         .map_err(|error| Failure::own(format!("no 4 GiB of addresses for the guest: {error}")))?;
     let memory = Arc::new(memory);
+    let make = if super::tool::counts(kernel.tool.as_deref()) { counting } else { make };
     let mut machine = make(Arc::clone(&memory))
         .map_err(|error| Failure::own(format!("no addresses for translated code: {error}")))?;
     machine.cpu.cpuid = cpuid;
@@ -241,6 +278,7 @@ fn load(
         loader::load(&memory, &mut machine.cpu, program, &options).map_err(|error| failure(&name, &error))?;
     let mut process = Process::new(machine, image(&loaded), kernel, launch);
     process.at_end = explain;
+    super::tool::install(&mut process)?;
     Ok(process)
 }
 
@@ -250,15 +288,6 @@ fn finish(mut process: Process) -> Result<(), Failure> {
     explain(&process, reason);
     drop(process);
     reason.finish()
-}
-
-/// The processor of this name.
-pub(super) fn cpu_model(name: Option<&str>) -> Result<CpuModel, Failure> {
-    let Some(name) = name else { return Ok(CpuModel::default()) };
-    CpuModel::named(name).ok_or_else(|| {
-        let names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
-        Failure::own(format!("--cpu {name}: no such model; there are {}", names.join(", ")))
-    })
 }
 
 /// What the kernel has to know of a program.
@@ -295,7 +324,7 @@ fn explain(process: &Process, reason: ExitReason) {
             let mut bytes = [0; decode::MAX_LEN];
             let len = process.machine.memory.fetch(eip, &mut bytes);
             let (len, what) = match decode(&bytes[..len], eip) {
-                Ok(insn) => (usize::from(insn.len), table86::disasm::text(&insn)),
+                Ok(insn) => (usize::from(insn.len), table86::disasm::text(&insn) + &lacking(process, &insn)),
                 Err(error) => (len.min(8), format!("({error})")),
             };
             let hex: Vec<String> = bytes[..len].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -305,6 +334,17 @@ fn explain(process: &Process, reason: ExitReason) {
         ExitReason::Killed(_) => return,
     };
     let _ = writeln!(io::stderr(), "table86: {text}");
+}
+
+/// Why a declared instruction was none, if the processor that was chosen or the tables are the reason.
+fn lacking(process: &Process, insn: &Insn) -> String {
+    let cpu = &process.machine.cpu.cpuid;
+    let lacks = cpu.lacks(insn.form().cpuid);
+    match insn.form().status {
+        _ if !lacks.is_empty() => format!(": --cpu {} has no {}", cpu.model().name, lacks.join(" ")),
+        Status::Todo(why) => format!(": {why}"),
+        Status::Implemented => String::new(),
+    }
 }
 
 /// The file that `addr` belongs to and the offset from its first mapping: ` (app+0x286bf)`.
@@ -322,6 +362,21 @@ fn place(process: &Process, addr: u32) -> String {
 pub(super) fn failure(program: &Path, error: &LoadError) -> Failure {
     let status = if error.is_not_found() { NOT_FOUND } else { NOT_RUNNABLE };
     Failure::new(status, format!("{}: {error}", program.display()))
+}
+
+/// Gives the loader the kernel's root.
+fn root_of(loader: &mut loader::Options, kernel: &kernel::Options) {
+    loader.sysroot.clone_from(&kernel.sysroot);
+    loader.rooted = kernel.rooted;
+}
+
+/// Goes to the root unless the working directory lies in it.
+fn enter_root(root: Option<&Path>) -> Result<(), Failure> {
+    let Some(root) = root else { return Ok(()) };
+    if std::env::current_dir().is_ok_and(|directory| directory.starts_with(root)) {
+        return Ok(());
+    }
+    std::env::set_current_dir(root).map_err(|error| Failure::own(format!("root {}: {error}", root.display())))
 }
 
 /// The sysroot with links resolved, so that paths under it are known as such.

@@ -1,8 +1,10 @@
-//! Numbers on the command line.
+//! Numbers and names on the command line.
 
+use super::Failure;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
+use table86::isa::{CpuModel, MODELS};
 
 /// A number, decimal or with `0x`.
 fn number(text: &str) -> Result<u64, String> {
@@ -80,6 +82,15 @@ pub(super) fn assignment(text: OsString) -> Result<(OsString, OsString), String>
         }
         _ => Err(format!("`{}` is no NAME=VALUE", text.display())),
     }
+}
+
+/// The processor of this name.
+pub(super) fn cpu_model(name: Option<&str>) -> Result<CpuModel, Failure> {
+    let Some(name) = name else { return Ok(CpuModel::default()) };
+    CpuModel::named(name).ok_or_else(|| {
+        let names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
+        Failure::own(format!("--cpu {name}: no such model; there are {}", names.join(", ")))
+    })
 }
 
 #[cfg(test)]

@@ -116,6 +116,12 @@ impl Exec {
         cfg!(trap_memory) && cpu.mxcsr & cpu.host_floats == ALL_MASKED
     }
 
+    /// Tells whether the host has all of these instructions (bits of [`native`](super::native)), and may use them.
+    #[inline(always)]
+    pub fn has_host(self, features: u32) -> bool {
+        cfg!(trap_memory) && self.cpu().host_features & features == features
+    }
+
     /// Control and status of SSE, to be changed and given back to [`Exec::commit_mxcsr`].
     #[inline(always)]
     pub fn mxcsr(self, native: bool) -> Mxcsr {

@@ -7,6 +7,7 @@ pub mod float;
 pub mod image;
 pub mod insn;
 pub mod mxcsr;
+pub mod native;
 pub mod segment;
 pub mod vector;
 pub mod word;
@@ -53,6 +54,8 @@ pub(crate) enum Exit {
     Fault,
     /// As `Fault`, but a SIGBUS: beyond the end of a mapped file.
     Bus,
+    /// The instruction of the op at `exit_op` is one to stop before.
+    Breakpoint,
     /// The code of the block at EIP has changed since it was translated.
     Modified,
     /// The block at EIP has run often enough to be translated well.
@@ -92,6 +95,10 @@ pub struct Cpu {
     pub(crate) patch: *mut Ext,
     /// The op at work while bulk copies run outside of handlers.
     pub(crate) current_op: *const Op,
+    /// Where a machine that counts does so, and else null.
+    pub(crate) tallies: *mut u64,
+    /// In such a machine, blocks are entered no more when `count` is as much as this, and `limit` is out of reach.
+    pub(crate) entry_limit: AtomicU64,
     /// Host stack pointer to come back to.
     pub(crate) host_stack: u64,
     /// Selectors of ES CS SS DS FS GS.
@@ -110,6 +117,8 @@ pub struct Cpu {
     pub mxcsr: u32,
     /// Bits of `mxcsr` that have to be those of [`mxcsr::ALL_MASKED`] for the host's instructions to be used; 0: never.
     pub(crate) host_floats: u32,
+    /// What the host has beyond every x86-64, as far as it may be used: bits of [`native`].
+    pub(crate) host_features: u32,
     /// What CPUID answers.
     pub cpuid: crate::isa::CpuModel,
     pub(crate) shadow: Shadow,
@@ -123,7 +132,7 @@ impl Cpu {
             regs: [0; 8],
             zero: 0,
             eip: 0,
-            flags: FlagState::default(),
+            flags: FlagState::from_eflags(0),
             count: 0,
             limit: AtomicU64::new(u64::MAX),
             stop_requested: AtomicBool::new(false),
@@ -135,6 +144,8 @@ impl Cpu {
             exit_op: std::ptr::null(),
             patch: std::ptr::null_mut(),
             current_op: std::ptr::null(),
+            tallies: std::ptr::null_mut(),
+            entry_limit: AtomicU64::new(u64::MAX),
             host_stack: 0,
             selectors: [segment::USER_DATA, segment::USER_CODE, segment::USER_DATA, segment::USER_DATA, 0, 0],
             cr2: 0,
@@ -144,6 +155,7 @@ impl Cpu {
             xmm: [V128::ZERO; 8],
             mxcsr: mxcsr::ALL_MASKED,
             host_floats: mxcsr::ALL_MASKED,
+            host_features: native::features(),
             cpuid: crate::isa::CpuModel::default(),
             shadow: Shadow::default(),
             jumps: JumpCache::default(),
@@ -171,14 +183,19 @@ impl Cpu {
     /// # Safety
     /// `cpu` is a CPU; another thread may be running it.
     pub(crate) unsafe fn leave_soon(cpu: *const Cpu) {
-        // SAFETY: only the atomic is touched.
-        unsafe { (*cpu).limit.store(0, Ordering::SeqCst) };
+        // SAFETY: only the atomics are touched, and a pointer that stays as it is.
+        unsafe { (*cpu).limit_of_runs().store(0, Ordering::SeqCst) };
+    }
+
+    /// What a run of handlers stops by.
+    pub(crate) fn limit_of_runs(&self) -> &AtomicU64 {
+        if self.tallies.is_null() { &self.limit } else { &self.entry_limit }
     }
 
     /// Makes the handlers return at the next block boundary. Safe to call from a signal handler or another
     /// thread.
     pub fn request_stop(&self) {
         self.stop_requested.store(true, Ordering::SeqCst);
-        self.limit.store(0, Ordering::SeqCst);
+        self.limit_of_runs().store(0, Ordering::SeqCst);
     }
 }

@@ -51,6 +51,16 @@ impl fmt::Display for Text<'_> {
     }
 }
 
+/// The name of a general register of 1, 2 or 4 bytes, as ModRM numbers it.
+pub fn register(number: u8, bytes: u32) -> &'static str {
+    operand::register(number, bytes)
+}
+
+/// The name of a segment register.
+pub fn segment(number: u8) -> &'static str {
+    operand::SEGMENTS[usize::from(number & 7)]
+}
+
 /// Tells whether an operand is what a string instruction works on.
 fn is_string(operand: &Operand) -> bool {
     matches!(operand.code, Code::X | Code::Y)

@@ -8,7 +8,7 @@ use std::fmt;
 const BYTE_REGS: [&str; 8] = ["al", "cl", "dl", "bl", "ah", "ch", "dh", "bh"];
 const WORD_REGS: [&str; 8] = ["ax", "cx", "dx", "bx", "sp", "bp", "si", "di"];
 const DWORD_REGS: [&str; 8] = ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"];
-const SEGMENTS: [&str; 8] = ["es", "cs", "ss", "ds", "fs", "gs", "?", "?"];
+pub(super) const SEGMENTS: [&str; 8] = ["es", "cs", "ss", "ds", "fs", "gs", "?", "?"];
 
 /// The name of a general register of 1, 2 or 4 bytes.
 pub(super) fn register(number: u8, bytes: u32) -> &'static str {
@@ -65,8 +65,10 @@ impl fmt::Display for Shown<'_> {
                 None => Ok(()),
             },
             Code::G => f.write_str(register(insn.reg(), bytes)),
+            Code::B => f.write_str(register(insn.vvvv, bytes)),
             Code::P => f.write_str(&with_class("mm", insn.reg())),
             Code::V => f.write_str(&with_class("xmm", insn.reg())),
+            Code::XmmReg(number) => f.write_str(&with_class("xmm", number)),
             Code::Z => f.write_str(register(insn.low, bytes)),
             Code::Reg(number) => f.write_str(register(number, bytes)),
             Code::S => f.write_str(SEGMENTS[usize::from(insn.reg())]),

@@ -11,7 +11,13 @@ use crate::isa::{Access, Code, Insn, Operand, Rep, Size};
 /// Whether an immediate stands beside a memory operand or another immediate.
 pub(super) fn needs_second_slot(insn: &Insn) -> bool {
     let immediates = passed(insn).filter(|operand| matches!(operand.code, Code::I | Code::SignedI)).count();
-    immediates > 1 || (insn.mem.is_some() && immediates > 0)
+    immediates > 1 || (insn.mem.is_some() && immediates > 0) || register_beside_memory(insn).is_some()
+}
+
+/// The second register beside a memory operand: the op has no field for it.
+pub(super) fn register_beside_memory(insn: &Insn) -> Option<u8> {
+    let named = |operand: &&Operand| matches!(operand.code, Code::G | Code::B);
+    insn.mem.and_then(|_| passed(insn).filter(named).nth(1)).and_then(|operand| register(insn, operand))
 }
 
 /// Bytes of an XMM register.
@@ -38,6 +44,7 @@ fn register(insn: &Insn, operand: &Operand) -> Option<u8> {
     Some(match operand.code {
         Code::E | Code::R if insn.mem.is_none() => register_offset(insn.rm(), bytes),
         Code::G => register_offset(insn.reg(), bytes),
+        Code::B => register_offset(insn.vvvv, bytes),
         Code::Z => register_offset(insn.low, bytes),
         Code::Reg(number) => register_offset(number, bytes),
         Code::S | Code::C | Code::D => insn.reg(),
@@ -52,27 +59,46 @@ fn register(insn: &Insn, operand: &Operand) -> Option<u8> {
     })
 }
 
-/// The parts of keys that say where operands are, most special first. With `specialise` off only the generic one.
-pub(super) fn operand_keys(job: &Job<'_>, insn: &Insn, specialise: bool) -> Few {
+/// The part of a key that fits an operand wherever it is; `None` if keys do not speak of it.
+fn any_key(insn: &Insn, at: usize, operand: &Operand) -> Option<u64> {
+    use keys::spec;
+    let spec = match operand.code {
+        Code::I | Code::SignedI => spec::IMMEDIATE,
+        Code::A | Code::One | Code::S | Code::SegReg(_) | Code::C | Code::D | Code::St | Code::StI => {
+            return None;
+        }
+        Code::P | Code::N => spec::MM,
+        Code::V | Code::U => spec::XMM,
+        Code::B => spec::REGISTER,
+        Code::XmmReg(number) => spec::FIXED_XMM + number,
+        Code::Q if insn.mem.is_none() => spec::MM,
+        Code::W if insn.mem.is_none() => spec::XMM,
+        Code::Reg(_) => spec::FIXED + register(insn, operand).unwrap_or(0),
+        _ if register(insn, operand).is_some() => spec::REGISTER,
+        _ => spec::MEMORY,
+    };
+    Some(keys::operand(at, spec))
+}
+
+/// The part of a key that says where operands are, of the handler that takes them anywhere.
+pub(super) fn generic_key(insn: &Insn) -> u64 {
+    let parts = passed(insn).enumerate().filter_map(|(at, operand)| any_key(insn, at, operand));
+    parts.fold(0, |key, part| key | part)
+}
+
+/// The parts of keys that say where operands are, most special first.
+pub(super) fn operand_keys(job: &Job<'_>, insn: &Insn) -> Few {
     use keys::spec;
     let mut result = Few::of([0]);
     for (at, operand) in passed(insn).enumerate() {
-        let part = |spec: u8| keys::operand(at, spec);
-        let choices = match operand.code {
-            Code::I | Code::SignedI => Few::of([part(spec::IMMEDIATE)]),
-            Code::A | Code::One | Code::S | Code::SegReg(_) | Code::C | Code::D | Code::St | Code::StI => {
-                continue;
-            }
-            Code::P | Code::N => Few::of([part(spec::MM)]),
-            Code::V | Code::U => Few::of([part(spec::XMM)]),
-            Code::Q if insn.mem.is_none() => Few::of([part(spec::MM)]),
-            Code::W if insn.mem.is_none() => Few::of([part(spec::XMM)]),
-            Code::Reg(_) => Few::of([part(spec::FIXED + register(insn, operand).unwrap_or(0))]),
-            _ => match register(insn, operand) {
-                Some(offset) if specialise => Few::of([part(spec::FIXED + offset), part(spec::REGISTER)]),
-                Some(_) => Few::of([part(spec::REGISTER)]),
-                None => memory_keys(job, insn, at, specialise),
-            },
+        let Some(any) = any_key(insn, at, operand) else { continue };
+        let choices = if any == keys::operand(at, spec::REGISTER) && operand.code != Code::B {
+            let offset = register(insn, operand).unwrap_or(0);
+            Few::of([keys::operand(at, spec::FIXED + offset), any])
+        } else if any == keys::operand(at, spec::MEMORY) {
+            memory_keys(job, insn, at)
+        } else {
+            Few::of([any])
         };
         result = result.with_each(&choices);
     }
@@ -80,14 +106,14 @@ pub(super) fn operand_keys(job: &Job<'_>, insn: &Insn, specialise: bool) -> Few 
 }
 
 /// The parts of keys for a memory operand.
-fn memory_keys(job: &Job<'_>, insn: &Insn, at: usize, specialise: bool) -> Few {
+fn memory_keys(job: &Job<'_>, insn: &Insn, at: usize) -> Few {
     use keys::spec;
     let part = |spec: u8| keys::operand(at, spec);
     let any = part(spec::MEMORY);
     let Some(mem) = insn.mem else { return Few::of([any]) };
     let address_only = passed(insn).any(|operand| operand.access == Access::Address);
     let flat = address_only || job.segment(mem.seg) == Seg::None;
-    if !specialise || !flat || insn.addr16 {
+    if !flat || insn.addr16 {
         return Few::of([any]);
     }
     let indexed = |which: u8| {
@@ -111,6 +137,7 @@ pub(super) fn encode(job: &Job<'_>, insn: &Insn, handler: Handler) -> Op {
     let mut registers = passed(insn).filter_map(|operand| register(insn, operand));
     op.a = registers.next().unwrap_or(0);
     op.b = registers.next().unwrap_or(0);
+    op.c = registers.next().unwrap_or(0);
     if insn.addr16 {
         op.d |= attribute::ADDR16;
     }

@@ -17,6 +17,7 @@ pub(crate) mod generated {
     use super::super::operand::*;
     use super::{Run, branch, call, call_to, far, jump, jump_to, pair, pair_branch, ret, single, sync};
     use crate::cpu::insn as body;
+    use crate::cpu::native::{self, Native};
     use crate::cpu::vector::V128;
     use crate::cpu::{Exec, Fault, Pending};
     use std::marker::PhantomData;
@@ -31,6 +32,17 @@ pub(crate) trait Run {
     const SLOTS: usize;
     /// Executes it but for the flags, which are left in `f`.
     fn run(x: Exec, f: &mut Pending) -> Result<Self::Out, Fault>;
+
+    /// Tells whether it cannot be done by the host's instruction now, as `run` does it.
+    #[inline(always)]
+    fn is_apart(_: Exec) -> bool {
+        false
+    }
+    /// Executes it then: in plain Rust.
+    #[inline(always)]
+    fn run_apart(x: Exec, f: &mut Pending) -> Result<(), Fault> {
+        Self::run(x, f).map(|_| ())
+    }
 }
 
 /// Goes on with an op: a tail call, or the return to the loop.
@@ -133,6 +145,27 @@ fn enter(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> Exec {
     Exec { cpu, op, mem }
 }
 
+/// An instruction that goes on behind itself, done in plain Rust. A handler of its own, so that the other is nothing but the
+/// host's instruction; what it needs of the host's stack must not be its own, as it ends in a tail call. The flags are
+/// committed, whoever wants them: what goes on is the next op, not the second half of a pair.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn apart<I: Run<Out = ()>>(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let done = x.apart(|x| {
+        let mut f = x.flags();
+        I::run_apart(x, &mut f)?;
+        x.set_flags(f);
+        Ok(())
+    });
+    if let Err(fault) = done {
+        // SAFETY: as for every handler.
+        return unsafe { raise(x, fault) };
+    }
+    // SAFETY: as for every handler.
+    unsafe { dispatch(x, ahead(op, I::SLOTS)) }
+}
+
 /// An instruction that goes on behind itself.
 pub(crate) unsafe extern "C" fn single<I: Run<Out = ()>, const LIVE: bool>(
     cpu: *mut Cpu,
@@ -140,6 +173,10 @@ pub(crate) unsafe extern "C" fn single<I: Run<Out = ()>, const LIVE: bool>(
     mem: *mut u8,
 ) -> *const Op {
     let x = enter(cpu, op, mem);
+    if I::is_apart(x) {
+        // SAFETY: as for every handler.
+        return unsafe { apart::<I>(cpu, op, mem) };
+    }
     let mut f = x.flags();
     if let Err(fault) = I::run(x, &mut f) {
         // SAFETY: as for every handler.
@@ -164,6 +201,10 @@ pub(crate) unsafe extern "C" fn pair<
     mem: *mut u8,
 ) -> *const Op {
     let x = enter(cpu, op, mem);
+    if I::is_apart(x) {
+        // SAFETY: as for every handler.
+        return unsafe { apart::<I>(cpu, op, mem) };
+    }
     let mut f = x.flags();
     if let Err(fault) = I::run(x, &mut f) {
         // SAFETY: as for every handler.
@@ -174,6 +215,10 @@ pub(crate) unsafe extern "C" fn pair<
     }
     // SAFETY: the second op is behind the first.
     let second = enter(cpu, unsafe { ahead(op, I::SLOTS) }, mem);
+    if J::is_apart(second) {
+        // SAFETY: as for every handler.
+        return unsafe { apart::<J>(cpu, second.op, mem) };
+    }
     if let Err(fault) = J::run(second, &mut f) {
         // SAFETY: as for every handler.
         return unsafe { raise(second, fault) };
@@ -192,6 +237,10 @@ pub(crate) unsafe extern "C" fn pair_branch<I: Run<Out = ()>, const LIVE: bool, 
     mem: *mut u8,
 ) -> *const Op {
     let x = enter(cpu, op, mem);
+    if I::is_apart(x) {
+        // SAFETY: as for every handler.
+        return unsafe { apart::<I>(cpu, op, mem) };
+    }
     let mut f = x.flags();
     if let Err(fault) = I::run(x, &mut f) {
         // SAFETY: as for every handler.
@@ -399,6 +448,30 @@ pub(crate) unsafe extern "C" fn warm(cpu: *mut Cpu, op: *const Op, mem: *mut u8)
     unsafe { stop(x.cpu, x.op().imm, Exit::Warm) }
 }
 
+/// Counts that a block runs, at site `imm`, unless it is time to stop before it: then EIP is the second slot's `imm2`. Blocks that
+/// are counted are left nowhere else by a stop, as it would not be known where that was.
+pub(crate) unsafe extern "C" fn tally(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let cpu = x.cpu();
+    if cpu.count >= cpu.entry_limit.load(Ordering::Relaxed) {
+        // SAFETY: as for every handler.
+        return unsafe { stop(x.cpu, x.ext().imm2, Exit::Limit) };
+    }
+    // SAFETY: a machine that counts has room for every site.
+    unsafe { *cpu.tallies.add(x.op().imm as usize) += 1 };
+    // SAFETY: as for every handler.
+    unsafe { dispatch(x, ahead(op, 2)) }
+}
+
+/// Counts that a block is left before its end, at site `imm`.
+pub(crate) unsafe extern "C" fn tally_exit(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    // SAFETY: as in `tally`.
+    unsafe { *x.cpu().tallies.add(x.op().imm as usize) += 1 };
+    // SAFETY: as for every handler.
+    unsafe { dispatch(x, ahead(op, 1)) }
+}
+
 /// Stands in for a block whose code has changed: `imm` is its address.
 pub(crate) unsafe extern "C" fn stale(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
     let x = enter(cpu, op, mem);
@@ -436,6 +509,14 @@ pub(crate) unsafe extern "C" fn privileged_repeat(cpu: *mut Cpu, op: *const Op, 
 pub(crate) unsafe extern "C" fn undefined(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
     // SAFETY: as for every handler.
     unsafe { raise(enter(cpu, op, mem), Fault::UD) }
+}
+
+/// Somebody wants to stop before the instruction.
+pub(crate) unsafe extern "C" fn breakpoint(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    x.cpu().exit = Exit::Breakpoint;
+    x.cpu().exit_op = op;
+    std::ptr::null()
 }
 
 /// Longer than 15 bytes.

@@ -19,6 +19,7 @@ pub(crate) mod spec {
     pub(crate) const SCALED: u8 = 12;
     pub(crate) const FIXED: u8 = 0x20;
     pub(crate) const FIXED_BASE: u8 = 0x40;
+    pub(crate) const FIXED_XMM: u8 = 0x60;
 }
 
 /// A few keys or parts of keys, in their order, without an allocation.
@@ -60,9 +61,12 @@ pub(crate) fn family(family: u16, live: bool, locked: bool, condition: u8) -> u6
     u64::from(family) | u64::from(live) << 40 | u64::from(locked) << 41 | u64::from(condition) << 44
 }
 
-/// A key's part for operand `at`, 0 to 2.
+/// Where the parts of a key for each operand are.
+const OPERANDS: [u32; 4] = [16, 24, 32, 56];
+
+/// A key's part for operand `at`, 0 to 3.
 pub(crate) fn operand(at: usize, spec: u8) -> u64 {
-    u64::from(spec) << (16 + 8 * at)
+    u64::from(spec) << OPERANDS[at & 3]
 }
 
 /// A key's part for operand `at` being memory with a certain base, index and scale.
@@ -120,7 +124,7 @@ pub(crate) fn describe(key: u64) -> String {
     }
     // A family's name has a part for each operand.
     for at in 0..operand_count(family) {
-        let byte = (key >> (16 + 8 * at)) as u8;
+        let byte = (key >> OPERANDS[at & 3]) as u8;
         text.push_str(&match byte {
             0 => " -".to_owned(),
             spec::REGISTER => " r".to_owned(),
@@ -133,6 +137,7 @@ pub(crate) fn describe(key: u64) -> String {
             spec::XMM => " xmm".to_owned(),
             spec::INDEXED => format!(" x{}", key >> 48 & 0xff),
             spec::SCALED..16 => format!(" s{}", byte - spec::SCALED),
+            spec::FIXED_XMM.. => format!(" xmm{}", byte - spec::FIXED_XMM),
             spec::FIXED_BASE.. => format!(" b{}", byte - spec::FIXED_BASE),
             _ => format!(" r{}", byte - spec::FIXED),
         });

@@ -1,7 +1,7 @@
 //! Operands as types: where a handler finds its values. Constant ones make constant offsets.
 
-use super::op::Op;
 use crate::cpu::exec::attribute;
+use crate::cpu::native;
 use crate::cpu::vector::{V128, Vector};
 use crate::cpu::{Exec, Fault, Word};
 use crate::memory::access::{GuestAtomic, GuestValue};
@@ -61,12 +61,15 @@ fn write_register<T: Word>(x: Exec, offset: usize, value: T) {
 
 macro_rules! register {
     ($name:ident $(<const $offset_name:ident : u8>)?, $offset:expr) => {
+        register!($name $(<const $offset_name : u8>)?, $offset, false);
+    };
+    ($name:ident $(<const $offset_name:ident : u8>)?, $offset:expr, $ext:literal) => {
         impl<T: Word $(, const $offset_name: u8)?> Source<T> for $name$(<$offset_name>)? {
-            const EXT: bool = false;
+            const EXT: bool = $ext;
             #[inline(always)]
             fn get(x: Exec) -> Result<T, Fault> {
-                let offset: fn(&Op) -> usize = $offset;
-                Ok(read_register(x, offset(x.op())))
+                let offset: fn(Exec) -> usize = $offset;
+                Ok(read_register(x, offset(x)))
             }
         }
         impl<T: Word $(, const $offset_name: u8)?> Place<T> for $name$(<$offset_name>)? {
@@ -79,14 +82,14 @@ macro_rules! register {
             }
             #[inline(always)]
             fn write(x: Exec, (): (), value: T) -> Result<(), Fault> {
-                let offset: fn(&Op) -> usize = $offset;
-                write_register(x, offset(x.op()), value);
+                let offset: fn(Exec) -> usize = $offset;
+                write_register(x, offset(x), value);
                 Ok(())
             }
             #[inline(always)]
             fn prevail(x: Exec, (): (), value: T) {
-                let offset: fn(&Op) -> usize = $offset;
-                write_register(x, offset(x.op()), value);
+                let offset: fn(Exec) -> usize = $offset;
+                write_register(x, offset(x), value);
             }
             #[inline(always)]
             fn update<R>(x: Exec, at: (), mut change: impl FnMut(T) -> Result<(T, R), Fault>) -> Result<R, Fault> {
@@ -104,10 +107,16 @@ pub(crate) struct Reg<const OFFSET: u8>;
 pub(crate) struct RegA;
 /// The register in field `b`.
 pub(crate) struct RegB;
+/// The register in field `c`.
+pub(crate) struct RegC;
+/// The register in the second slot.
+pub(crate) struct RegX;
 
 register!(Reg<const OFFSET: u8>, |_| usize::from(OFFSET));
-register!(RegA, |op| usize::from(op.a));
-register!(RegB, |op| usize::from(op.b));
+register!(RegA, |x| usize::from(x.op().a));
+register!(RegB, |x| usize::from(x.op().b));
+register!(RegC, |x| usize::from(x.op().c));
+register!(RegX, |x| usize::from(x.ext().aux as u8), true);
 
 /// The immediate, without a memory operand.
 pub(crate) struct Imm;
@@ -354,9 +363,11 @@ fn read_xmm<T: Vector>(x: Exec, offset: u8) -> T {
     unsafe { (&raw const (*x.cpu).xmm).cast::<u8>().add(usize::from(offset)).cast::<T>().read() }
 }
 
-/// Writes the XMM register at a byte offset in the file, or its low part.
+/// Writes the XMM register at a byte offset in the file, or its low part. The whole is written at once, from a vector register:
+/// a load of all 16 bytes that follows two stores of 8 would wait for both.
 #[inline(always)]
 fn write_xmm<T: Vector>(x: Exec, offset: u8, value: T) {
+    let value = if T::BYTES == 16 { native::in_register(value.resize()).resize() } else { value };
     // SAFETY: as in `read_xmm`.
     unsafe { (&raw mut (*x.cpu).xmm).cast::<u8>().add(usize::from(offset)).cast::<T>().write(value) }
 }
@@ -408,6 +419,42 @@ macro_rules! vector_register {
             }
         }
     };
+}
+
+/// The XMM register of this number.
+pub(crate) struct Xmm<const NUMBER: u8>;
+
+impl<const NUMBER: u8> Source<V128> for Xmm<NUMBER> {
+    const EXT: bool = false;
+    #[inline(always)]
+    fn get(x: Exec) -> Result<V128, Fault> {
+        Ok(x.cpu().xmm[usize::from(NUMBER & 7)])
+    }
+}
+
+impl<const NUMBER: u8> Place<V128> for Xmm<NUMBER> {
+    type At = ();
+    #[inline(always)]
+    fn locate(_: Exec) {}
+    #[inline(always)]
+    fn read(x: Exec, (): ()) -> Result<V128, Fault> {
+        Self::get(x)
+    }
+    #[inline(always)]
+    fn write(x: Exec, (): (), value: V128) -> Result<(), Fault> {
+        x.cpu().xmm[usize::from(NUMBER & 7)] = value;
+        Ok(())
+    }
+    #[inline(always)]
+    fn update<R>(
+        x: Exec,
+        at: (),
+        mut change: impl FnMut(V128) -> Result<(V128, R), Fault>,
+    ) -> Result<R, Fault> {
+        let (value, rest) = change(Self::get(x)?)?;
+        Self::write(x, at, value)?;
+        Ok(rest)
+    }
 }
 
 vector_register!(XmmA, false, |x| read_xmm(x, x.op().a), |y, value| write_xmm(y, y.op().a, value));

@@ -6,6 +6,8 @@ use crate::cpu::{Cpu, Seg};
 use crate::isa::decode::MAX_LEN;
 use crate::isa::{Access, Code, DecodeError, Flow, Insn, Privilege, Status, decode, flag};
 use crate::memory::{CodePage, Memory, page};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Instructions in a superblock at most.
 pub(crate) const MAX_INSNS: usize = 96;
@@ -36,6 +38,8 @@ pub(super) enum Stop {
     TooLong,
     /// The first byte that cannot be fetched, and whether its page is there.
     Unfetchable(u32, bool),
+    /// Somebody wants to stop there.
+    Breakpoint,
 }
 
 /// What is known about one run of the translator.
@@ -56,6 +60,8 @@ pub(super) struct Job<'a> {
     pub(super) pages: Vec<u32>,
     /// How many of the pages hold its instructions; the others were looked ahead at.
     pub(super) decoded: usize,
+    /// Where to stop before the instruction; a single step goes over them.
+    pub(super) breakpoints: Arc<HashSet<u32>>,
 }
 
 /// A copy of code.
@@ -169,6 +175,7 @@ impl<'a> Job<'a> {
             snapshot: None,
             pages: Vec::new(),
             decoded: 0,
+            breakpoints: Arc::default(),
         }
     }
 
@@ -213,6 +220,9 @@ impl<'a> Job<'a> {
 
     /// Reads the instruction at `eip`.
     fn fetch(&self, eip: u32) -> Result<Insn, Stop> {
+        if self.breakpoints.contains(&eip) {
+            return Err(Stop::Breakpoint);
+        }
         let mut bytes = [0; MAX_LEN];
         let fetched = match &self.snapshot {
             Some(snapshot) => snapshot.fetch(eip, &mut bytes),
@@ -220,7 +230,8 @@ impl<'a> Job<'a> {
         };
         match decode(&bytes[..fetched], eip) {
             Ok(insn) if self.cpu.cpuid.has_all(insn.form().cpuid) => Ok(insn),
-            Ok(_) | Err(DecodeError::Undefined) => Err(Stop::Undefined),
+            Ok(insn) => insn.without_prefix().ok_or(Stop::Undefined),
+            Err(DecodeError::Undefined) => Err(Stop::Undefined),
             Err(DecodeError::TooLong) => Err(Stop::TooLong),
             Err(DecodeError::TooShort) => {
                 let missing = eip.wrapping_add(fetched as u32);
@@ -233,7 +244,7 @@ impl<'a> Job<'a> {
 
     fn note_pages(&mut self, insn: &Insn) {
         for page in [insn.eip >> 12, insn.next_eip().wrapping_sub(1) >> 12] {
-            if !self.pages.contains(&page) {
+            if self.pages.last() != Some(&page) && !self.pages.contains(&page) {
                 self.pages.push(page);
             }
         }
@@ -241,7 +252,7 @@ impl<'a> Job<'a> {
 
     /// Decodes along the likely path.
     pub(super) fn decode(&mut self, eip: u32) -> Vec<Item> {
-        let mut items: Vec<Item> = Vec::new();
+        let mut items: Vec<Item> = Vec::with_capacity(self.max.min(MAX_INSNS / 2));
         let mut at = eip;
         while items.len() < self.max {
             let insn = match self.fetch(at) {
@@ -268,7 +279,7 @@ impl<'a> Job<'a> {
             self.note_pages(&insn);
             let form = insn.form();
             let facts = liveness::facts(&insn);
-            let direct = form.operands.iter().any(|operand| operand.code == Code::J);
+            let direct = insn.is_direct();
             let known =
                 |target: u32| items.iter().any(|item: &Item| item.insn.is_ok_and(|insn| insn.eip == target));
             let follow = direct
@@ -285,7 +296,7 @@ impl<'a> Job<'a> {
                     _ => false,
                 };
             // A loop to the block's start is unrolled: as often as a whole round still fits.
-            let round = items.iter().rev().take_while(|item| item.eip != eip).count() + 2;
+            let round = || items.iter().rev().take_while(|item| item.eip != eip).count() + 2;
             let again = form.flow == Flow::Branch
                 && form.condition.is_some()
                 && insn.imm == eip
@@ -293,7 +304,7 @@ impl<'a> Job<'a> {
                 && !self.quick
                 && !self.verified
                 && !insn.opsize16
-                && items.len() + 1 + round < self.max;
+                && items.len() + 1 + round() < self.max;
             let follow = follow || again;
             let stops = form.privilege != Privilege::User
                 || matches!(form.status, Status::Todo(_))
@@ -324,11 +335,7 @@ impl<'a> Job<'a> {
         let mut live = match items.last().map(|item| item.insn) {
             Some(Ok(insn)) => match insn.form().flow {
                 Flow::Next | Flow::Branch => self.lookahead(insn.next_eip()),
-                Flow::Jump | Flow::Call
-                    if insn.form().operands.iter().any(|operand| operand.code == Code::J) =>
-                {
-                    self.lookahead(insn.imm)
-                }
+                Flow::Jump | Flow::Call if insn.is_direct() => self.lookahead(insn.imm),
                 _ => flag::STATUS,
             },
             _ => flag::STATUS,

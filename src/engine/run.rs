@@ -1,14 +1,16 @@
 //! The run loop: finds or makes translations, runs them, and turns what made them return into a reason to stop.
 
+use super::hook::{Breakpoints, Hook};
 use super::op::{Ext, Op};
 use super::path::{MAX_INSNS, Mode};
 use super::recover;
 use super::shared::{Gate, SharedCode, Still};
+use super::tally::Tally;
 use super::translate::{Location, MAX_SLOTS, Settings, Translations};
 use crate::cpu::fault::page_fault;
 use crate::cpu::{Cpu, Exit, Fault, FaultKind, Seg, eflags, reg};
 use crate::isa::decode::{MAX_LEN, operand_bytes};
-use crate::isa::{Access, Code, Flow, Insn, Mem, Operand, Size, decode, flag};
+use crate::isa::{Access, Code, Flow, Insn, Operand, Size, decode, flag};
 use crate::memory::{Memory, page};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,43 +34,57 @@ pub enum Stop {
     Limit,
     /// [`Cpu::request_stop`] was called.
     Requested,
+    /// One of [`Machine::breakpoints`] is at EIP.
+    Breakpoint,
+    /// The hook wants a stop before the instruction at EIP.
+    Hook,
 }
 
 /// How often an access that should succeed is tried again before its fault is believed.
 const MOST_RETRIES: u32 = 100;
 
 /// What the processors of one guest have in common: memory and translations.
-#[derive(Clone)]
 pub struct Shared {
     memory: Arc<Memory>,
     code: Arc<SharedCode>,
     settings: Settings,
+    hook: Option<Box<dyn Hook>>,
 }
 
 impl Shared {
     /// Another machine on the same memory, at reset: see [`Cpu::new`]. Belongs to the calling thread. Fails when the host has no
     /// address space for it.
-    pub fn machine(&self) -> std::io::Result<Machine> {
+    pub fn machine(self) -> std::io::Result<Machine> {
         let mut cpu = Cpu::new();
         cpu.pages = self.memory.pages();
         if !self.settings.specialise {
-            // Floats in software, too.
+            // By Rust's operators and in software, too.
             cpu.host_floats = 0;
+            cpu.host_features = 0;
         }
         let mode = Mode::of(&cpu);
         recover::prepare_thread();
+        let tally = if self.settings.count { Some(Tally::new()?) } else { None };
+        if let Some(tally) = &tally {
+            cpu.tallies = tally.counters();
+        }
         Ok(Machine {
             cpu,
-            single: Translations::new(Settings { stitch: false, warm: 0, ..self.settings }, MAX_SLOTS)?,
+            single: Translations::new(
+                Settings { stitch: false, warm: 0, count: false, ..self.settings },
+                MAX_SLOTS,
+            )?,
             gate: self.code.join(),
             changes: 0,
             flushes: 0,
             mode,
-            memory: Arc::clone(&self.memory),
-            code: Arc::clone(&self.code),
+            memory: self.memory,
+            code: self.code,
             settings: self.settings,
             stepping: false,
             retried: (0, 0),
+            hook: self.hook,
+            tally,
         })
     }
 }
@@ -112,6 +128,8 @@ pub struct Machine {
     stepping: bool,
     /// The instruction (by the count) whose fault was none last, and how often it was tried again.
     retried: (u64, u32),
+    pub(super) hook: Option<Box<dyn Hook>>,
+    tally: Option<Tally>,
 }
 
 impl Drop for Machine {
@@ -126,29 +144,53 @@ impl Machine {
 
     /// A machine at reset: see [`Cpu::new`]. Fails when the host has no address space for translations.
     pub fn new(memory: Arc<Memory>) -> std::io::Result<Machine> {
-        Machine::with_settings(memory, Settings { specialise: true, stitch: true, warm: 0 })
+        Machine::with_settings(memory, Settings { specialise: true, stitch: true, warm: 0, count: false })
     }
 
     /// A machine that uses only generic handlers: slower, to be compared with.
     pub fn generic(memory: Arc<Memory>) -> std::io::Result<Machine> {
-        Machine::with_settings(memory, Settings { specialise: false, stitch: false, warm: 0 })
+        Machine::with_settings(memory, Settings { specialise: false, stitch: false, warm: 0, count: false })
     }
 
     /// A machine that translates quickly first, and well what has run for a while: for whole programs, most of whose code runs
     /// a few times only.
     /// `warm` is how often a block has to run, 1 or more; [`Machine::WARM`] pays best.
     pub fn tiered(memory: Arc<Memory>, warm: u32) -> std::io::Result<Machine> {
-        Machine::with_settings(memory, Settings { specialise: true, stitch: true, warm: warm.max(1) })
+        Machine::with_settings(
+            memory,
+            Settings { specialise: true, stitch: true, warm: warm.max(1), count: false },
+        )
+    }
+
+    /// As [`Machine::tiered`], and it counts how often each instruction is executed: see [`Machine::drain_counts`].
+    pub fn counting(memory: Arc<Memory>, warm: u32) -> std::io::Result<Machine> {
+        let settings = Settings { specialise: true, stitch: true, warm, count: true };
+        Machine::with_settings(memory, settings)
     }
 
     fn with_settings(memory: Arc<Memory>, settings: Settings) -> std::io::Result<Machine> {
-        Shared { memory, code: SharedCode::new(settings)?, settings }.machine()
+        Shared { memory, code: SharedCode::new(settings)?, settings, hook: None }.machine()
     }
 
     /// What other machines need to run on the same memory and translations, each on a thread of its own.
     pub fn shared(&self) -> Shared {
         let (memory, code) = (Arc::clone(&self.memory), Arc::clone(&self.code));
-        Shared { memory, code, settings: self.settings }
+        let hook = self.hook.as_ref().and_then(|hook| hook.for_thread());
+        Shared { memory, code, settings: self.settings, hook }
+    }
+
+    /// Gives what has been counted since the last time: address and row (index into [`FORMS`](crate::isa::FORMS)) of an
+    /// instruction, and how often more it was executed; perhaps several times for one, and perhaps as a correction downwards. All
+    /// together are exact. Nothing unless the machine was made by [`Machine::counting`].
+    pub fn drain_counts(&self, each: impl FnMut(u32, u16, i64)) {
+        if let Some(tally) = &self.tally {
+            tally.drain(self.code.lock().sites(), each);
+        }
+    }
+
+    /// Where this machine and those that share its translations stop ([`Stop::Breakpoint`]).
+    pub fn breakpoints(&self) -> Breakpoints {
+        Breakpoints(Arc::clone(&self.code))
     }
 
     /// Waits until no thread changes the translations and keeps it so: held across `fork(2)`, it lets the child find them
@@ -165,6 +207,12 @@ impl Machine {
     /// Executes `max` instructions at most.
     pub fn run(&mut self, max: u64) -> Stop {
         let end = self.cpu.count.saturating_add(max);
+        if let Some(mut hook) = self.hook.take()
+            && let Some(stop) = self.run_hooked(&mut *hook, end)
+        {
+            self.hook = Some(hook);
+            return stop;
+        }
         let mut patch = None;
         loop {
             if self.memory.has_dirty_code() {
@@ -176,7 +224,10 @@ impl Machine {
             let near_end = end - self.cpu.count <= MARGIN;
             if near_end || self.cpu.system_flags & eflags::TF != 0 {
                 patch = None;
-                if let Some(stop) = self.step() {
+                if self.code.lock().breakpoints().contains(&self.cpu.eip) {
+                    return Stop::Breakpoint;
+                }
+                if let Some(stop) = self.try_step() {
                     return stop;
                 }
                 continue;
@@ -188,18 +239,21 @@ impl Machine {
                 patch = None;
             }
             let entry = self.entry(patch.take());
-            self.cpu.limit.store(end - MARGIN, Ordering::Relaxed);
+            self.cpu.limit_of_runs().store(end - MARGIN, Ordering::Relaxed);
+            if self.settings.count {
+                // A single step may have set it.
+                self.cpu.limit.store(u64::MAX, Ordering::Relaxed);
+            }
             // A stop that is requested from here on sets the limit again.
             if !self.code.enter(&self.gate, &mut self.cpu, self.changes) {
                 continue;
             }
-            if self.cpu.stop_requested.load(Ordering::SeqCst) {
+            if self.take_stop_request() {
                 self.code.leave(&self.gate);
-                self.cpu.stop_requested.store(false, Ordering::SeqCst);
                 return self.settle().unwrap_or(Stop::Requested);
             }
             self.enter(entry);
-            let faulted = matches!(self.cpu.exit, Exit::Fault | Exit::Bus);
+            let faulted = matches!(self.cpu.exit, Exit::Fault | Exit::Bus | Exit::Breakpoint);
             // Blocks may be freed as soon as the gate is left.
             let location = if faulted { self.code.lock().locate(self.cpu.exit_op) } else { None };
             self.code.leave(&self.gate);
@@ -208,6 +262,16 @@ impl Machine {
                 Exit::Link => patch = Some(Patch { ext: self.cpu.patch, changes: self.changes }),
                 Exit::Limit | Exit::Warm => {}
                 Exit::Modified => self.forget_entry(),
+                Exit::Breakpoint => {
+                    if let Some(at) = location {
+                        if let (Some(tally), Some(site)) = (&self.tally, at.site) {
+                            tally.left(site, at.done);
+                        }
+                        self.cpu.eip = at.eip;
+                        self.cpu.count += u64::from(at.done);
+                    }
+                    return Stop::Breakpoint;
+                }
                 Exit::Fault | Exit::Bus => {
                     if let Some(stop) = self.fault(location) {
                         return stop;
@@ -215,6 +279,12 @@ impl Machine {
                 }
             }
         }
+    }
+
+    /// Whether somebody asked for a stop ([`Cpu::request_stop`]) since the last time.
+    pub fn take_stop_request(&self) -> bool {
+        self.cpu.stop_requested.load(Ordering::SeqCst)
+            && self.cpu.stop_requested.swap(false, Ordering::SeqCst)
     }
 
     /// Forgets where indirect jumps and returns lead.
@@ -290,12 +360,13 @@ impl Machine {
     }
 
     /// Executes one instruction with exact flags. `None` when it is complete (or to be tried again).
-    fn step(&mut self) -> Option<Stop> {
+    pub(super) fn try_step(&mut self) -> Option<Stop> {
         let trapping = self.cpu.system_flags & eflags::TF != 0;
         let before = self.cpu.count;
         let entry = self.single.step(&self.cpu, &self.memory, self.cpu.eip);
         // Not on into the block that an indirect jump finds.
         self.cpu.limit.store(before, Ordering::SeqCst);
+        let insn = if self.tally.is_some() { self.decode(self.cpu.eip) } else { None };
         self.stepping = true;
         self.enter(entry);
         let stop = match self.cpu.exit {
@@ -303,6 +374,9 @@ impl Machine {
             _ => None,
         };
         self.stepping = false;
+        if let (Some(tally), Some(insn), true) = (&self.tally, &insn, self.cpu.count != before) {
+            tally.stepped(insn);
+        }
         self.forget_step();
         if stop.is_none() && trapping && self.cpu.count != before {
             return Some(Stop::Exception(Fault::DB));
@@ -339,11 +413,15 @@ impl Machine {
                 self.cpu.eip = self.behind(location.eip);
                 self.cpu.count += 1;
             }
+            if let (Some(tally), Some(site)) = (&self.tally, location.site) {
+                tally.left(site, location.done + u32::from(fault.is_trap()));
+            }
         }
         if self.cpu.exit == Exit::Bus { Stop::Bus(fault) } else { Stop::Exception(fault) }
     }
 
-    fn decode(&self, eip: u32) -> Option<Insn> {
+    /// The instruction at an address, if there is one.
+    pub fn decode(&self, eip: u32) -> Option<Insn> {
         let mut bytes = [0; MAX_LEN];
         let fetched = self.memory.fetch(eip, &mut bytes);
         decode(&bytes[..fetched], eip).ok()
@@ -379,7 +457,7 @@ impl Machine {
             let string = insn.segment.unwrap_or(Seg::Ds);
             let (addr, seg) = match operand.code {
                 Code::E | Code::M | Code::O | Code::Q | Code::W => {
-                    (self.effective(insn, &insn.mem?), insn.mem?.seg)
+                    (insn.offset(&self.cpu.regs), insn.mem?.seg)
                 }
                 Code::X => (self.cpu.regs[reg::ESI], string),
                 Code::Y => (self.cpu.regs[reg::EDI], Seg::Es),
@@ -407,13 +485,6 @@ impl Machine {
         (flat && bytes > room).then_some(fault)
     }
 
-    /// Offset of a memory operand.
-    fn effective(&self, insn: &Insn, mem: &Mem) -> u32 {
-        let register = |number: u8| self.cpu.regs.get(usize::from(number)).copied().unwrap_or(0);
-        let offset = register(mem.base).wrapping_add(register(mem.index) << mem.scale).wrapping_add(mem.disp);
-        if insn.addr16 { offset & 0xffff } else { offset }
-    }
-
     /// Handles the page faults that are none of the guest's: stores into translated code, and a stack that grows.
     fn resolve(&mut self, stop: Stop) -> Option<Stop> {
         let Stop::Exception(fault) = stop else { return Some(stop) };
@@ -426,7 +497,7 @@ impl Machine {
         if write && byte & page::CODE != 0 && byte & page::WRITE != 0 {
             self.forget_dirty_code(Some(addr));
             // The store is tried again, alone: its own block may be what it changes.
-            return if self.stepping { None } else { self.step() };
+            return if self.stepping { None } else { self.try_step() };
         }
         if fault.code & page_fault::PRESENT == 0 && self.memory.grow_stack(addr) {
             return None;
@@ -454,7 +525,7 @@ impl Machine {
                 break;
             }
             open &= !facts.kills;
-            if let Some(stop) = self.step() {
+            if let Some(stop) = self.try_step() {
                 return Some(stop);
             }
         }

@@ -8,6 +8,7 @@
 use super::path::Mode;
 use super::translate::{Settings, Translations};
 use crate::cpu::Cpu;
+use std::collections::HashSet;
 use std::ops::{Deref, DerefMut};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
@@ -187,6 +188,14 @@ impl Stopped<'_> {
     /// Makes the block at `eip` invalid.
     pub(crate) fn invalidate_entry(&mut self, mode: Mode, eip: u32) {
         self.inner.translations.invalidate_entry(mode, eip);
+        self.changed();
+    }
+
+    /// Changes where blocks stop.
+    pub(crate) fn change_breakpoints(&mut self, change: impl FnOnce(&mut HashSet<u32>)) {
+        let mut wanted = self.inner.translations.breakpoints().clone();
+        change(&mut wanted);
+        self.inner.translations.set_breakpoints(wanted);
         self.changed();
     }
 

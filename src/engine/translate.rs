@@ -4,20 +4,27 @@
 //! whose successor only the guest knows. Its way: decode, find which flags are needed, choose handlers, join pairs, link.
 
 use super::arena::Arena;
-use super::encode::{encode, needs_second_slot, operand_keys};
+use super::encode::{encode, generic_key, needs_second_slot, operand_keys, register_beside_memory};
+use super::hash::Map;
 use super::op::{Ext, Handler, Op};
 use super::path::{Item, Job, MAX_INSNS, Mode, Stop, flag_is_live, has_no_effect};
 use super::stitch::Stitcher;
+use super::tally::Sites;
 use super::{handlers, keys};
 use crate::cpu::Cpu;
 use crate::cpu::exec::attribute;
 use crate::isa::{Code, Flow, Imm, Insn, Lock, Privilege, Rep, Status};
 use crate::memory::Memory;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-/// Ops that a superblock can take at most: three slots an instruction, a stub for each of its two links, a verifier and an end.
+/// Ops that a superblock can take at most: three slots an instruction, a stub for each of its two links, a verifier, counters and an end.
 pub(super) const MAX_SLOTS: usize = MAX_INSNS * 8 + 16;
+
+/// Good translations begin when the guest has executed this many instructions for each run that makes a block warm: before,
+/// what they need to be made at all costs more than a short program takes as a whole.
+const SETTLED: u64 = 1000;
 
 /// How to translate.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) stitch: bool,
     /// How often a block has to run to be worth a good translation: before, it has a quick one. 0: all have a good one at once.
     pub(crate) warm: u32,
+    /// Count how often each instruction runs: see [`super::tally`].
+    pub(crate) count: bool,
 }
 
 /// A translated block.
@@ -43,20 +52,26 @@ struct Block {
     valid: bool,
     /// Quickly made; it counts how often it runs.
     quick: bool,
+    /// Where it is counted that it runs.
+    site: Option<u32>,
 }
 
 /// All translations of a process.
 pub(crate) struct Translations {
     arena: Arena,
     blocks: Vec<Block>,
-    entries: HashMap<(Mode, u32), u32>,
-    by_page: HashMap<u32, Vec<u32>>,
+    entries: Map<(Mode, u32), u32>,
+    by_page: Map<u32, Vec<u32>>,
     /// Entries of invalid blocks, to be led on to the next translation of their address.
-    stale: HashMap<(Mode, u32), Vec<usize>>,
+    stale: Map<(Mode, u32), Vec<usize>>,
     /// Slots of the links to a quick block, to be led to its better translation.
-    incoming: HashMap<u32, Vec<usize>>,
+    incoming: Map<u32, Vec<usize>>,
     settings: Settings,
     stitcher: Option<Stitcher>,
+    /// The guest has run for so long that good translations will pay.
+    settled: bool,
+    breakpoints: Arc<HashSet<u32>>,
+    sites: Sites,
 }
 
 /// Where a fault happened.
@@ -65,12 +80,16 @@ pub(crate) struct Location {
     pub(crate) eip: u32,
     /// Instructions of the block that are complete.
     pub(crate) done: u32,
+    /// Where it is counted that the block runs.
+    pub(crate) site: Option<u32>,
 }
 
 /// A link to be made at the end of a block: the slot of its `Ext`, and where it goes.
 struct Pending {
     ext: usize,
     target: u32,
+    /// It leaves the block behind so many instructions, perhaps before its end.
+    done: Option<u32>,
 }
 
 impl Translations {
@@ -79,12 +98,15 @@ impl Translations {
         Ok(Translations {
             arena: Arena::new(slots)?,
             blocks: Vec::new(),
-            entries: HashMap::new(),
-            by_page: HashMap::new(),
-            stale: HashMap::new(),
-            incoming: HashMap::new(),
+            entries: Map::default(),
+            by_page: Map::default(),
+            stale: Map::default(),
+            incoming: Map::default(),
             settings,
             stitcher: if settings.stitch { Stitcher::new() } else { None },
+            settled: false,
+            breakpoints: Arc::default(),
+            sites: Sites::default(),
         })
     }
 
@@ -126,12 +148,18 @@ impl Translations {
     }
 
     /// Translates the block at `eip` anew and well if its translation is a quick one. Other machines may run meanwhile, the
-    /// quick one too.
+    /// quick one too. A guest that has run for a short time only has to wait.
     pub(crate) fn improve(&mut self, cpu: &Cpu, memory: &Memory, eip: u32) -> *const Op {
         let mode = Mode::of(cpu);
         let Some(&quick) = self.entries.get(&(mode, eip)) else { return self.translate(cpu, memory, eip) };
+        let start = self.blocks[quick as usize].start;
         if !self.blocks[quick as usize].quick {
-            return self.arena.at(self.blocks[quick as usize].start);
+            return self.arena.at(start);
+        }
+        self.settled |= cpu.count >= u64::from(self.settings.warm) * SETTLED;
+        if !self.settled {
+            self.count_from(start, self.settings.warm);
+            return self.arena.at(start);
         }
         let start = self.add(Job::new(cpu, memory, mode), eip);
         // Its first two slots are those that count.
@@ -144,8 +172,16 @@ impl Translations {
         entry
     }
 
+    /// Lets a quick block run so often before it asks for a good translation. Other machines may be counting in it.
+    fn count_from(&mut self, start: usize, runs: u32) {
+        let op = self.arena.at(start);
+        // SAFETY: the entry of a quick block; its four fields are the number that `warm` counts down, aligned like one.
+        unsafe { AtomicU32::from_ptr((&raw mut (*op).a).cast()) }.store(runs, Ordering::Relaxed);
+    }
+
     /// Makes the block at `eip` and enters it into the tables; gives its first slot.
     fn add(&mut self, mut job: Job<'_>, eip: u32) -> usize {
+        job.breakpoints = Arc::clone(&self.breakpoints);
         let mut items = job.read(eip, self.settings.specialise);
         // Which pages it is can only be known by reading them, but what is read of a page counts only when no write to it
         // can go unnoticed any more.
@@ -190,7 +226,25 @@ impl Translations {
         let block = &self.blocks[at];
         let offset = (slot - block.start) as u16;
         let index = block.insns.partition_point(|(slot, _)| *slot <= offset).checked_sub(1)?;
-        Some(Location { eip: block.insns[index].1, done: index as u32 })
+        Some(Location { eip: block.insns[index].1, done: index as u32, site: block.site })
+    }
+
+    /// Where it is counted what runs.
+    pub(crate) fn sites(&self) -> &Sites {
+        &self.sites
+    }
+
+    /// Where blocks stop.
+    pub(crate) fn breakpoints(&self) -> &HashSet<u32> {
+        &self.breakpoints
+    }
+
+    /// Lets blocks stop at these addresses only.
+    pub(crate) fn set_breakpoints(&mut self, wanted: HashSet<u32>) {
+        let changed: Vec<u32> =
+            self.breakpoints.symmetric_difference(&wanted).map(|addr| addr >> 12).collect();
+        self.breakpoints = Arc::new(wanted);
+        self.invalidate(&changed);
     }
 
     /// Makes all blocks with code on these pages invalid.
@@ -276,6 +330,15 @@ impl Translations {
             ops.push(start);
             copy = self.emit_verifier(job, &items, eip);
         }
+        let site = (self.settings.count && !job.step).then(|| {
+            let insns = items.iter().filter_map(|item| item.insn.ok()).map(|insn| (insn.eip, insn.index));
+            self.sites.entry(insns.collect())
+        });
+        let site = site.flatten();
+        if let Some(site) = site {
+            self.arena.push_op(Op { handler: handlers::tally, a: 0, b: 0, c: 0, d: 0, imm: site });
+            self.arena.push_ext(Ext { link: AtomicPtr::default(), imm2: eip, aux: 0 });
+        }
         let mut open = true;
         let mut next_eip = eip;
         let mut done = 0;
@@ -318,7 +381,10 @@ impl Translations {
             // SAFETY: the ops of this block in order, which nobody runs yet.
             unsafe { stitcher.stitch(&ops) };
         }
-        for link in links {
+        for mut link in links {
+            if let (Some(site), Some(done)) = (site, link.done) {
+                self.emit_exit(&mut link, site, done);
+            }
             self.emit_link(job, start, &link);
         }
         self.blocks.push(Block {
@@ -330,8 +396,22 @@ impl Translations {
             _copy: copy,
             valid: true,
             quick: counts,
+            site,
         });
         debug_assert!(self.blocks[self.blocks.len() - 1].end - start <= MAX_SLOTS);
+    }
+
+    /// Puts a stub before the target of a branch that leaves the block before its end: it counts that.
+    fn emit_exit(&mut self, link: &mut Pending, site: u32, done: u32) {
+        let Some(exit) = self.sites.exit(site, done) else { return };
+        let stub =
+            self.arena.push_op(Op { handler: handlers::tally_exit, a: 0, b: 0, c: 0, d: 0, imm: exit });
+        self.arena.push_op(Op { handler: handlers::jump, a: 0, b: 0, c: 0, d: 0, imm: 0 });
+        // What the branch has counted is not counted again.
+        let ext = self.push_link(link.target, 0);
+        // SAFETY: the branch's second slot, written by `push_link`.
+        unsafe { &*self.arena.at(link.ext).cast::<Ext>() }.link.store(self.arena.at(stub), Ordering::Release);
+        link.ext = ext;
     }
 
     fn emit_verifier(&mut self, job: &Job<'_>, items: &[Item], eip: u32) -> Option<Box<[u8]>> {
@@ -348,13 +428,14 @@ impl Translations {
             Stop::Undefined => (handlers::undefined, 0, false),
             Stop::TooLong => (handlers::too_long, 0, false),
             Stop::Unfetchable(addr, present) => (handlers::unfetchable, addr, present),
+            Stop::Breakpoint => (handlers::breakpoint, 0, false),
         };
         self.arena.push_op(Op { handler, a: u8::from(present), b: 0, c: 0, d: 0, imm });
     }
 
     fn emit_jump(&mut self, target: u32, done: u32, links: &mut Vec<Pending>) {
         self.arena.push_op(Op { handler: handlers::jump, a: 0, b: 0, c: 0, d: 0, imm: 0 });
-        links.push(Pending { ext: self.push_link(target, done), target });
+        links.push(Pending { ext: self.push_link(target, done), target, done: None });
     }
 
     fn push_link(&mut self, target: u32, done: u32) -> usize {
@@ -416,18 +497,17 @@ impl Translations {
             return false;
         }
         let family = form.families[usize::from(insn.opsize16)];
-        let direct = form.operands.iter().any(|operand| operand.code == Code::J);
+        let direct = insn.is_direct();
         let locked = insn.mem.is_some() && (insn.lock || form.lock == Lock::Always);
         let live = flag_is_live(item);
-        let specialise = self.settings.specialise && !job.step;
         let family = keys::family(family, live, locked, item.condition(insn));
-        let choices = operand_keys(job, insn, specialise);
-        let mut choices = choices.iter().map(|operands| operands | family);
-        let first = if job.quick {
-            choices.find_map(keys::single)
-        } else {
+        let first = if self.settings.specialise && !job.step && !job.quick {
+            let choices = operand_keys(job, insn);
+            let choices = choices.iter().map(|operands| operands | family);
             item.keys = choices.filter(|key| keys::single(*key).is_some()).collect();
             item.keys.first().and_then(|key| keys::single(*key))
+        } else {
+            keys::single(generic_key(insn) | family)
         };
         let Some(handler) = first else {
             // The generator makes a generic handler for whatever it declares; a gap is an instruction that is missing.
@@ -449,7 +529,7 @@ impl Translations {
             Flow::Branch => {
                 self.arena.push_op(op);
                 let exit = item.exit(insn);
-                links.push(Pending { ext: self.push_link(exit, done), target: exit });
+                links.push(Pending { ext: self.push_link(exit, done), target: exit, done: Some(done) });
                 true
             }
             Flow::Jump if direct => {
@@ -460,19 +540,19 @@ impl Translations {
                 op.handler = handlers::call_inline;
                 op.imm = next;
                 self.arena.push_op(op);
-                links.push(Pending { ext: self.push_link(next, 0), target: next });
+                links.push(Pending { ext: self.push_link(next, 0), target: next, done: None });
                 true
             }
             Flow::Call if direct => {
                 op.imm = if insn.opsize16 { next & 0xffff } else { next };
                 self.arena.push_op(op);
-                links.push(Pending { ext: self.push_link(insn.imm, done), target: insn.imm });
-                links.push(Pending { ext: self.push_link(next, 0), target: next });
+                links.push(Pending { ext: self.push_link(insn.imm, done), target: insn.imm, done: None });
+                links.push(Pending { ext: self.push_link(next, 0), target: next, done: None });
                 false
             }
             Flow::Call => {
                 self.arena.push_op(op);
-                links.push(Pending { ext: self.push_link(next, done), target: next });
+                links.push(Pending { ext: self.push_link(next, done), target: next, done: None });
                 false
             }
             Flow::Jump | Flow::Ret => {
@@ -499,7 +579,8 @@ impl Translations {
             [Imm::Cp] | [_, _, ..] => insn.imm2,
             [_] => insn.imm,
         };
-        self.arena.push_ext(Ext { link, imm2, aux: done });
+        let aux = register_beside_memory(insn).map_or(done, u32::from);
+        self.arena.push_ext(Ext { link, imm2, aux });
     }
 
     /// Overwrites the first handler of pairs that have one of their own; the second op stays valid. Gives the slots of second ops.
@@ -547,7 +628,7 @@ impl Translations {
         let mut targets = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let Ok(insn) = item.insn else { continue };
-            if insn.form().operands.iter().any(|operand| operand.code == Code::J) {
+            if insn.is_direct() {
                 targets.push(insn.imm);
             }
             targets.push(insn.next_eip());
@@ -574,7 +655,7 @@ fn best_key(job: &Job<'_>, item: &Item, live: bool) -> Option<u64> {
         form.status == Status::Implemented && form.privilege == Privilege::User && family != 0 && !insn.lock;
     let condition = item.condition(&insn);
     plain.then(|| {
-        operand_keys(job, &insn, true).iter().next().unwrap_or(0)
+        operand_keys(job, &insn).iter().next().unwrap_or(0)
             | keys::family(family, live, form.lock == Lock::Always && insn.mem.is_some(), condition)
     })
 }

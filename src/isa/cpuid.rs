@@ -81,6 +81,16 @@ impl CpuModel {
         features.iter().all(|feature| self.model.features.contains(feature))
     }
 
+    /// Those of the features that the model does not have.
+    pub fn lacks(&self, features: &[&'static str]) -> Vec<&'static str> {
+        features.iter().copied().filter(|feature| !self.has_all(&[feature])).collect()
+    }
+
+    /// Tells whether CPUID shows a feature: the model has it, and every row that needs it is implemented.
+    pub fn shows(&self, feature: &Feature) -> bool {
+        feature.implemented && self.has_all(&[feature.name])
+    }
+
     /// EAX EBX ECX EDX for leaf EAX, subleaf ECX. SDM Vol. 2A, "CPUID".
     pub fn answer(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
         let leaf = match leaf {
@@ -91,10 +101,8 @@ impl CpuModel {
         };
         let mut answer = self.fixed(leaf, subleaf);
         if subleaf == 0 || leaf == 1 || leaf >= EXTENDED_LEAF {
-            for feature in FEATURES.iter().filter(|feature| feature.leaf == leaf && feature.implemented) {
-                if self.has_all(&[feature.name]) {
-                    answer[feature.register] |= 1 << feature.bit;
-                }
+            for feature in FEATURES.iter().filter(|feature| feature.leaf == leaf && self.shows(feature)) {
+                answer[feature.register] |= 1 << feature.bit;
             }
         }
         answer

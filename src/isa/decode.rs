@@ -1,7 +1,7 @@
 //! The decoder: walks the generated tables. Knows the shape of an instruction (prefixes, ModRM, SIB,
 //! displacement, immediates), not what any opcode means.
 
-use super::{Code, FORMS, Form, Imm, Lock, Size};
+use super::{Code, FORMS, Flow, Form, Imm, Lock, Size};
 use crate::cpu::Seg;
 
 mod tables {
@@ -64,6 +64,8 @@ pub struct Insn {
     pub modrm: u8,
     /// Low three bits of the opcode.
     pub low: u8,
+    /// The register that a VEX prefix names, 0 without.
+    pub vvvv: u8,
     /// Memory operand, if ModRM or moffs has one.
     pub mem: Option<Mem>,
     /// First immediate, sign-extended if the operand says so; for a branch, the target.
@@ -80,9 +82,20 @@ impl Insn {
         &FORMS[usize::from(self.index)]
     }
 
+    /// Whether it is a branch whose target its own bytes say.
+    pub fn is_direct(&self) -> bool {
+        let form = self.form();
+        form.flow != Flow::Next && form.operands.iter().any(|operand| operand.code == Code::J)
+    }
+
     /// Address behind the instruction.
     pub fn next_eip(&self) -> u32 {
         self.eip.wrapping_add(u32::from(self.len))
+    }
+
+    /// The same bytes where the form's features are missing: the instruction without its mandatory prefix, if there is one.
+    pub fn without_prefix(self) -> Option<Insn> {
+        self.form().without_prefix.map(|index| Insn { index, ..self })
     }
 
     /// ModRM's reg field.
@@ -93,6 +106,14 @@ impl Insn {
     /// ModRM's r/m field.
     pub fn rm(&self) -> u8 {
         self.modrm & 7
+    }
+
+    /// Offset of the memory operand in its segment with these registers; 0 without one.
+    pub fn offset(&self, regs: &[u32; 8]) -> u32 {
+        let Some(mem) = self.mem else { return 0 };
+        let register = |number: u8| regs.get(usize::from(number)).copied().unwrap_or(0);
+        let offset = register(mem.base).wrapping_add(register(mem.index) << mem.scale).wrapping_add(mem.disp);
+        if self.addr16 { offset & 0xffff } else { offset }
     }
 
     /// The low three bits of the opcode byte and the ModRM byte: what FOP is after an x87 instruction (SDM Vol. 1,
@@ -117,6 +138,29 @@ struct Prefixes {
     segment: Option<Seg>,
 }
 
+/// What a VEX prefix says. SDM Vol. 2A, 2.3.5.
+struct Vex {
+    map: usize,
+    /// pp, L and W from the low bits, as the generator numbers them.
+    class: usize,
+    vvvv: u8,
+}
+
+impl Vex {
+    /// Reads the second byte of a prefix of two.
+    fn short(cursor: &mut Cursor<'_>) -> Result<Vex, DecodeError> {
+        let byte = cursor.byte()?;
+        Ok(Vex { map: 1, class: usize::from(byte & 7), vvvv: !byte >> 3 & 15 })
+    }
+
+    /// Reads the second and third byte of a prefix of three. X and R are set, or it would be LES; B means nothing here.
+    fn long(cursor: &mut Cursor<'_>) -> Result<Vex, DecodeError> {
+        let map = usize::from(cursor.byte()? & 0x1f);
+        let byte = cursor.byte()?;
+        Ok(Vex { map, class: usize::from(byte & 7 | byte >> 4 & 8), vvvv: !byte >> 3 & 15 })
+    }
+}
+
 /// Reads bytes in order, and says which limit it met.
 struct Cursor<'a> {
     bytes: &'a [u8],
@@ -132,6 +176,10 @@ impl Cursor<'_> {
         let byte = *self.bytes.get(self.at).ok_or(DecodeError::TooShort)?;
         self.at += 1;
         Ok(byte)
+    }
+    /// Whether the next byte has mod = 3, as a ModRM byte.
+    fn has_mod3(&self) -> bool {
+        self.bytes.get(self.at).is_some_and(|byte| *byte >= 0xc0)
     }
     fn word(&mut self) -> Result<u32, DecodeError> {
         Ok(u32::from(self.byte()?) | u32::from(self.byte()?) << 8)
@@ -150,6 +198,7 @@ impl Cursor<'_> {
 pub fn decode(bytes: &[u8], eip: u32) -> Result<Insn, DecodeError> {
     let mut cursor = Cursor { bytes, at: 0 };
     let mut prefixes = Prefixes::default();
+    let mut vex = None;
     let first = loop {
         let byte = cursor.byte()?;
         match tables::PREFIXES[usize::from(byte)] {
@@ -159,12 +208,20 @@ pub fn decode(bytes: &[u8], eip: u32) -> Result<Insn, DecodeError> {
             tables::LOCK => prefixes.lock = true,
             tables::REP => prefixes.rep = 0xf3,
             tables::REPNE => prefixes.rep = 0xf2,
+            // Without that, it is an opcode: LES or LDS.
+            tables::VEX2 | tables::VEX3 if !cursor.has_mod3() => break byte,
+            role @ (tables::VEX2 | tables::VEX3) => {
+                let long = role == tables::VEX3;
+                vex = Some(if long { Vex::long(&mut cursor)? } else { Vex::short(&mut cursor)? });
+                break cursor.byte()?;
+            }
             segment => {
                 prefixes.segment = Some(tables::SEGMENTS[usize::from(segment - tables::FIRST_SEGMENT)])
             }
         }
     };
     let (map, opcode) = match first {
+        _ if vex.is_some() => (vex.as_ref().map_or(0, |vex| tables::VEX_MAPS + vex.map), first),
         0x0f => match cursor.byte()? {
             0x38 => (2, cursor.byte()?),
             0x3a => (3, cursor.byte()?),
@@ -172,6 +229,10 @@ pub fn decode(bytes: &[u8], eip: u32) -> Result<Insn, DecodeError> {
         },
         _ => (0, first),
     };
+    let known = vex.as_ref().is_none_or(|vex| vex.map != 0 && map < tables::ROOTS.len());
+    if !known {
+        return Err(DecodeError::Undefined);
+    }
     let root = tables::ROOTS[map][usize::from(opcode)];
     let modrm = if root.dims & tables::HAS_MODRM != 0 { cursor.byte()? } else { 0 };
     let mut index = 0;
@@ -181,7 +242,7 @@ pub fn decode(bytes: &[u8], eip: u32) -> Result<Insn, DecodeError> {
             0xf3 => 2,
             _ => 4,
         };
-        index = repeat + usize::from(prefixes.opsize);
+        index = vex.as_ref().map_or(repeat + usize::from(prefixes.opsize), |vex| vex.class);
     }
     if root.dims & tables::BY_MOD != 0 {
         index = index * 2 + usize::from(modrm >= 0xc0);
@@ -207,6 +268,7 @@ pub fn decode(bytes: &[u8], eip: u32) -> Result<Insn, DecodeError> {
         segment: prefixes.segment,
         modrm,
         low: opcode & 7,
+        vvvv: vex.as_ref().map_or(0, |vex| vex.vvvv & 7),
         mem: None,
         imm: 0,
         imm2: 0,
@@ -224,6 +286,12 @@ pub fn decode(bytes: &[u8], eip: u32) -> Result<Insn, DecodeError> {
     if form.imms.iter().any(|imm| matches!(imm, Imm::Cb | Imm::Cz)) {
         let target = insn.next_eip().wrapping_add(insn.imm);
         insn.imm = if insn.opsize16 { target & 0xffff } else { target };
+    }
+    if let Some(vex) = vex {
+        let prefixed = prefixes.opsize || prefixes.lock || prefixes.rep != 0;
+        if prefixed || (!form.has_vvvv && vex.vvvv != 0) {
+            return Err(DecodeError::Undefined);
+        }
     }
     if insn.lock && !(form.lock != Lock::Never && insn.mem.is_some()) {
         return Err(DecodeError::Undefined);
@@ -316,7 +384,7 @@ pub fn operand_bytes(size: Size, opsize16: bool) -> u32 {
     match size {
         Size::B => 1,
         Size::W => 2,
-        Size::D | Size::Ss => 4,
+        Size::D | Size::Ss | Size::Y => 4,
         Size::Q | Size::Sd => 8,
         Size::V | Size::Z => v,
         Size::P => v + 2,

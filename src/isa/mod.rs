@@ -2,16 +2,19 @@
 
 pub mod decode;
 pub mod proof;
+pub mod vendor;
 mod generated {
     //! The rows, expanded; one `Form` each, in the order of the tables.
     use super::*;
     include!(concat!(env!("OUT_DIR"), "/forms.rs"));
 }
 mod cpuid;
+pub mod facts;
 
 pub use cpuid::{CpuModel, FEATURES, Feature, MODELS, Model};
 pub use decode::{DecodeError, Insn, Mem, decode};
-pub use generated::{CONDITIONS, FORMS};
+pub use generated::{CONDITIONS, DEPARTURES, FORMS};
+pub use vendor::{Departure, Part, Vendor, VendorFlags};
 
 /// Bits of a flag mask.
 pub mod flag {
@@ -37,6 +40,7 @@ pub mod flag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Code {
+    B,
     E,
     G,
     M,
@@ -63,6 +67,7 @@ pub enum Code {
     StI,
     Reg(u8),
     SegReg(u8),
+    XmmReg(u8),
     One,
 }
 
@@ -76,6 +81,7 @@ pub enum Size {
     D,
     Q,
     V,
+    Y,
     Z,
     P,
     A,
@@ -118,6 +124,11 @@ impl Access {
         matches!(self, Access::W | Access::Rw | Access::LinearW | Access::LinearRw)
     }
 
+    /// Whether the operand is read, or may be.
+    pub fn reads(self) -> bool {
+        matches!(self, Access::R | Access::Rw | Access::Linear | Access::LinearRw)
+    }
+
     /// Whether the operand is read to be written: a fault of either is that of a write.
     pub fn updates(self) -> bool {
         matches!(self, Access::Rw | Access::LinearRw)
@@ -135,6 +146,46 @@ pub struct Operand {
     pub access: Access,
     /// Not shown in assembly text.
     pub implicit: bool,
+}
+
+/// Something that a row reads or writes beside its operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Implicit {
+    /// A general register, as ModRM numbers it.
+    Reg(u8),
+    /// A segment register.
+    SegReg(u8),
+    /// A register of the x87's stack.
+    St(u8),
+    /// Elements in memory from where a register points upwards.
+    Above {
+        /// The register.
+        base: u8,
+        /// How many.
+        count: u8,
+    },
+    /// Elements in memory below where a register points.
+    Below {
+        /// The register.
+        base: u8,
+        /// How many; 0: one more than ENTER's level.
+        count: u8,
+    },
+    /// The byte that XLAT looks up.
+    LookedUp,
+    /// Of the bit string at operand 1, the part that bit operand 2 is in.
+    BitString,
+}
+
+/// An [`Implicit`], and how it is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Also {
+    /// What.
+    pub place: Implicit,
+    /// How large, or how large an element is.
+    pub size: Size,
+    /// How it is used.
+    pub access: Access,
 }
 
 /// How EIP goes on behind an instruction.
@@ -230,6 +281,8 @@ pub struct FlagFacts {
     pub kills: [u8; 3],
     /// Flags that the manual leaves undefined, likewise.
     pub undefined: [u8; 3],
+    /// What processors make of those, where they do otherwise than we.
+    pub vendors: &'static [VendorFlags],
 }
 
 /// One form of one instruction: a row of the tables.
@@ -249,6 +302,8 @@ pub struct Form {
     pub ops: &'static str,
     /// The same, parsed.
     pub operands: &'static [Operand],
+    /// What it reads and writes beside its operands.
+    pub also: &'static [Also],
     /// Immediates in the encoding.
     pub imms: &'static [Imm],
     /// ModRM's reg or the opcode's low bits select nothing else than a register: mod is ignored (MOV CR).
@@ -283,8 +338,21 @@ pub struct Form {
     pub status: Status,
     /// What a reader must know.
     pub note: &'static str,
+    /// What processors do otherwise.
+    pub departures: &'static [Departure],
+    /// An operand is in the VEX prefix, which otherwise has to say so.
+    pub has_vvvv: bool,
+    /// The form that runs where the features are missing, as its prefix means nothing then.
+    pub without_prefix: Option<u16>,
     /// Handler families for 32- and 16-bit operand size; 0: none.
     pub(crate) families: [u16; 2],
+}
+
+impl Form {
+    /// What this vendor's processors do otherwise in this part of the outcome, if anything; nothing is known of others.
+    pub fn departure(&self, vendor: Option<Vendor>, part: Part) -> Option<&'static str> {
+        vendor::find(self.departures, vendor, part)
+    }
 }
 
 /// A condition code.

@@ -10,8 +10,10 @@ use super::errno::Errno;
 use super::host::{self, Arg};
 use super::paths::{self, Follow};
 use super::proc;
+use super::proc::memory::GuestMemory;
 use std::collections::HashMap;
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Bits of `open`'s flags on i386 that not all hosts number alike.
@@ -42,7 +44,12 @@ struct Table {
     dirs: HashMap<i32, Arc<Mutex<Cookies>>>,
     /// Opened without `O_LARGEFILE`; true for regular files.
     small: HashMap<i32, bool>,
+    /// Memory of processes.
+    memory: HashMap<i32, GuestMemory>,
 }
+
+/// Some descriptor is, or was, the memory of a process.
+static MEMORY_OPENED: AtomicBool = AtomicBool::new(false);
 
 /// Keeps a table of descriptors as it is.
 pub(super) struct Held<'a>(MutexGuard<'a, Table>);
@@ -82,6 +89,22 @@ impl Files {
         self.table().small.get(&fd.0).filter(|&&regular| regular).map(|_| MAX_NON_LFS)
     }
 
+    /// `fd` is the memory of a process.
+    pub(super) fn is_guest_memory(&self, fd: i32, memory: GuestMemory) {
+        MEMORY_OPENED.store(true, Ordering::Relaxed);
+        let mut table = self.table();
+        table.forget(fd);
+        table.memory.insert(fd, memory);
+    }
+
+    /// The memory that `fd` is, if it is a process's.
+    pub fn guest_memory(&self, fd: Fd) -> Option<GuestMemory> {
+        if !MEMORY_OPENED.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.table().memory.get(&fd.0).cloned()
+    }
+
     fn forget(&self, fd: i32) {
         self.table().forget(fd);
     }
@@ -90,6 +113,7 @@ impl Files {
         let mut table = self.table();
         table.dirs.retain(|fd, _| !closed(*fd));
         table.small.retain(|fd, _| !closed(*fd));
+        table.memory.retain(|fd, _| !closed(*fd));
     }
 
     fn set_small(&self, fd: i32, regular: bool) {
@@ -110,6 +134,9 @@ impl Files {
         if let Some(&regular) = table.small.get(&old.0) {
             table.small.insert(new, regular);
         }
+        if let Some(memory) = table.memory.get(&old.0).cloned() {
+            table.memory.insert(new, memory);
+        }
     }
 }
 
@@ -117,6 +144,7 @@ impl Table {
     fn forget(&mut self, fd: i32) {
         self.dirs.remove(&fd);
         self.small.remove(&fd);
+        self.memory.remove(&fd);
     }
 }
 

@@ -379,8 +379,10 @@ pub fn swapoff(p: &mut Process, path: Path) -> Result<u32, Errno> {
 pub fn chroot(p: &mut Process, path: Path) -> Result<u32, Errno> {
     let path = paths::resolve(p, Fd::CWD, path, Follow::Yes)?;
     let done = host::pass(libc::SYS_chroot, [Arg::text(&path)])?;
-    // What was outside cannot be reached any more, the -L root included.
-    std::sync::Arc::make_mut(&mut p.options).sysroot = None;
+    // What was outside cannot be reached any more, the roots of -L and --root included.
+    let options = std::sync::Arc::make_mut(&mut p.options);
+    options.sysroot = None;
+    options.rooted = false;
     Ok(done)
 }
 

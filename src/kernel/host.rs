@@ -108,7 +108,7 @@ fn registers<const N: usize>(args: [Arg<'_>; N]) -> [usize; 6] {
 ///
 /// Callers keep to the host's prototype of `nr`: pointers are borrowed by [`Arg`], lengths are those of what they
 /// belong to, and no call that changes the emulator's own memory map or threads comes through here.
-pub(super) fn call<const N: usize>(nr: libc::c_long, args: [Arg<'_>; N]) -> Result<usize, Errno> {
+pub(crate) fn call<const N: usize>(nr: libc::c_long, args: [Arg<'_>; N]) -> Result<usize, Errno> {
     let a = registers(args);
     // SAFETY: the arguments are what the host's prototype says, see above.
     let result = unsafe { libc::syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]) };

@@ -9,6 +9,9 @@ use crate::memory::Access;
 
 /// read(2).
 pub fn read(p: &mut Process, fd: Fd, buf: Out) -> Result<u32, Errno> {
+    if let Some(memory) = p.files.guest_memory(fd) {
+        return memory.read(p, fd, buf, None);
+    }
     let buf = buf.host(&p.machine.memory);
     host::pass_blocking(libc::SYS_read, [fd.into(), buf.arg(), buf.len.into()])
 }
@@ -33,18 +36,27 @@ fn clip(p: &Process, fd: Fd, len: u32, offset: Option<u64>) -> Result<u32, Errno
 
 /// write(2).
 pub fn write(p: &mut Process, fd: Fd, buf: In) -> Result<u32, Errno> {
+    if let Some(memory) = p.files.guest_memory(fd) {
+        return memory.write(p, fd, buf, None);
+    }
     let buf = In { len: clip(p, fd, buf.len, None)?, ..buf }.host(&p.machine.memory);
     host::pass_blocking(libc::SYS_write, [fd.into(), buf.arg(), buf.len.into()])
 }
 
 /// pread(2).
 pub fn pread64(p: &mut Process, fd: Fd, buf: Out, offset: u64) -> Result<u32, Errno> {
+    if let Some(memory) = p.files.guest_memory(fd) {
+        return memory.read(p, fd, buf, Some(offset));
+    }
     let buf = buf.host(&p.machine.memory);
     host::pass_blocking(libc::SYS_pread64, [fd.into(), buf.arg(), buf.len.into(), offset.into()])
 }
 
 /// pwrite(2).
 pub fn pwrite64(p: &mut Process, fd: Fd, buf: In, offset: u64) -> Result<u32, Errno> {
+    if let Some(memory) = p.files.guest_memory(fd) {
+        return memory.write(p, fd, buf, Some(offset));
+    }
     let buf = In { len: clip(p, fd, buf.len, Some(offset))?, ..buf }.host(&p.machine.memory);
     host::pass_blocking(libc::SYS_pwrite64, [fd.into(), buf.arg(), buf.len.into(), offset.into()])
 }
@@ -107,6 +119,9 @@ pub fn vmsplice(p: &mut Process, fd: Fd, iov: Iov, flags: u32) -> Result<u32, Er
 }
 
 fn seek(p: &Process, fd: Fd, offset: i64, whence: i32) -> Result<i64, Errno> {
+    if let Some(memory) = p.files.guest_memory(fd) {
+        return memory.seek(offset, whence);
+    }
     match dir::seek(p, fd, offset, whence) {
         Some(result) => result,
         None => host::call(libc::SYS_lseek, [fd.into(), offset.into(), whence.into()]).map(|at| at as i64),

@@ -1,4 +1,4 @@
-//! From the guest's paths to the host's: the `-L` root and the guest's view of its own `/proc` entries.
+//! From the guest's paths to the host's: the roots of `-L` and `--root`, and the guest's view of its own `/proc` entries.
 //!
 //! Working directory, root and symbolic links are the host's, so most paths go to the host as they are.
 
@@ -40,16 +40,53 @@ pub fn resolve(p: &Process, at: Fd, path: Path, follow: Follow) -> Result<CStrin
 
 /// As [`resolve`], for a path that is already read and contains no NUL.
 pub fn resolve_bytes(p: &Process, at: Fd, path: &[u8], follow: Follow) -> CString {
-    if follow == Follow::Yes && proc::own_entry(at, path).as_deref() == Some(b"exe") {
-        return c_string(p.image.exe_path.as_os_str().as_bytes());
+    if follow == Follow::Yes
+        && let Some(program) = proc::program(p, at, path)
+    {
+        return c_string(program.as_os_str().as_bytes());
+    }
+    let Some(root) = &p.options.sysroot else { return c_string(path) };
+    if p.options.rooted {
+        return c_string(&inside(root, at, path, follow).unwrap_or_else(|| path.to_vec()));
     }
     if path.first() == Some(&b'/')
-        && let Some(root) = &p.options.sysroot
         && let Some(inside) = under_sysroot(root, OsStr::from_bytes(path), follow)
     {
         return c_string(inside.as_os_str().as_bytes());
     }
     c_string(path)
+}
+
+/// The host's path with `--root`; `None` for one that is the host's as it is: an empty one, one that starts outside, and
+/// [`SHARED`] ones.
+fn inside(root: &std::path::Path, at: Fd, path: &[u8], follow: Follow) -> Option<Vec<u8>> {
+    if path.is_empty() {
+        return None;
+    }
+    let host = PathBuf::from(OsString::from_vec(absolute(at, path)?));
+    let guest = match path.first() {
+        Some(b'/') => host,
+        _ => std::path::Path::new("/").join(host.strip_prefix(root).ok()?),
+    };
+    if is_shared(&guest) {
+        return None;
+    }
+    let mut found = below_root(root, guest.as_os_str(), follow).into_os_string().into_vec();
+    // Only a directory can be called so.
+    if path.ends_with(b"/") {
+        found.push(b'/');
+    }
+    Some(found)
+}
+
+/// Directories that are the host's even with `--root`.
+const SHARED: [&str; 3] = ["proc", "dev", "sys"];
+
+fn is_shared(path: &std::path::Path) -> bool {
+    let mut components = path.components().filter(|component| *component != Component::RootDir);
+    let first = components.next();
+    first.is_some_and(|first| SHARED.iter().any(|name| first == Component::Normal(name.as_ref())))
+        && components.all(|component| component != Component::ParentDir)
 }
 
 /// The path as the guest knows it: without the `-L` root in front.
@@ -71,6 +108,15 @@ pub fn c_string(bytes: &[u8]) -> CString {
 /// Looks `path` up with `root` as `/`, following links inside of it, and gives the host's path if there is such a
 /// file.
 pub fn under_sysroot(root: &std::path::Path, path: &OsStr, follow: Follow) -> Option<PathBuf> {
+    walk(root, path, follow, true)
+}
+
+/// As [`under_sysroot`]; where nothing is found, the path below `root` where it would be.
+pub fn below_root(root: &std::path::Path, path: &OsStr, follow: Follow) -> PathBuf {
+    walk(root, path, follow, false).unwrap_or_else(|| root.to_owned())
+}
+
+fn walk(root: &std::path::Path, path: &OsStr, follow: Follow, existing: bool) -> Option<PathBuf> {
     // Components still to be walked, last one first.
     let mut todo: Vec<OsString> = Vec::new();
     push_components(&mut todo, path);
@@ -84,13 +130,21 @@ pub fn under_sysroot(root: &std::path::Path, path: &OsStr, follow: Follow) -> Op
             continue;
         }
         at.push(&name);
-        let kind = std::fs::symlink_metadata(&at).ok()?.file_type();
+        let kind = match std::fs::symlink_metadata(&at) {
+            Ok(found) => found.file_type(),
+            Err(_) if existing => return None,
+            Err(_) => continue,
+        };
         if kind.is_symlink() && (follow == Follow::Yes || !todo.is_empty()) {
             links += 1;
             if links > MAX_SYMLINKS {
-                return None;
+                // The host will say that it is one too many.
+                return (!existing).then_some(at);
             }
             let target = std::fs::read_link(&at).ok()?;
+            if target.is_absolute() && !existing && is_shared(&target) {
+                return Some(todo.iter().rev().fold(target, |path, name| path.join(name)));
+            }
             if target.is_absolute() {
                 at = root.to_owned();
             } else {
@@ -150,6 +204,12 @@ mod tests {
         assert_eq!(find("/lib/missing", Follow::Yes), None);
         assert_eq!(find("/loop", Follow::Yes), None);
         assert_eq!(find("/", Follow::Yes), Some(root.clone()));
+        let below = |path: &str| below_root(&root, OsStr::new(path), Follow::Yes);
+        assert_eq!(below("/lib/libx.so"), lib.join("libx.so.1"));
+        assert_eq!(below("/lib/new"), lib.join("new"));
+        assert_eq!(below("/../../etc/passwd"), root.join("etc/passwd"));
+        symlink("/proc/self/mounts", root.join("mounts")).unwrap();
+        assert_eq!(below("/mounts"), PathBuf::from("/proc/self/mounts"));
         std::fs::remove_dir_all(&root).unwrap();
     }
 }

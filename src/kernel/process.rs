@@ -5,9 +5,11 @@
 
 use super::blocking;
 use super::common::Common;
+use super::debugger::Debugger;
 use super::errno::Errno;
 use super::exec::Launch;
 use super::files::Files;
+use super::ptrace::{self, Tracing};
 use super::signal::{self, Call, Signals, fault};
 use super::table::{self, Restart};
 use super::task::{Group, Task};
@@ -31,6 +33,8 @@ const TIME_SLICE: u64 = 10_000_000;
 pub struct Options {
     /// `-L`: absolute paths of the guest are looked up under this directory first.
     pub sysroot: Option<PathBuf>,
+    /// `--root`: nothing outside of that directory is found, but for what [`paths`](super::paths) names.
+    pub rooted: bool,
     /// `--cpu`: the model whose CPUID is shown; the default one if `None`.
     pub cpu: Option<String>,
     /// `--max-insns`: instructions after which the guest is stopped.
@@ -41,6 +45,16 @@ pub struct Options {
     pub memory_bytes: Option<u64>,
     /// `strace`: system calls are shown.
     pub strace: Option<super::strace::Settings>,
+    /// Who watches the program, in its own words: handed on with the output ([`super::exec::Launch::traced`]), for whoever
+    /// starts the next program to watch that too.
+    pub tool: Option<String>,
+}
+
+impl Options {
+    /// Whether somebody watches, with an output to be handed on.
+    pub(super) fn is_watched(&self) -> bool {
+        self.strace.is_some() || self.tool.is_some()
+    }
 }
 
 /// What the loader made of the program; fixed until the next `execve`.
@@ -145,10 +159,14 @@ pub struct Process {
     pub signals: Signals,
     /// Ids, addresses to be cleared or walked at exit.
     pub task: Task,
+    /// The thread's part in being traced.
+    pub trace: Tracing,
     /// How to run this program again for `execve`.
     pub launch: Arc<Launch>,
     /// Sees what happens, if anybody wants to.
     pub observer: Option<SharedObserver>,
+    /// Decides when threads run, if anybody does.
+    pub debugger: Option<Arc<dyn Debugger>>,
     /// Called at the end of a process that [`Process::run`] does not come back from, since another thread of its parent than
     /// the first one made it.
     pub at_end: fn(&Process, ExitReason),
@@ -171,17 +189,20 @@ impl Process {
         let deadline = options.timeout.map(|t| Instant::now() + t);
         super::exec::set_name(&image);
         signal::host::close_standard_files();
+        super::ptrace::show(&machine.memory, &image);
         Process {
             common: Arc::new(Common::new(&machine.memory, &image)),
             group: Arc::default(),
             signals: Signals::inherit(launch.mask),
             task: Task::new(image.exec_stack),
             files: Files::default(),
+            trace: Tracing::of_program(launch.traced),
             machine,
             observer: super::strace::Tracer::of(options.strace.as_ref(), launch.trace.as_ref()),
             options: Arc::new(options),
             image: Arc::new(image),
             launch: Arc::new(launch),
+            debugger: None,
             at_end: |_, _| (),
             end: None,
             ends_alone: false,
@@ -200,9 +221,13 @@ impl Process {
     pub fn run_by(&mut self, drive: impl FnOnce(&mut Process) -> ExitReason) -> ExitReason {
         signal::host::attach(&mut self.signals, &self.machine.cpu);
         self.with_observer(|observer, process| observer.begin(process));
+        ptrace::tracee::begin(self, false);
         self.run_attached_by(drive);
         let reason = self.group.wait();
         self.with_observer(|observer, process| observer.end(process));
+        if let Some(debugger) = self.debugger.take() {
+            debugger.end(reason);
+        }
         reason
     }
 
@@ -224,8 +249,15 @@ impl Process {
 
     fn run_attached_by(&mut self, drive: impl FnOnce(&mut Process) -> ExitReason) {
         self.group.enter(super::task::id());
+        if let Some(debugger) = self.debugger.clone() {
+            debugger.started(self);
+        }
         let reason = drive(self);
         self.end = Some(reason);
+        if let Some(debugger) = self.debugger.clone() {
+            debugger.ended(self);
+        }
+        ptrace::tracee::exiting(self, reason.wait_status());
         self.with_observer(|observer, process| observer.exit(process, reason));
         super::task::exit::leave(self);
     }
@@ -243,6 +275,9 @@ impl Process {
         if self.signals.shielded {
             signal::host::apply_mask(&self.signals);
         }
+        if self.trace.is_interrupted() {
+            ptrace::tracee::interrupted(self);
+        }
         let delivered = signal::deliver::wanted(self);
         if delivered {
             signal::deliver::deliver(self);
@@ -254,16 +289,29 @@ impl Process {
         if let Some(reason) = self.end.or_else(|| self.group.ended()) {
             return TurnEvent::Ended(reason);
         }
-        let budget = self.instruction_budget();
-        if budget == 0 {
+        let stepping = self.trace.is_stepping();
+        if stepping && ptrace::tracee::before_step(self) {
+            return TurnEvent::Ran;
+        }
+        let allowed = self.instruction_budget();
+        if allowed == 0 {
             return TurnEvent::Ended(ExitReason::LimitReached);
         }
+        let budget = allowed.min(if stepping { 1 } else { max });
+        self.trace.leave_call();
         let before = self.machine.cpu.instructions();
-        let stop = self.machine.run(budget.min(max));
+        let stop = match self.debugger.clone() {
+            Some(debugger) => debugger.run(self, budget),
+            None => self.machine.run(budget),
+        };
         self.group.count(self.machine.cpu.instructions() - before);
         match stop {
-            Stop::Requested => {}
+            // A breakpoint of a debugger that is not here: of the parent's whose memory this is.
+            Stop::Requested | Stop::Hook | Stop::Breakpoint => {}
             Stop::Limit => {
+                if stepping {
+                    ptrace::tracee::after_step(self);
+                }
                 if self.deadline.is_some_and(|at| Instant::now() >= at) {
                     return TurnEvent::Ended(ExitReason::LimitReached);
                 }
@@ -305,9 +353,16 @@ impl Process {
         }
         let regs = &self.machine.cpu.regs;
         let nr = regs[reg::EAX];
+        let Some(nr) = ptrace::tracee::call_begins(self, nr) else {
+            return ptrace::tracee::call_done(self);
+        };
+        let regs = &self.machine.cpu.regs;
         let args =
             [regs[reg::EBX], regs[reg::ECX], regs[reg::EDX], regs[reg::ESI], regs[reg::EDI], regs[reg::EBP]];
         self.with_observer(|observer, process| observer.enter(process, nr, args));
+        if let Some(debugger) = self.debugger.clone() {
+            debugger.call(self, nr, None);
+        }
         self.signals.restart_class = None;
         let result = table::dispatch(self, nr, args);
         if self.end.is_some() {
@@ -315,6 +370,9 @@ impl Process {
         }
         self.with_observer(|observer, process| observer.leave(process, nr, args, result));
         self.finish_call(nr, result);
+        if let Some(debugger) = self.debugger.clone() {
+            debugger.call(self, nr, Some(self.machine.cpu.regs[reg::EAX]));
+        }
     }
 
     /// Puts a call's result into EAX, or remembers that a signal interrupted it.

@@ -59,13 +59,8 @@ fn descriptor(desc: &UserDesc) -> u64 {
         | (base >> 24) << 56
 }
 
-/// What a thread-local storage entry holds that reads as this description.
-pub(crate) fn tls_descriptor(desc: &UserDesc) -> u64 {
-    if is_empty(desc) || is_zero(desc) { 0 } else { descriptor(desc) }
-}
-
 /// The description of a descriptor.
-fn description(entry_number: u32, descriptor: u64) -> UserDesc {
+pub(super) fn description(entry_number: u32, descriptor: u64) -> UserDesc {
     let limit = (descriptor & 0xffff | descriptor >> 32 & 0xf_0000) as u32;
     let bit = |at: u32, mask: u32| if descriptor >> at & 1 != 0 { mask } else { 0 };
     let flags = bit(54, flag::SEG_32BIT)
@@ -78,7 +73,7 @@ fn description(entry_number: u32, descriptor: u64) -> UserDesc {
 }
 
 /// Gives loaded segment registers the new base of a descriptor they name; those whose descriptor is gone become null.
-fn refresh(cpu: &mut Cpu, selector: u16) {
+pub(super) fn refresh(cpu: &mut Cpu, selector: u16) {
     for seg in [Seg::Es, Seg::Ds, Seg::Fs, Seg::Gs] {
         if cpu.selectors[seg as usize] & !3 == selector & !3 {
             let loaded = cpu.selectors[seg as usize];
@@ -92,16 +87,22 @@ fn refresh(cpu: &mut Cpu, selector: u16) {
     }
 }
 
-/// Sets a thread-local storage entry; `allocate`: entry -1 takes a free one. Gives the entry.
-/// `EINVAL` for an entry or description that Linux refuses, `ESRCH` if none is free.
-pub(super) fn set_tls(cpu: &mut Cpu, desc: &UserDesc, allocate: bool) -> Result<u32, Errno> {
-    let empty = is_empty(desc) || is_zero(desc);
+/// The descriptor of a thread-local storage entry; `EINVAL` for a description that Linux refuses.
+pub(crate) fn tls_descriptor(desc: &UserDesc) -> Result<u64, Errno> {
     // No 16-bit stacks, no code, nothing absent: what else could be loaded would be a way around checks.
     let sound =
         desc.flags & flag::SEG_32BIT != 0 && contents(desc.flags) <= 1 && desc.flags & flag::NOT_PRESENT == 0;
-    if !empty && !sound {
-        return Err(Errno::EINVAL);
+    match is_empty(desc) || is_zero(desc) {
+        true => Ok(0),
+        false if sound => Ok(descriptor(desc)),
+        false => Err(Errno::EINVAL),
     }
+}
+
+/// Sets a thread-local storage entry; `allocate`: entry -1 takes a free one. Gives the entry.
+/// `EINVAL` for an entry or description that Linux refuses, `ESRCH` if none is free.
+pub(super) fn set_tls(cpu: &mut Cpu, desc: &UserDesc, allocate: bool) -> Result<u32, Errno> {
+    let new = tls_descriptor(desc)?;
     let entries = TLS_FIRST..TLS_FIRST + TLS_COUNT;
     let entry = if desc.entry_number == u32::MAX && allocate {
         entries.clone().find(|&e| cpu.descriptors.gdt[e as usize] == 0).ok_or(Errno::ESRCH)?
@@ -111,7 +112,7 @@ pub(super) fn set_tls(cpu: &mut Cpu, desc: &UserDesc, allocate: bool) -> Result<
     if !entries.contains(&entry) {
         return Err(Errno::EINVAL);
     }
-    cpu.descriptors.gdt[entry as usize] = tls_descriptor(desc);
+    cpu.descriptors.gdt[entry as usize] = new;
     refresh(cpu, (entry << 3) as u16);
     Ok(entry)
 }

@@ -1,5 +1,9 @@
 //! The code in a file, for those who look at it without running it.
 
+mod image;
+
+pub use image::{Image, Origin};
+
 use super::detect::Format;
 use super::elf::Elf;
 use super::{LoadError, Program, flat, hex};
@@ -21,6 +25,19 @@ pub struct Code {
     pub bytes: Vec<u8>,
     /// Names of addresses in it, ascending.
     pub symbols: Vec<(u32, String)>,
+}
+
+/// As [`read`], and what leads into the code; code without an ELF file around it starts at its first byte.
+///
+/// # Errors
+/// As [`super::load`].
+pub fn image(path: &Path, format: Option<Format>, org: u32) -> Result<Image, LoadError> {
+    let program = Program::open(path, Vec::new(), Vec::new())?;
+    let options = super::Options { format, ..super::Options::default() };
+    match program.format(&options)? {
+        Format::Elf => Image::read(&program.file),
+        _ => Ok(Image::flat(read(path, format, org)?)),
+    }
 }
 
 /// Reads the code in a file: of an ELF program its executable sections or, without them, executable segments; of flat images
@@ -46,8 +63,10 @@ fn elf_code(file: &File) -> Result<Vec<Code>, LoadError> {
     if let Some(code) = sections.filter(|code| !code.is_empty()) {
         return Ok(code);
     }
+    let mut read = 0;
     let segments = elf.segments.iter().filter(|segment| segment.prot.contains(Prot::EXEC));
     segments
+        .filter(|segment| has_room(&mut read, segment.file_len))
         .map(|segment| {
             // The headers are no code; what is meant to be both can be had by `--as flat`.
             let skipped = if segment.offset == 0 { elf.headers_end().min(segment.file_len) } else { 0 };
@@ -86,8 +105,8 @@ fn string(table: &[u8], at: u32) -> Option<String> {
 struct Sections<'a> {
     file: &'a File,
     headers: Vec<Section>,
-    /// Index of the section with the sections' names.
-    names: usize,
+    /// The sections' names.
+    names: Vec<u8>,
 }
 
 impl Sections<'_> {
@@ -110,19 +129,33 @@ impl Sections<'_> {
             size: word(bytes, 20),
             link: word(bytes, 24),
         });
-        Some(Sections { file, headers: headers.collect(), names: names.into() })
+        let mut sections = Sections { file, headers: headers.collect(), names: Vec::new() };
+        let names = sections.headers.get(usize::from(names)).and_then(|section| sections.contents(section));
+        sections.names = names.unwrap_or_default();
+        Some(sections)
     }
 
     fn contents(&self, section: &Section) -> Option<Vec<u8>> {
         read_range(self.file, section.offset, section.size)
     }
 
+    fn of_kind(&self, kind: u32) -> Option<&Section> {
+        self.headers.iter().find(|section| section.kind == kind)
+    }
+
+    fn name(&self, section: &Section) -> Option<String> {
+        string(&self.names, section.name)
+    }
+
+    fn named(&self, name: &str) -> Option<&Section> {
+        self.headers.iter().find(|section| self.name(section).as_deref() == Some(name))
+    }
+
     /// Functions and labels by address: of the symbol table, else of the dynamic one.
     fn symbols(&self) -> Option<Vec<(u32, String)>> {
         const NOTYPE: u8 = 0;
         const FUNC: u8 = 2;
-        let of_kind = |kind| self.headers.iter().find(|section| section.kind == kind);
-        let table = of_kind(SHT_SYMTAB).or_else(|| of_kind(SHT_DYNSYM))?;
+        let table = self.of_kind(SHT_SYMTAB).or_else(|| self.of_kind(SHT_DYNSYM))?;
         let strings = self.contents(self.headers.get(table.link as usize)?)?;
         let entries = self.contents(table)?;
         let mut symbols: Vec<(u32, String)> = entries
@@ -138,18 +171,19 @@ impl Sections<'_> {
 
     /// The sections with code.
     fn code(&self) -> Option<Vec<Code>> {
-        let names = self.headers.get(self.names).and_then(|section| self.contents(section));
         let symbols = self.symbols().unwrap_or_default();
         let is_code = |section: &&Section| section.kind == SHT_PROGBITS && section.flags & SHF_EXECINSTR != 0;
+        let mut read = 0;
         self.headers
             .iter()
             .filter(is_code)
+            .filter(|section| has_room(&mut read, section.size))
             .map(|section| {
                 let bytes = self.contents(section)?;
                 let end = u64::from(section.addr) + u64::from(section.size);
                 let first = symbols.partition_point(|symbol| symbol.0 < section.addr);
                 let last = symbols.partition_point(|symbol| u64::from(symbol.0) < end);
-                let name = names.as_ref().and_then(|names| string(names, section.name));
+                let name = self.name(section);
                 Some(Code {
                     name: name.unwrap_or_default(),
                     addr: section.addr,
@@ -159,6 +193,15 @@ impl Sections<'_> {
             })
             .collect()
     }
+}
+
+/// Most bytes of code that are read of a file, or of data: programs are smaller, and a file with holes may claim anything.
+const MAX_BYTES: u64 = 1 << 29;
+
+/// Tells whether `len` more bytes may be read, of which `read` were already.
+fn has_room(read: &mut u64, len: u32) -> bool {
+    *read += u64::from(len);
+    *read <= MAX_BYTES
 }
 
 /// Bytes of a file, if it has them.

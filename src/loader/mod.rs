@@ -33,6 +33,8 @@ const SCRIPTS_MAX: usize = 5;
 pub struct Options {
     /// Absolute paths (of interpreters) are looked up under this directory first.
     pub sysroot: Option<PathBuf>,
+    /// They are looked up nowhere else.
+    pub rooted: bool,
     /// What the file is; found out if `None`.
     pub format: Option<Format>,
     /// Where flat images and hex listings go; [`flat::DEFAULT_ORG`] if `None`.

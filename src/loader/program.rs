@@ -4,7 +4,7 @@ use super::detect::{self, Format, HEAD};
 use super::elf::Elf;
 use super::{LoadError, Options, SCRIPTS_MAX};
 use crate::kernel::exec::script::Script;
-use crate::kernel::paths::{Follow, under_sysroot};
+use crate::kernel::paths::{Follow, below_root, under_sysroot};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
@@ -163,6 +163,7 @@ fn interpreter_error(name: &OsStr, options: &Options, error: LoadError) -> LoadE
 fn resolve(name: &OsStr, options: &Options) -> PathBuf {
     let path = Path::new(name);
     match &options.sysroot {
+        Some(root) if options.rooted && path.is_absolute() => below_root(root, name, Follow::Yes),
         Some(root) if path.is_absolute() => {
             under_sysroot(root, name, Follow::Yes).unwrap_or_else(|| path.to_owned())
         }
@@ -227,14 +228,13 @@ fn head(file: &File) -> Result<Vec<u8>, LoadError> {
 
 /// Finds a program as a shell of the guest would, except that a file of that name in the working directory comes first: a
 /// name with a slash is a path, another one is looked for in the directories of `path`. Absolute paths are looked up
-/// under the sysroot first.
-pub fn search_path(name: &OsStr, path: Option<&OsStr>, sysroot: Option<&Path>) -> PathBuf {
+/// as the options' root has it.
+pub fn search_path(name: &OsStr, path: Option<&OsStr>, options: &Options) -> PathBuf {
     let as_given = PathBuf::from(name);
-    let options = Options { sysroot: sysroot.map(Path::to_path_buf), ..Options::default() };
     if name.as_bytes().contains(&b'/') || as_given.exists() {
-        return resolve(name, &options);
+        return resolve(name, options);
     }
     let directories = path.map(std::env::split_paths).into_iter().flatten();
-    let mut files = directories.map(|directory| resolve(directory.join(name).as_os_str(), &options));
+    let mut files = directories.map(|directory| resolve(directory.join(name).as_os_str(), options));
     files.find(|file| file.is_file()).unwrap_or(as_given)
 }

@@ -10,7 +10,7 @@ use table86::isa::{DecodeError, Insn};
 const UNDECLARED: &[(&[&str], &str)] = &[
     (
         &["VEX", "EVEX", "XOP"],
-        "AVX and its successors are not declared; LES, LDS, BOUND and POP have these opcodes to themselves",
+        "AVX and its successors are not declared; of VEX only what has general registers is",
     ),
     (&["D3NOW"], "3DNow! was dropped by processors that have SSE2"),
     (
@@ -40,7 +40,6 @@ const UNDECLARED: &[(&[&str], &str)] = &[
             "MOVDIR64B",
             "ENQCMD",
             "RAO_INT",
-            "GFNI",
         ],
         "later than the instruction set that is offered",
     ),
@@ -57,8 +56,6 @@ const NAMES: &[(&str, Mnemonic, bool, &str)] = &[
     ("xlat", Mnemonic::Xlatb, false, "one instruction, whose operands are implicit"),
     ("shl", Mnemonic::Sal, true, "one instruction; reg field 6 is an alias"),
     ("jecxz", Mnemonic::Jcxz, true, "the row stands for both sizes of the counter"),
-    ("bsf", Mnemonic::Tzcnt, true, "BMI1 is not offered: F3 is ignored"),
-    ("bsr", Mnemonic::Lzcnt, true, "LZCNT is not offered: F3 is ignored"),
     ("wbinvd", Mnemonic::Wbnoinvd, true, "both are privileged: F3 is ignored"),
     ("reservednop", Mnemonic::Prefetchit0, false, "a hint that may be ignored"),
     ("reservednop", Mnemonic::Prefetchit1, false, "a hint that may be ignored"),

@@ -1,9 +1,8 @@
-//! The soft FPU against the x87 of AMD processors: the same instruction on the same state must leave the same state.
+//! The soft FPU against an x87: the same instruction on the same state must leave the same state.
 //!
-//! On such a processor each instruction runs on it and on the model, from random states full of edge cases;
-//! `TABLE86_CASES` sets how many (default: a few thousand). Elsewhere `silicon.txt` stands in, with a digest of what
-//! each instruction left on silicon from the first states, and `transcendental.txt` with values; vendors differ where
-//! the manual lets them.
+//! On x86-64 each instruction runs on the host and on the model, from random states full of edge cases; `TABLE86_CASES`
+//! sets how many (default: a few thousand). On every host there are besides `silicon.txt`, with a digest of what each
+//! instruction left on an AMD processor from the first states, and `transcendental.txt` with values.
 
 mod cases;
 mod harness;

@@ -1,8 +1,9 @@
 //! Runs single instructions on the host's x87.
 
-use std::arch::x86_64::__cpuid;
+use std::arch::x86_64::{__cpuid, __cpuid_count};
 
 use table86::fpu::FXSAVE_X87;
+use table86::isa::Vendor;
 
 use crate::harness::{Fill, Frame, Instruction, LastInstruction};
 
@@ -11,9 +12,16 @@ pub type Native = fn(&mut Frame);
 
 /// Whether the host is an AMD processor.
 pub fn is_amd() -> bool {
-    let id = __cpuid(0);
-    [id.ebx, id.edx, id.ecx] == [*b"Auth", *b"enti", *b"cAMD"].map(u32::from_le_bytes)
+    Vendor::of_host() == Some(Vendor::Amd)
 }
+
+/// Whether the host stores FCS and FDS as 0 (`ZERO_FCS_FDS` in `opcodes/features.toml`).
+fn has_no_selectors() -> bool {
+    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ebx >> 13 & 1 != 0
+}
+
+/// Where FCS and FDS are in the FSAVE image of a frame.
+const SELECTORS: [usize; 2] = [16, 24];
 
 impl Instruction {
     /// Runs the instruction on the host. What an FXSAVE image holds beyond the x87 part is taken from `model`, and
@@ -21,6 +29,12 @@ impl Instruction {
     fn run_once(&self, before: &Frame, model: &Frame) -> Frame {
         let mut frame = *before;
         (self.native)(&mut frame);
+        if has_no_selectors() {
+            take_selectors(&mut frame.image, &model.image, SELECTORS);
+            if let Some(places) = self.selectors() {
+                take_selectors(&mut frame.memory, &model.memory, places);
+            }
+        }
         if let Fill::X87Part = self.fill {
             frame.memory[24..32].copy_from_slice(&model.memory[24..32]);
             frame.memory[FXSAVE_X87..].copy_from_slice(&model.memory[FXSAVE_X87..]);
@@ -29,6 +43,19 @@ impl Instruction {
             }
         }
         frame
+    }
+
+    /// Where an image that the instruction stores has FCS and FDS.
+    fn selectors(&self) -> Option<[usize; 2]> {
+        let (wide, text) = match self.text.strip_prefix("data16 ") {
+            Some(text) => (false, text),
+            None => (true, self.text),
+        };
+        match text.split(' ').next()? {
+            "fnstenv" | "fnsave" => Some(if wide { SELECTORS } else { [8, 12] }),
+            "fxsave" => Some([12, 20]),
+            _ => None,
+        }
     }
 
     /// Runs the instruction on the host, a second time if pointers count and it differs from `model`.
@@ -46,6 +73,15 @@ impl Instruction {
             frame = self.run_once(before, model);
         }
         frame
+    }
+}
+
+/// Replaces selectors that are 0 by the model's.
+fn take_selectors(image: &mut [u8], model: &[u8], places: [usize; 2]) {
+    for at in places {
+        if image[at..at + 2] == [0; 2] {
+            image[at..at + 2].copy_from_slice(&model[at..at + 2]);
+        }
     }
 }
 

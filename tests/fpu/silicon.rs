@@ -1,4 +1,4 @@
-//! The comparison with the host, if it is an AMD processor.
+//! The comparison with the host.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,6 @@ use crate::harness::{ARITHMETIC, Frame, Instruction, LastInstruction};
 use crate::instructions::{
     ADD_SUB, ALIASES, COMPARES, CONTROL, IMAGES, LOADS, MONADIC, MUL_DIV, STACK, STORES,
 };
-use crate::native::is_amd;
 
 /// How many cases each instruction gets.
 pub fn cases() -> u64 {
@@ -44,9 +43,6 @@ pub fn describe(instruction: &Instruction, before: &Frame, silicon: &Frame, mode
 
 /// Runs each instruction on the same random states here and there, and shows the first differences.
 fn check(instructions: &[Instruction], pointers: LastInstruction) {
-    if !is_amd() {
-        return;
-    }
     let mut report = String::new();
     for instruction in instructions {
         let mut rng = instruction.generator();

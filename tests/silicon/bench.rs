@@ -2,11 +2,15 @@
 //!
 //! The windows keep what instructions wrote, on all three alike; only a difference sets them equal again.
 
+use crate::exempt::differs_in_flags;
 use crate::oracle::{self, Access, CODE, DATA, Oracle, PAGE, STACK, Segment, State, WINDOW};
+use crate::program::defines_flags;
 use crate::random::Random;
 use std::fmt;
 use std::sync::Arc;
 use table86::cpu::image::FXSAVE_BYTES;
+use table86::isa::decode;
+use table86::isa::decode::MAX_LEN;
 use table86::memory::{MapRequest, Place, Prot};
 use table86::{Fault, FaultKind, Machine, Memory, Stop};
 
@@ -83,6 +87,25 @@ impl Fx {
         fx.0[6..24].fill(0);
         fx.0[28..32].fill(0);
         fx
+    }
+}
+
+impl Fx {
+    /// The byte of the status word that has TOP.
+    const TOP: usize = 3;
+
+    /// The register that is the top of the x87's stack.
+    pub fn top(&self) -> usize {
+        usize::from(self.0[Fx::TOP] >> 3 & 7)
+    }
+
+    /// Makes register 0 the top of the x87's stack; no register changes.
+    pub fn rewind(&mut self) {
+        const REGISTERS: usize = 32;
+        const REGISTER: usize = 16;
+        let top = self.top();
+        self.0[Fx::TOP] &= !0x38;
+        self.0[REGISTERS..][..8 * REGISTER].rotate_right(REGISTER * top);
     }
 }
 
@@ -197,12 +220,43 @@ impl<'a> Bench<'a> {
             }
         }
         let mut bench = Bench { oracle, machines, tls, next_slot: SLOTS, next_program: PROGRAMS };
-        let mut random = Random::new(1, 1);
-        bench.fill(&mut random);
-        let mixed: Vec<u8> = (0..MIXED_LEN).map(|_| random.word() as u8 | 0x80).collect();
-        bench.write(MIXED, &mixed);
-        bench.protect_mixed(true);
+        bench.begin_anew();
         bench
+    }
+
+    /// Gives all memory the contents, and the next code the place, that a new bench has.
+    pub fn begin_anew(&mut self) {
+        let mut random = Random::new(1, 1);
+        self.fill(&mut random);
+        let mixed: Vec<u8> = (0..MIXED_LEN).map(|_| random.word() as u8 | 0x80).collect();
+        self.protect_mixed(false);
+        self.write(MIXED, &mixed);
+        self.protect_mixed(true);
+        self.next_slot = SLOTS;
+        self.next_program = PROGRAMS;
+    }
+
+    /// Lets the middle page of [`MIXED`] be written.
+    pub fn open_mixed(&mut self) {
+        self.protect_mixed(false);
+    }
+
+    /// Lets it be read only, as it is in a new bench.
+    pub fn close_mixed(&mut self) {
+        self.protect_mixed(true);
+    }
+
+    /// Lets it not be accessed at all.
+    pub fn bar_mixed(&mut self) {
+        self.oracle.protect(MIXED + PAGE, PAGE, Access::None);
+        for (_, machine) in &self.machines {
+            machine.memory.protect(MIXED + PAGE, PAGE, Prot::NONE).expect("the page is mapped");
+        }
+    }
+
+    /// Fills memory that can be written on all sides.
+    pub fn poke_all(&mut self, start: u32, len: u32, byte: u8) {
+        self.write(start, &vec![byte; len as usize]);
     }
 
     fn protect_mixed(&mut self, closed: bool) {
@@ -397,10 +451,15 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Runs so many single steps on the processor; `None` if it ends before.
-    pub fn silicon_steps(&mut self, at: u32, state: &State, steps: u32) -> Option<Left> {
+    /// Runs so many single steps on the processor, and says whether its flags may differ from ours then; `None` if it ends
+    /// before.
+    pub fn silicon_steps(&mut self, at: u32, state: &State, steps: u32) -> Option<(Left, bool)> {
         let mut state = State { eip: at, ..state.clone() };
+        let mut flags_differ = false;
         for _ in 0..steps {
+            let code = self.oracle.bytes(state.eip, MAX_LEN);
+            flags_differ &= !defines_flags(code);
+            flags_differ |= decode(code, state.eip).is_ok_and(|insn| differs_in_flags(insn.form()));
             loop {
                 let outcome = self.oracle.step(&state);
                 if outcome.stop != oracle::Stop::Step {
@@ -416,7 +475,9 @@ impl<'a> Bench<'a> {
         }
         let fx = Fx::of(&state.fx);
         let State { regs, eip, eflags, segs, .. } = state;
-        Some(Left { regs, eip, eflags: eflags & !RF, segs: segs.map(one_null), fx, event: Event::Hang })
+        let eflags = eflags & !RF;
+        let left = Left { regs, eip, eflags, segs: segs.map(one_null), fx, event: Event::Hang };
+        Some((left, flags_differ))
     }
 
     /// Instructions that all machines executed.
@@ -521,8 +582,53 @@ fn event(machine: &Machine, stop: Stop) -> Event {
             error: if fault.kind == FaultKind::Int { 0 } else { u32::from(fault.code) },
             cr2: if fault.kind == FaultKind::Pf { machine.cpu.cr2 } else { 0 },
         },
-        Stop::Limit | Stop::Requested => Event::Hang,
+        Stop::Limit | Stop::Requested | Stop::Hook | Stop::Breakpoint => Event::Hang,
     }
+}
+
+/// Runs code one instruction at a time, on the processor and by a limit of one on the first machine, at most so many times.
+/// Gives how many were run, and what differs behind one of them.
+pub fn single_steps(bench: &mut Bench<'_>, at: u32, state: &State, most: u32) -> (u64, Option<String>) {
+    let mut state = State { eip: at, ..state.clone() };
+    let mut flags_differ = false;
+    set(&mut bench.machines[0].1, at, &state);
+    for step in 0..most {
+        let code = bench.oracle.bytes(state.eip, MAX_LEN).to_vec();
+        let Ok(insn) = decode(&code, state.eip) else { return (u64::from(step), None) };
+        flags_differ &= !defines_flags(&code);
+        flags_differ |= differs_in_flags(insn.form());
+        loop {
+            let outcome = bench.oracle.step(&state);
+            if outcome.stop != oracle::Stop::Step {
+                return (u64::from(step), None);
+            }
+            // A repeated string instruction takes a step an element.
+            let same = outcome.state.eip == state.eip && outcome.state.regs != state.regs;
+            state = outcome.state;
+            if !same {
+                break;
+            }
+        }
+        let machine = &mut bench.machines[0].1;
+        let stop = machine.run(1);
+        let mut ours = left(machine, event(machine, stop));
+        let silicon = state.eflags & !RF;
+        if flags_differ {
+            ours.eflags ^= (ours.eflags ^ silicon) & oracle::flag::ARITHMETIC;
+        }
+        let memory = bench.memory_differences(0);
+        let equal = ours.regs == state.regs && ours.eip == state.eip && ours.eflags == silicon;
+        if !equal || ours.event != Event::Hang || !memory.is_empty() {
+            return (
+                u64::from(step),
+                Some(format!(
+                    "behind step {step}, {code:02x?}\n  silicon {:x?} eip {:08x} flags {silicon:08x}\n  machine {ours:?}\n  memory {memory:x?}",
+                    state.regs, state.eip
+                )),
+            );
+        }
+    }
+    (u64::from(most), None)
 }
 
 fn run_machine(machine: &mut Machine, at: u32, end: u32, state: &State, pace: Pace) -> Left {

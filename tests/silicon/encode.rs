@@ -3,7 +3,7 @@
 use crate::bench::{EXIT_LEN, SLOT, SLOT_ENTRY};
 use crate::operands::ABSOLUTE;
 use crate::random::Random;
-use table86::isa::{Code, FORMS, Form, Imm, Insn, Lock, Rep, decode};
+use table86::isa::{Code, FORMS, Form, Imm, Insn, Lock, Rep, Size, decode};
 
 /// An instruction in bytes, and what the decoder makes of them.
 #[derive(Clone, Debug)]
@@ -64,20 +64,76 @@ struct Opcode {
     /// `NP`: none of 66, F2, F3.
     bare: bool,
     bytes: Vec<u8>,
+    vex: Option<Vex>,
     /// The last byte's low bits name a register.
     register: bool,
     modrm: ModRm,
 }
 
+/// What a VEX prefix has to say, as it encodes it.
+#[derive(Clone, Copy)]
+struct Vex {
+    map: u8,
+    pp: u8,
+    long: Option<bool>,
+    wide: Option<bool>,
+}
+
+impl Vex {
+    fn parse(text: &str) -> Vex {
+        let mut vex = Vex { map: 0, pp: 0, long: None, wide: None };
+        for part in text.split('.').skip(1) {
+            match part {
+                "LZ" | "L0" | "128" => vex.long = Some(false),
+                "L1" | "256" => vex.long = Some(true),
+                "66" => vex.pp = 1,
+                "F3" => vex.pp = 2,
+                "F2" => vex.pp = 3,
+                "0F" => vex.map = 1,
+                "0F38" => vex.map = 2,
+                "0F3A" => vex.map = 3,
+                "W0" => vex.wide = Some(false),
+                "W1" => vex.wide = Some(true),
+                _ => {}
+            }
+        }
+        vex
+    }
+
+    /// The prefix: what it may leave open is chosen at random.
+    fn encode(self, form: &Form, random: &mut Random) -> Vec<u8> {
+        let general = form.operands.iter().any(|operand| operand.size == Size::Y);
+        let mut choose = |bit: Option<bool>| bit.unwrap_or_else(|| random.percent(50));
+        let long = choose(self.long);
+        let wide = choose(self.wide.filter(|_| !general));
+        // Inverted; the highest bit means nothing with eight registers.
+        let vvvv = if form.has_vvvv { random.below(16) as u8 } else { 15 };
+        let low = vvvv << 3 | u8::from(long) << 2 | self.pp;
+        if self.map == 1 && !wide && random.percent(50) {
+            // The highest bit tells the prefix from LDS.
+            return vec![0xc5, 0xc0 | low];
+        }
+        let any_base = random.word() as u8 & 0x20;
+        vec![0xc4, 0xc0 | any_base | self.map, u8::from(wide) << 7 | low]
+    }
+}
+
 fn parse(form: &Form) -> Opcode {
-    let mut opcode =
-        Opcode { mandatory: None, bare: false, bytes: Vec::new(), register: false, modrm: ModRm::None };
+    let mut opcode = Opcode {
+        mandatory: None,
+        bare: false,
+        bytes: Vec::new(),
+        vex: None,
+        register: false,
+        modrm: ModRm::None,
+    };
     let tokens: Vec<&str> = form.op.split_whitespace().collect();
     let hex = |text: &str| u8::from_str_radix(text, 16).expect("a byte in hex");
     let escapes = |bytes: &[u8]| matches!(bytes, [] | [0x0f] | [0x0f, 0x38 | 0x3a]);
     for (at, token) in tokens.iter().enumerate() {
         match *token {
             "NP" => opcode.bare = true,
+            vex if vex.starts_with("VEX.") => (opcode.vex, opcode.bare) = (Some(Vex::parse(vex)), true),
             "66" | "F2" | "F3" if at == 0 && tokens.len() > 1 => opcode.mandatory = Some(hex(token)),
             "ib" | "iw" | "id" | "iz" | "cb" | "cz" | "cp" | "mo" => {}
             "/r" => opcode.modrm = ModRm::Any,
@@ -138,7 +194,8 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
     if form.rep != Rep::Ignored && random.percent(70) {
         prefixes.push(random.pick(&[0xf2, 0xf3, 0xf3]));
     }
-    let mut tail = opcode.bytes.clone();
+    let mut tail = opcode.vex.map_or_else(Vec::new, |vex| vex.encode(form, random));
+    tail.extend(&opcode.bytes);
     if opcode.register {
         *tail.last_mut()? |= random.below(8) as u8;
     }

@@ -1,12 +1,18 @@
-//! What is not compared, and why: every row that is missing from the comparison is here.
+//! What is not compared, and why: rows that no processor can be asked about, those that this one lacks, and the parts of an
+//! outcome in which the tables say that this vendor's processors differ.
 
-use table86::isa::{FORMS, Form, Status};
+use crate::oracle::State;
+use crate::single::{eflags_bits, flag_case};
+use table86::isa::vendor::find;
+use table86::isa::{DEPARTURES, FEATURES, FORMS, Feature, Form, Insn, Part, Status, Vendor};
 
 /// Rows that the processor cannot be asked about: mnemonic and reason.
-const UNVERIFIABLE: [(&str, &str); 9] = [
+const UNVERIFIABLE: [(&str, &str); 11] = [
     ("cpuid", "answers as the model that was chosen, not as the host"),
     ("rdtsc", "no two readings are alike"),
     ("rdtscp", "no two readings are alike"),
+    ("rdrand", "no two numbers are alike"),
+    ("rdseed", "no two numbers are alike"),
     ("rdpid", "the thread may move to another processor in between"),
     ("sgdt", "shows the host's own table where it has no UMIP"),
     ("sidt", "shows the host's own table where it has no UMIP"),
@@ -15,46 +21,87 @@ const UNVERIFIABLE: [(&str, &str); 9] = [
     ("smsw", "shows the host's own CR0 where it has no UMIP"),
 ];
 
-/// What is not promised of a row that is compared otherwise: body, what of it, and why.
-const DEPARTURES: [(&str, Departure, &str); 5] = [
-    ("popa", Departure::RegistersAtFaults, "AMD has written the registers that it popped before the fault"),
-    (
-        "cmps",
-        Departure::FlagsAtFaults,
-        "AMD leaves the flags of the last comparison, the SDM those from before",
-    ),
-    (
-        "scas",
-        Departure::FlagsAtFaults,
-        "AMD leaves the flags of the last comparison, the SDM those from before",
-    ),
-    (
-        "maskmov",
-        Departure::Wrapping,
-        "AMD checks what lies on both sides of the end in an order of its own, some of it whatever the mask",
-    ),
-    ("int1", Departure::Eip, "reported behind it by processors, at it by KVM on AMD"),
-];
-
-/// A part of the state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Departure {
-    /// General registers, if there was a fault.
-    RegistersAtFaults,
-    /// The status flags, if there was a fault.
-    FlagsAtFaults,
-    /// EIP.
-    Eip,
-    /// Everything, if the operand runs over the end of 16-bit offsets.
-    Wrapping,
-    /// All is compared.
-    Nothing,
+/// Whether the table declares that this processor differs in this part of the row's outcome.
+pub fn departs(form: &Form, part: Part) -> bool {
+    form.departure(Vendor::of_host(), part).is_some()
 }
 
-/// What is not compared of a row.
-pub fn departure(form: &Form) -> Departure {
-    let entry = DEPARTURES.iter().find(|(body, ..)| *body == form.body);
-    entry.map_or(Departure::Nothing, |(_, departure, _)| *departure)
+/// Whether this processor differs in this part of any row's outcome.
+pub fn departs_always(part: Part) -> bool {
+    find(DEPARTURES, Vendor::of_host(), part).is_some()
+}
+
+/// What this processor makes of a row's undefined flags, as bits of EFLAGS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UndefinedFlags {
+    /// All that the manual leaves undefined.
+    pub all: u32,
+    /// Cleared here.
+    cleared: u32,
+    /// Set here.
+    set: u32,
+    /// Kept here.
+    kept: u32,
+    /// Written in a way that the tables do not know.
+    unknown: u32,
+}
+
+impl UndefinedFlags {
+    /// Of an instruction that is completed from this state.
+    pub fn of(insn: &Insn, state: &State) -> UndefinedFlags {
+        let facts = &insn.form().flags;
+        let case = flag_case(insn, state);
+        let all = facts.undefined[case];
+        let bits = eflags_bits;
+        let Some(vendor) = Vendor::of_host() else {
+            return UndefinedFlags { all: bits(all), unknown: bits(all), ..UndefinedFlags::default() };
+        };
+        let Some(theirs) = facts.vendors.iter().find(|theirs| theirs.vendor == vendor) else {
+            return UndefinedFlags { all: bits(all), ..UndefinedFlags::default() };
+        };
+        UndefinedFlags {
+            all: bits(all),
+            cleared: bits(theirs.cleared[case]),
+            set: bits(theirs.set[case]),
+            kept: bits(theirs.kept[case]),
+            unknown: bits(theirs.written[case]),
+        }
+    }
+
+    /// Those in which this processor may differ from us.
+    pub fn differing(self) -> u32 {
+        self.cleared | self.set | self.kept | self.unknown
+    }
+
+    /// Our flags with those in which this processor differs as it has them, by the tables, or as they were found if the
+    /// tables do not know.
+    pub fn as_here(self, ours: u32, before: u32, silicon: u32) -> u32 {
+        let mut flags = (ours & !self.cleared | self.set) & !(self.kept | self.unknown);
+        flags |= before & self.kept;
+        flags | silicon & self.unknown
+    }
+}
+
+/// Flags, as the tables' bits, in which this processor may differ from us behind an instruction of this row.
+pub fn flags_that_differ(form: &Form) -> u8 {
+    let flags = &form.flags;
+    let Some(vendor) = Vendor::of_host() else {
+        return flags.undefined.iter().fold(0, |all, case| all | case);
+    };
+    let theirs = flags.vendors.iter().filter(|theirs| theirs.vendor == vendor);
+    let masks = theirs.flat_map(|theirs| [theirs.cleared, theirs.set, theirs.kept, theirs.written]);
+    masks.flatten().fold(0, |all, case| all | case)
+}
+
+/// Whether there are any.
+pub fn differs_in_flags(form: &Form) -> bool {
+    flags_that_differ(form) != 0
+}
+
+/// Whether this processor differs in the result of an instruction, so that what comes behind it would, too.
+pub fn differs_in_result(insn: &Insn) -> bool {
+    let part = if insn.opsize16 { Part::BeyondWidth } else { Part::AccessWidth };
+    departs(insn.form(), part)
 }
 
 /// Why a row cannot be compared with the processor, if so.
@@ -65,24 +112,36 @@ pub fn unverifiable(form: &Form) -> Option<&'static str> {
 /// Entries of the table that name no row.
 pub fn idle_entries() -> Vec<&'static str> {
     let named = |mnemonic: &str| FORMS.iter().any(|form| form.mnemonic == mnemonic);
-    let departs =
-        DEPARTURES.iter().map(|(body, ..)| *body).filter(|body| FORMS.iter().all(|form| form.body != *body));
-    UNVERIFIABLE
-        .iter()
-        .map(|(mnemonic, _)| *mnemonic)
-        .filter(|mnemonic| !named(mnemonic))
-        .chain(departs)
-        .collect()
-}
-
-/// Whether what this processor does with what the manual leaves undefined is what the tables say: they were measured on
-/// AMD's.
-pub fn undefined_is_known() -> bool {
-    let leaf = std::arch::x86_64::__cpuid(0);
-    [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
+    UNVERIFIABLE.iter().map(|(mnemonic, _)| *mnemonic).filter(|mnemonic| !named(mnemonic)).collect()
 }
 
 /// Whether a row has a body that could be compared.
 pub fn is_implemented(form: &Form) -> bool {
     form.status == Status::Implemented
+}
+
+/// Whether this processor has what the row needs.
+pub fn is_here(form: &Form) -> bool {
+    form.cpuid.iter().all(|name| host_has(name))
+}
+
+/// Whether this processor's CPUID shows a feature of `opcodes/features.toml`.
+pub fn host_has(name: &str) -> bool {
+    FEATURES.iter().any(|feature| feature.name == name && has(feature))
+}
+
+fn has(feature: &Feature) -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    let range = feature.leaf & 0x8000_0000;
+    if __cpuid(range).eax < feature.leaf {
+        return false;
+    }
+    let leaf = __cpuid_count(feature.leaf, 0);
+    let registers = [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx];
+    registers[feature.register] >> feature.bit & 1 != 0
+}
+
+/// Whether this processor can be asked about a row.
+pub fn is_comparable(form: &Form) -> bool {
+    is_implemented(form) && is_here(form)
 }

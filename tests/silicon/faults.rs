@@ -4,16 +4,19 @@
 use crate::bench::{Bench, Difference, EXIT_LEN, Event, MACHINES, Pace, SLOT, SLOT_ENTRY};
 use crate::encode::{Encoding, MOST_INDEX, Options, encode};
 use crate::exempt;
+use crate::exempt::UndefinedFlags;
 use crate::hot::Lines;
 use crate::operands::{ABSOLUTE, prepare_faulting, status_flags, wrong_address, wrong_stack};
 use crate::oracle::{CODE, DATA, PAGE, STACK, State, WINDOW, flag};
 use crate::random::Random;
-use crate::single::{describe, is_same, row, undefined_flags};
+use crate::single::{departs_in_memory, describe, is_same, row};
 use std::collections::BTreeMap;
 use std::fmt;
 use table86::isa::decode::{NO_REG, operand_bytes};
-use table86::isa::{Access, Code, FORMS, Flow, Form, Insn, Privilege, Rep};
+use table86::isa::{Access, Code, FORMS, Flow, Form, Insn, Privilege, Rep, decode};
 
+/// shl eax, 1
+const SHL: [u8; 3] = [0xc1, 0xe0, 1];
 const EDX: u8 = 2;
 const ESP: u8 = 4;
 /// States tried with each piece of code.
@@ -124,7 +127,7 @@ fn before(random: &mut Random, spare: Option<u8>) -> Vec<u8> {
             // inc, dec, sub, shl, mov of the spare register
             (5, Some(register)) => code.push(random.pick(&[0x40, 0x48]) + register),
             (6, Some(register)) => code.extend([0x83, 0xe8 + register, imm]),
-            (7, Some(register)) => code.extend([0xc1, 0xe0 + register, 1 + (imm & 15)]),
+            (7, Some(register)) if !shl_differs() => code.extend([0xc1, 0xe0 + register, 1 + (imm & 15)]),
             (8, Some(register)) => code.extend([0x8b, 0xc0 | register << 3 | (modrm & 7)]),
             _ => code.extend([0x83, 0xf8 + (modrm & 7), imm]),
         }
@@ -136,11 +139,16 @@ fn before(random: &mut Random, spare: Option<u8>) -> Vec<u8> {
     code
 }
 
+/// Whether SHL leaves flags otherwise on this processor.
+fn shl_differs() -> bool {
+    decode(&SHL, 0).is_ok_and(|insn| exempt::differs_in_flags(insn.form()))
+}
+
 /// What stands behind: nothing, or what needs some of the flags or none.
-fn behind(random: &mut Random) -> &'static [u8] {
+fn behind(random: &mut Random, flags_differ: bool) -> &'static [u8] {
     // test eax, eax; inc eax; xor edx, edx; adc eax, edx
     let codes: [&[u8]; 5] = [&[], &[0x85, 0xc0], &[0x40], &[0x31, 0xd2], &[0x11, 0xd0]];
-    let most = if exempt::undefined_is_known() { 5 } else { 4 };
+    let most = if flags_differ { 4 } else { 5 };
     codes[random.below(most) as usize]
 }
 
@@ -153,7 +161,7 @@ fn spare(insn: &Insn) -> Option<u8> {
 /// Faults of each row, from so many states.
 pub fn prove_rows(bench: &mut Bench<'_>, states: u32, seed: u64, faults: &mut Faults) {
     for (index, form) in FORMS.iter().enumerate() {
-        let usable = exempt::is_implemented(form)
+        let usable = exempt::is_comparable(form)
             && exempt::unverifiable(form).is_none()
             && form.privilege == Privilege::User
             && accesses_memory(form);
@@ -215,7 +223,7 @@ fn row_piece(index: usize, at: u32, random: &mut Random) -> Option<Piece> {
         if victim.insn.mem.is_none() && !is_implicit(victim.insn.form()) {
             continue;
         }
-        let behind = behind(random);
+        let behind = behind(random, exempt::differs_in_flags(victim.insn.form()));
         return Some(Piece::new(at, &code, vec![victim], behind));
     }
     None
@@ -260,21 +268,30 @@ fn compare(bench: &mut Bench<'_>, piece: &Piece, state: &State, pace: Pace, faul
         return;
     }
     let silicon = bench.silicon(&piece.bytes, piece.at, state);
-    let victim = piece.victims.iter().find(|victim| victim.insn.eip == silicon.eip);
+    let place = piece.victims.iter().position(|victim| victim.insn.eip == silicon.eip);
+    let victim = place.map(|place| &piece.victims[place]);
     let insn = victim.map(|victim| &victim.insn);
     let fault = matches!(silicon.event, Event::Fault { .. });
-    let undefined = if fault && insn.is_some() {
-        0
-    } else {
-        piece.victims.iter().fold(0, |bits, victim| bits | undefined_flags(&victim.insn, state))
-    };
-    let differences = bench.compare(&piece.bytes, piece.at, state, pace, &silicon, |left| match insn {
-        Some(insn) => is_same(insn, left, &silicon, undefined),
-        None => {
+    let completed = &piece.victims[..place.filter(|_| fault).unwrap_or(piece.victims.len())];
+    let differing = completed.iter().map(|victim| UndefinedFlags::of(&victim.insn, state).differing());
+    let undefined = differing.fold(0, |all, bits| all | bits);
+    let mut differences = bench.compare(&piece.bytes, piece.at, state, pace, &silicon, |left| match insn {
+        Some(insn) if fault => {
+            let mut left = *left;
+            left.eflags ^= (left.eflags ^ silicon.eflags) & undefined;
+            is_same(insn, &left, &silicon, state)
+        }
+        _ => {
             left.eflags | undefined == silicon.eflags | undefined
                 && crate::bench::Left { eflags: silicon.eflags, ..*left } == silicon
         }
     });
+    // Not where others are around it: what they leave depends on it.
+    if let [victim] = &piece.victims[..]
+        && departs_in_memory(bench, &victim.insn, state, &silicon, &differences)
+    {
+        differences.clear();
+    }
     if let (Some(insn), true) = (insn, fault) {
         let machines = MACHINES as u64;
         *faults.by_class.entry(class(insn)).or_default() += machines;
@@ -354,7 +371,8 @@ fn line_piece(lines: &Lines, number: usize, at: u32, random: &mut Random) -> Opt
     }
     // A branch to what is next.
     let mut tail = branch.map_or(Vec::new(), |condition| vec![0x70 + condition, 0]);
-    tail.extend(behind(random));
+    let flags_differ = victims.iter().any(|victim| exempt::differs_in_flags(victim.insn.form()));
+    tail.extend(behind(random, flags_differ));
     Some(Piece::new(at, &code, victims, &tail))
 }
 

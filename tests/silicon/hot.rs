@@ -4,12 +4,12 @@ use crate::encode::{Encoding, Frame, MOST_INDEX, Options, encode};
 use crate::exempt;
 use crate::operands::status_flags;
 use crate::oracle::{DATA, PAGE, STACK, State, WINDOW, flag};
-use crate::program::{Item, Program, written_registers};
+use crate::program::{Item, Program, define_flags, written_registers};
 use crate::random::Random;
 use std::collections::HashMap;
 use table86::cpu::Seg;
 use table86::isa::decode::{NO_REG, operand_bytes};
-use table86::isa::{Access, Code, FORMS, Flow, Form, Insn, Operand, Privilege};
+use table86::isa::{Access, CONDITIONS, Code, FORMS, Flow, Form, Insn, Operand, Privilege};
 
 const ESP: u8 = 4;
 /// Where the stack's top is before each line.
@@ -39,7 +39,7 @@ impl Lines {
     pub fn read(text: &str) -> Lines {
         let mut families: HashMap<String, Vec<(usize, bool)>> = HashMap::new();
         for (index, form) in FORMS.iter().enumerate() {
-            let usable = exempt::is_implemented(form)
+            let usable = exempt::is_comparable(form)
                 && form.privilege == Privilege::User
                 && matches!(form.flow, Flow::Next | Flow::Branch)
                 && !matches!(form.room, "segment" | "string" | "system" | "control")
@@ -208,6 +208,14 @@ impl<'a> Composer<'a> {
             Some(part) if part.family == "jcc" => part.condition.map(Second::Branch),
             Some(part) => Some(Second::Plain(self.encode(part)?)),
         };
+        let mut insns = vec![&first.insn];
+        if let Some(Second::Plain(second)) = &second {
+            insns.push(&second.insn);
+        }
+        if insns.iter().any(|insn| exempt::differs_in_result(insn)) || passes_flags_on(&first.insn, &second) {
+            return None;
+        }
+        let flags_differ = insns.iter().any(|insn| exempt::differs_in_flags(insn.form()));
         let mut code = first.bytes.clone();
         if let Some(Second::Plain(second)) = &second {
             if !self.point_by_first(&first, &second.insn) {
@@ -215,6 +223,9 @@ impl<'a> Composer<'a> {
             }
             self.point(&second.insn, Some(&first.insn));
             code.extend(&second.bytes);
+        }
+        if flags_differ && !matches!(second, Some(Second::Branch(_))) {
+            code.extend(define_flags(self.random));
         }
         self.point(&first.insn, None);
         let main = self.items.len();
@@ -227,6 +238,10 @@ impl<'a> Composer<'a> {
             // inc eax
             self.code(&[0x40]);
             self.items.push(Item::Label(label));
+            if flags_differ {
+                let code = define_flags(self.random);
+                self.code(&code);
+            }
         }
         // What is behind needs all flags, some, or none: pushf; setcc al; lahf; test eax, eax; adc; inc.
         let condition = self.random.below(16) as u8;
@@ -337,6 +352,19 @@ impl<'a> Composer<'a> {
         }
         None
     }
+}
+
+/// Whether the second instruction of a pair reads flags that the first one leaves otherwise on this processor.
+fn passes_flags_on(first: &Insn, second: &Option<Second>) -> bool {
+    let read = match second {
+        Some(Second::Plain(second)) => second.insn.form().flags.reads,
+        Some(Second::Branch(condition)) => CONDITIONS[usize::from(*condition)].reads,
+        None => 0,
+    };
+    // If it faults they show, too.
+    let may_fault = matches!(second, Some(Second::Plain(second)) if second.insn.mem.is_some() || second.insn.form().room == "stack");
+    let differ = exempt::flags_that_differ(first.form());
+    differ & read != 0 || may_fault && differ != 0
 }
 
 /// The second instruction of a pair.

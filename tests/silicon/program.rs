@@ -42,6 +42,20 @@ pub struct Program {
     pub state: State,
 }
 
+/// CMP of two registers with a prefix that means nothing, which nothing else here has before a CMP: it stands behind
+/// instructions that leave flags otherwise on this processor.
+const DEFINE: [u8; 2] = [0x3e, 0x39];
+
+/// An instruction that defines all status flags.
+pub fn define_flags(random: &mut Random) -> [u8; 3] {
+    [DEFINE[0], DEFINE[1], 0xc0 | random.below(64) as u8]
+}
+
+/// Whether code begins with [`define_flags`]: the flags before it may be otherwise on this processor.
+pub fn defines_flags(code: &[u8]) -> bool {
+    code.starts_with(&DEFINE)
+}
+
 /// Mnemonics that read flags, or are near to those that do: chosen more often than the rest.
 const READERS: [&str; 6] = ["adc", "sbb", "rcl", "rcr", "cmc", "lahf"];
 
@@ -56,15 +70,14 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Sorts the rows. Without `undefined`, none that leaves flags undefined.
-    pub fn choose(undefined: bool) -> Rows {
+    /// Sorts the rows.
+    pub fn choose() -> Rows {
         let mut rows = Rows { plain: Vec::new(), readers: Vec::new(), stack: Vec::new() };
         for (index, form) in FORMS.iter().enumerate() {
-            let usable = exempt::is_implemented(form)
+            let usable = exempt::is_comparable(form)
                 && exempt::unverifiable(form).is_none()
                 && form.privilege == Privilege::User
-                && form.flow == Flow::Next
-                && (undefined || form.flags.undefined == [0; 3]);
+                && form.flow == Flow::Next;
             let of_cpu = ["cmpxchg8b", "cld", "std"].contains(&form.mnemonic);
             let is_value = matches!(form.room, "integer" | "shift" | "bit" | "bcd" | "flag")
                 && (!form.takes_cpu || of_cpu);
@@ -291,8 +304,13 @@ impl Author<'_> {
             }
             if let Some(encoding) = self.encode(index, Some(self.frame), &ABSOLUTE)
                 && self.is_harmless(&encoding.insn)
+                && !exempt::differs_in_result(&encoding.insn)
             {
-                return self.code(&encoding.bytes);
+                let mut code = encoding.bytes;
+                if exempt::differs_in_flags(encoding.insn.form()) {
+                    code.extend(define_flags(self.random));
+                }
+                return self.code(&code);
             }
         }
     }

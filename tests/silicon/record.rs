@@ -3,7 +3,7 @@
 
 use crate::exempt;
 use crate::single::{Tally, row};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Mutex;
@@ -14,7 +14,8 @@ use table86::isa::{FORMS, Form};
 const HEAD: &str = "\
 # What comparing the rows with processors has shown. Written by the tests in tests/silicon: TABLE86_BLESS=1 cargo test
 # --release --test silicon each_row. Columns: table, mnemonic, opcode, operands, flag rule, body; then states, test, and
-# processor (vendor-family-model), or why no processor can be asked. A row whose columns change has lost its proof.
+# processor (vendor-family-model), or why no processor can be asked. A row has a line for each processor, whose own tests
+# write it and leave the others alone. A row whose columns change has lost its proof.
 ";
 
 /// The lines of a test.
@@ -62,9 +63,8 @@ impl Record {
             return;
         }
         let found = |form: &Form| self.found.iter().any(|(other, _)| key(other) == key(form));
-        let of_this_test =
-            |form: &&Form| matches!(proof(form), Some(Proof::Verified { test, .. }) if test == self.test);
-        let lost = FORMS.iter().filter(of_this_test).filter(|form| !found(form));
+        let of_this_test = |form: &&Form| matches!(proof(form), Some(Proof::Verified(all)) if all.iter().any(|one| one.test == self.test));
+        let lost = FORMS.iter().filter(of_this_test).filter(|form| exempt::is_here(form) && !found(form));
         let new = self.found.iter().map(|(form, _)| *form).filter(|form| proof(form).is_none());
         let (lost, new): (Vec<String>, Vec<String>) = (lost.map(row).collect(), new.map(row).collect());
         assert!(lost.is_empty(), "on record as proven, but not tried:\n{}", lost.join("\n"));
@@ -75,26 +75,27 @@ impl Record {
         );
     }
 
-    /// Replaces the lines of this test, and drops those of rows that are gone.
+    /// Replaces the lines of this test on this processor, and drops those of rows that are gone.
     fn write(&self) {
         static WRITING: Mutex<()> = Mutex::new(());
         let _writing = WRITING.lock();
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("opcodes/PROOF.tsv");
         let before = std::fs::read_to_string(&path).unwrap_or_default();
-        let mut lines: HashMap<String, String> = before
-            .lines()
-            .filter_map(|line| {
-                let end = line.match_indices('\t').nth(5)?.0;
-                Some((line[..end].to_owned(), line[end + 1..].to_owned()))
-            })
-            .collect();
-        for (form, line) in &self.found {
-            lines.insert(key(form).join("\t"), line.clone());
+        // By key and processor.
+        let mut lines: HashMap<String, BTreeMap<String, String>> = HashMap::new();
+        let known = before.lines().filter_map(|line| {
+            let end = line.match_indices('\t').nth(5)?.0;
+            Some((line[..end].to_owned(), line[end + 1..].to_owned()))
+        });
+        let found = self.found.iter().map(|(form, line)| (key(form).join("\t"), line.clone()));
+        for (key, line) in known.chain(found) {
+            let processor = line.rsplit('\t').next().filter(|_| line.contains('\t')).unwrap_or_default();
+            lines.entry(key).or_default().insert(processor.to_owned(), line);
         }
         let mut text = HEAD.to_owned();
         for form in FORMS.iter().filter(|form| exempt::is_implemented(form)) {
             let key = key(form).join("\t");
-            if let Some(line) = lines.get(&key) {
+            for line in lines.get(&key).into_iter().flat_map(BTreeMap::values) {
                 let _ = writeln!(text, "{key}\t{line}");
             }
         }
@@ -103,7 +104,7 @@ impl Record {
 }
 
 /// Vendor, family and model, as CPUID gives them.
-fn processor() -> String {
+pub fn processor() -> String {
     use std::arch::x86_64::__cpuid;
     let vendor = __cpuid(0);
     let vendor = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat();

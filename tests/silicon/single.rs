@@ -2,13 +2,14 @@
 
 use crate::bench::{Bench, Difference, Event, Left, Pace, SLOT, SLOT_ENTRY, write_registers};
 use crate::encode::{Encoding, encode_for_slot};
-use crate::exempt::{Departure, departure};
+use crate::exempt::{UndefinedFlags, departs, departs_always};
 use crate::operands::prepare;
-use crate::oracle::{self, CODE, PAGE, State, WINDOW};
+use crate::oracle::{self, CODE, Fault, PAGE, State, WINDOW};
 use crate::random::Random;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use table86::isa::{Code, Form, Insn, Privilege, Size, flag};
+use table86::isa::decode::NO_REG;
+use table86::isa::{Code, Form, Insn, Part, Privilege, Size, flag};
 
 /// States tried with each encoding.
 const STATES: u32 = 8;
@@ -25,8 +26,21 @@ pub struct Report {
     pub mismatches: Vec<String>,
     /// Runs compared.
     pub vectors: u64,
-    /// By rule: undefined flags that agree with the processor's, of how many.
-    pub undefined: BTreeMap<&'static str, [u64; 2]>,
+    /// By rule, case and undefined flag.
+    pub undefined: BTreeMap<(&'static str, usize, u32), Seen>,
+}
+
+/// What the processor was seen to do with an undefined flag.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// Runs.
+    pub all: u64,
+    /// It was clear afterwards.
+    pub clear: u64,
+    /// It was what it was before.
+    pub kept: u64,
+    /// It was what we make of it.
+    pub same: u64,
 }
 
 /// How one row fared.
@@ -51,6 +65,14 @@ impl Tally {
         self.differed += u32::from(differed);
     }
 
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: Tally) {
+        self.vectors += other.vectors;
+        self.completed += other.completed;
+        self.faulted += other.faulted;
+        self.differed += other.differed;
+    }
+
     /// Whether the row was seen at work: as often as needed to the end, or if it only ever traps, doing that.
     pub fn is_verified(&self, form: &Form) -> bool {
         let traps = form.privilege != Privilege::User || form.flow == table86::isa::Flow::Trap;
@@ -61,6 +83,18 @@ impl Tally {
 
 /// Compares a row on so many states.
 pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, report: &mut Report) -> Tally {
+    prove_row_with(bench, index, vectors, seed, 0, report)
+}
+
+/// The same, with these flags set besides.
+pub fn prove_row_with(
+    bench: &mut Bench<'_>,
+    index: usize,
+    vectors: u32,
+    seed: u64,
+    flags: u32,
+    report: &mut Report,
+) -> Tally {
     let mut random = Random::new(seed, index as u64);
     let mut tally = Tally::default();
     let mut shown = 0;
@@ -74,7 +108,8 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
         bench.load_slots(&codes);
         for encoding in &encodings {
             for _ in 0..STATES {
-                let state = prepare(bench, encoding, &mut random);
+                let mut state = prepare(bench, encoding, &mut random);
+                state.eflags |= flags;
                 let pace = if random.percent(85) { Pace::Whole } else { Pace::Pieces(random.next()) };
                 let (silicon, differences) = compare_one(bench, encoding, &state, pace, report);
                 tally.vectors += 1;
@@ -112,46 +147,140 @@ fn compare_one(
 ) -> (Left, Vec<Difference>) {
     let (bytes, insn) = (&encoding.bytes, &encoding.insn);
     let silicon = bench.silicon(bytes, insn.eip, state);
-    let undefined = undefined_flags(insn, state);
-    let (mut agree, mut all) = (0, 0);
-    let differences = bench.compare(bytes, insn.eip, state, pace, &silicon, |left| {
-        let wrong = (left.eflags ^ silicon.eflags) & undefined;
-        agree += u64::from((undefined & !wrong).count_ones());
-        all += u64::from(undefined.count_ones());
-        is_same(insn, left, &silicon, undefined)
+    let undefined = UndefinedFlags::of(insn, state);
+    let faulted = is_fault(&silicon);
+    let mut ours = silicon.eflags;
+    let mut differences = bench.compare(bytes, insn.eip, state, pace, &silicon, |left| {
+        ours = left.eflags;
+        is_same(insn, left, &silicon, state)
     });
-    if undefined != 0 {
-        let sum = report.undefined.entry(insn.form().flags.rule).or_default();
-        *sum = [sum[0] + agree, sum[1] + all];
+    if departs_in_memory(bench, insn, state, &silicon, &differences) {
+        differences.clear();
+    }
+    let rule = insn.form().flags.rule;
+    for bit in (0..32).map(|bit| 1 << bit).filter(|bit| !faulted && undefined.all & bit != 0) {
+        let seen = report.undefined.entry((rule, flag_case(insn, state), bit)).or_default();
+        seen.all += 1;
+        seen.clear += u64::from(silicon.eflags & bit == 0);
+        seen.kept += u64::from((silicon.eflags ^ state.eflags) & bit == 0);
+        seen.same += u64::from((silicon.eflags ^ ours) & bit == 0);
     }
     (silicon, differences)
 }
 
-/// Whether a machine left what the processor did, as far as the tables promise.
-pub fn is_same(insn: &Insn, left: &Left, silicon: &Left, undefined: u32) -> bool {
+/// Whether a run ended by a fault, before its instruction was completed.
+pub fn is_fault(left: &Left) -> bool {
+    matches!(left.event, Event::Fault { .. }) && !is_trap(left)
+}
+
+/// Whether a run ended by #DB.
+pub fn is_trap(left: &Left) -> bool {
+    matches!(left.event, Event::Fault { vector: Fault::DB, .. })
+}
+
+/// Whether a machine left what the processor did, but for what the tables say of this processor.
+pub fn is_same(insn: &Insn, left: &Left, silicon: &Left, before: &State) -> bool {
     let mut left = *left;
-    let faulted = matches!(silicon.event, Event::Fault { .. });
-    left.eflags ^= (left.eflags ^ silicon.eflags) & undefined;
-    match departure(insn.form()) {
-        Departure::RegistersAtFaults if faulted => left.regs = silicon.regs,
-        Departure::FlagsAtFaults if faulted => {
+    let form = insn.form();
+    if is_fault(silicon) {
+        if departs(form, Part::RegistersAtFaults) {
+            left.regs = silicon.regs;
+        }
+        if departs(form, Part::FlagsAtFaults) {
             left.eflags ^= (left.eflags ^ silicon.eflags) & oracle::flag::ARITHMETIC;
         }
-        Departure::Eip => left.eip = silicon.eip,
-        _ => {}
+        let wraps = departs_always(Part::EndOfMemory) && wraps_here(left.event, silicon.event);
+        if departs(form, Part::Fault) && is_fault(&left) || wraps {
+            left.event = silicon.event;
+        }
+        if departs(form, Part::FpuAtFaults) && silicon.fx.top() == 0 {
+            left.fx.rewind();
+        }
+    } else {
+        left.eflags = UndefinedFlags::of(insn, before).as_here(left.eflags, before.eflags, silicon.eflags);
+        if is_beyond_width(insn, before) {
+            left.eflags ^= (left.eflags ^ silicon.eflags) & oracle::flag::ARITHMETIC;
+            if insn.mem.is_none() {
+                let number = usize::from(insn.rm());
+                left.regs[number] = left.regs[number] & !0xffff | silicon.regs[number] & 0xffff;
+            }
+        }
+    }
+    if departs(form, Part::Eip) {
+        left.eip = silicon.eip;
     }
     left == *silicon
 }
 
-/// The EFLAGS bits that the row leaves undefined for this state.
-pub fn undefined_flags(insn: &Insn, state: &State) -> u32 {
-    let flags = &insn.form().flags;
-    let case = match count(insn, state) {
+/// Whether an operand over the end of the 4 GiB raised #GP or #SS here, and on the processor a page fault about there.
+fn wraps_here(ours: Event, silicon: Event) -> bool {
+    const LONGEST: u32 = 512;
+    let about = |cr2: u32| cr2.wrapping_add(LONGEST) < 2 * LONGEST;
+    matches!(ours, Event::Fault { vector: Fault::GP | Fault::SS, error: 0, .. })
+        && matches!(silicon, Event::Fault { vector: Fault::PF, cr2, .. } if about(cr2))
+}
+
+/// Whether a count beyond the operand's width leaves what the tables say that this processor chooses otherwise.
+fn is_beyond_width(insn: &Insn, before: &State) -> bool {
+    const WIDTH: u32 = 16;
+    departs(insn.form(), Part::BeyondWidth)
+        && insn.opsize16
+        && count(insn, before).is_some_and(|count| count > WIDTH)
+}
+
+/// Whether what differs in memory, or the fault for it, is what the tables say that this processor accesses otherwise.
+pub fn departs_in_memory(
+    bench: &Bench<'_>,
+    insn: &Insn,
+    state: &State,
+    silicon: &Left,
+    differences: &[Difference],
+) -> bool {
+    let others_equal = differences.iter().all(|difference| is_same(insn, &difference.left, silicon, state));
+    let within = |start: u32, len: u32| {
+        let mut places = differences.iter().flat_map(|difference| &difference.memory);
+        places.all(|(at, ..)| at.wrapping_sub(start) < len)
+    };
+    if is_beyond_width(insn, state) && insn.mem.is_some() {
+        return others_equal && operand_address(bench, insn, state).is_some_and(|at| within(at, 2));
+    }
+    if is_fault(silicon) && departs(insn.form(), Part::StoredAtFaults) {
+        const STORED: u32 = 8;
+        return others_equal && operand_address(bench, insn, state).is_some_and(|at| within(at, STORED));
+    }
+    if !departs(insn.form(), Part::AccessWidth) || insn.opsize16 {
+        return false;
+    }
+    const ESP: usize = 4;
+    const DWORD: u32 = 4;
+    let Some(base) = crate::x87::base(bench, state.segs[oracle::seg::SS]) else { return false };
+    let top = base.wrapping_add(state.regs[ESP]);
+    let slot = match insn.form().mnemonic {
+        "push" => top.wrapping_sub(DWORD),
+        "retf" => top.wrapping_add(DWORD),
+        _ => top,
+    };
+    let straddles = slot % PAGE > PAGE - DWORD;
+    straddles || others_equal && within(slot.wrapping_add(2), 2)
+}
+
+/// Where the memory operand is; `None` by a null selector.
+fn operand_address(bench: &Bench<'_>, insn: &Insn, state: &State) -> Option<u32> {
+    let mem = insn.mem?;
+    let register = |number: u8| if number == NO_REG { 0 } else { state.regs[usize::from(number)] };
+    let offset = register(mem.base).wrapping_add(register(mem.index) << mem.scale).wrapping_add(mem.disp);
+    let offset = if insn.addr16 { offset & 0xffff } else { offset };
+    Some(crate::x87::base(bench, state.segs[mem.seg as usize])?.wrapping_add(offset))
+}
+
+/// Which case of its flag rule an instruction is: 0 unless the rule goes by the count.
+pub fn flag_case(insn: &Insn, state: &State) -> usize {
+    match count(insn, state) {
+        _ if !insn.form().flags.by_count => 0,
         Some(0) => 0,
         Some(1) => 1,
         _ => 2,
-    };
-    eflags_bits(flags.undefined[if flags.by_count { case } else { 0 }])
+    }
 }
 
 /// The masked count operand.

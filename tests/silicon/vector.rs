@@ -3,17 +3,17 @@
 use crate::bench::{Bench, Difference, Left, Pace, SLOT, SLOT_ENTRY};
 use crate::cases::Rng;
 use crate::encode::{Encoding, encode_for_slot};
-use crate::exempt::{Departure, departure};
+use crate::exempt::departs;
 use crate::operands::prepare;
 use crate::oracle::{DATA, PAGE, State, WINDOW};
 use crate::random::Random;
-use crate::single::{Tally, describe};
+use crate::single::{Tally, describe, is_same};
 use crate::x87::{base, choose_fpu};
 use std::fmt::Write;
 use table86::cpu::image::{FXSAVE_BYTES, MXCSR_MASK};
 use table86::fpu::FXSAVE_X87;
 use table86::isa::decode::NO_REG;
-use table86::isa::{Code, Form, Insn, Size};
+use table86::isa::{Code, Form, Insn, Part, Size};
 
 /// States tried with each encoding.
 const STATES: u32 = 8;
@@ -25,6 +25,8 @@ const MXCSR: usize = 24;
 const REGISTERS: usize = 32;
 /// EDI.
 const EDI: usize = 7;
+/// What PCMPESTRI takes lengths from.
+const LENGTHS: [u8; 2] = [0, 2];
 
 /// Whether a row is compared here.
 pub fn is_here(form: &Form) -> bool {
@@ -39,9 +41,14 @@ enum Kind {
     Integers,
     Floats,
     Doubles,
+    /// Strings of few different characters, some of them with an end.
+    Text,
 }
 
 fn kind(form: &Form) -> Kind {
+    if form.flags.rule == "pcmpstr" {
+        return Kind::Text;
+    }
     if !matches!(form.room, "sse_float" | "sse_convert" | "sse4") {
         return Kind::Integers;
     }
@@ -93,6 +100,9 @@ fn suit(
 ) -> Option<(u32, [u8; 16])> {
     let form = encoding.insn.form();
     let kind = kind(form);
+    if kind == Kind::Text {
+        choose_lengths(encoding, state, random);
+    }
     let fpu = choose_fpu(form, random, rng);
     fpu.fxsave(state.fx.first_chunk_mut().expect("it is longer"));
     for at in (0..8).map(|number| REGISTERS + 16 * number) {
@@ -148,6 +158,16 @@ fn suit(
     Some((at, value))
 }
 
+/// Lengths of strings that may be in a vector, unless the registers address memory.
+fn choose_lengths(encoding: &Encoding, state: &mut State, random: &mut Random) {
+    let used = |number: u8| encoding.insn.mem.is_some_and(|mem| [mem.base, mem.index].contains(&number));
+    for number in LENGTHS.into_iter().filter(|number| !used(*number)) {
+        if random.percent(80) {
+            state.regs[usize::from(number)] = random.below(40).wrapping_sub(20);
+        }
+    }
+}
+
 /// A control and status word without reserved bits: mostly everything masked, flags mostly clear.
 fn mxcsr(random: &mut Random) -> u32 {
     let flags = if random.percent(30) { random.word() & 0x3f } else { 0 };
@@ -167,6 +187,20 @@ fn vector(kind: Kind, random: &mut Random) -> [u8; 16] {
             if random.percent(15) {
                 // A count for shifts.
                 bytes[..8].copy_from_slice(&u64::from(random.below(130)).to_le_bytes());
+            }
+        }
+        Kind::Text => {
+            let first = random.pick(&[0u8, 0x61, 0x7e, 0xfe]);
+            for byte in &mut bytes {
+                *byte = first.wrapping_add(random.below(if first == 0 { 2 } else { 4 }) as u8);
+            }
+            if random.percent(40) {
+                let end = random.below(16) as usize & !1;
+                bytes[end..end + 2].fill(0);
+            }
+            if random.percent(20) {
+                // As words, of which one is rarely zero.
+                bytes.chunks_exact_mut(2).for_each(|word| word[1] = 0);
             }
         }
         Kind::Floats => {
@@ -223,8 +257,9 @@ fn float(random: &mut Random, precision: u32, exponent_bits: u32) -> u64 {
 fn compare(bench: &mut Bench<'_>, encoding: &Encoding, state: &State, pace: Pace) -> (Left, Vec<Difference>) {
     let (bytes, insn) = (&encoding.bytes, &encoding.insn);
     let silicon = bench.silicon(bytes, insn.eip, state);
-    let mut differences = bench.compare(bytes, insn.eip, state, pace, &silicon, |left| *left == silicon);
-    if departure(insn.form()) == Departure::Wrapping && wraps(insn, state) {
+    let mut differences =
+        bench.compare(bytes, insn.eip, state, pace, &silicon, |left| is_same(insn, left, &silicon, state));
+    if departs(insn.form(), Part::Wrapping) && wraps(insn, state) {
         differences.clear();
     }
     (silicon, differences)

@@ -11,6 +11,8 @@ const EXCLUDED: &[&str] = &[
     "vfork",
     "clone",
     "clone3",
+    // A worker whose parent traces it stops for good.
+    "ptrace",
     // The machine as a whole, for those who may.
     "reboot",
     "init_module",

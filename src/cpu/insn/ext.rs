@@ -1,15 +1,37 @@
 //! Extensions: counting, byte order, checksums, caches, identity. Rows: `opcodes/ext.toml`.
 
-use super::system::rdtsc;
-use crate::cpu::{Descriptors, Exec, Fault, Pending, Word, reg};
+use super::sse_float::native;
+use super::system::{random, rdtsc};
+#[cfg(trap_memory)]
+use crate::cpu::native;
+use crate::cpu::native::Native;
+use crate::cpu::{Descriptors, Exec, Fault, Pending, Word, eflags, reg};
 
 /// Counts the bits that are set. SDM Vol. 2B, "POPCNT".
 #[inline(always)]
-pub fn popcnt<W: Word>(source: W, f: &mut Pending) -> W {
-    let zero = source.is_zero();
-    f.set_eflags(0);
-    f.set_zero(zero);
-    W::low(u64::from(source.zext().count_ones()))
+pub fn popcnt<W: Word>(source: W, h: Native, f: &mut Pending) -> W {
+    f.set_eflags(if source.is_zero() { eflags::ZF } else { 0 });
+    let count = |source: u32| native!(h, native::popcnt(source), source.count_ones());
+    W::low(u64::from(count(source.u32())))
+}
+
+/// Z and C as LZCNT leaves them; the others are cleared.
+#[inline(always)]
+fn counted<W: Word>(source: W, count: u32, f: &mut Pending) -> W {
+    f.set_eflags(u32::from(count == 0) * eflags::ZF | u32::from(source.is_zero()) * eflags::CF);
+    W::low(u64::from(count))
+}
+
+/// Counts the zeros above the highest bit. SDM Vol. 2B, "LZCNT".
+#[inline(always)]
+pub fn lzcnt<W: Word>(source: W, f: &mut Pending) -> W {
+    counted(source, source.zext().leading_zeros() - (64 - W::BITS), f)
+}
+
+/// Counts the zeros below the lowest bit. SDM Vol. 2B, "TZCNT".
+#[inline(always)]
+pub fn tzcnt<W: Word>(source: W, f: &mut Pending) -> W {
+    counted(source, source.zext().trailing_zeros().min(W::BITS), f)
 }
 
 /// Reverses the bytes. SDM Vol. 2B, "MOVBE".
@@ -20,10 +42,14 @@ pub fn movbe<W: Word>(source: W) -> W {
 
 /// Adds `data`, lowest bit first, to a CRC with the polynomial 11EDC6F41h. SDM Vol. 2A, "CRC32".
 #[inline(always)]
-pub fn crc32<W: Word>(crc: u32, data: W) -> u32 {
+pub fn crc32<W: Word>(crc: u32, data: W, h: Native) -> u32 {
     /// The polynomial, lowest power in the highest bit.
     const REFLECTED: u32 = 0x82f6_3b78;
-    (0..W::BITS).fold(crc ^ data.u32(), |crc, _| crc >> 1 ^ if crc & 1 != 0 { REFLECTED } else { 0 })
+    native!(
+        h,
+        native::crc32(crc, data),
+        (0..W::BITS).fold(crc ^ data.u32(), |crc, _| crc >> 1 ^ if crc & 1 != 0 { REFLECTED } else { 0 })
+    )
 }
 
 /// Adds with CF, which alone changes. SDM Vol. 2A, "ADCX".
@@ -85,4 +111,20 @@ pub fn rdtscp(x: Exec) -> Result<(), Fault> {
 /// Reads the number of the CPU. SDM Vol. 2B, "RDPID".
 pub fn rdpid(x: Exec) -> Result<u32, Fault> {
     Ok(cpu_number(x))
+}
+
+/// Reads a random number; C tells that there was one. SDM Vol. 2B, "RDRAND".
+#[inline(always)]
+pub fn rdrand<W: Word>(x: Exec) -> Result<W, Fault> {
+    let number = x.apart(|_| random());
+    let mut flags = x.flags();
+    flags.set_eflags(u32::from(number.is_some()) * eflags::CF);
+    x.set_flags(flags);
+    Ok(W::low(u64::from(number.unwrap_or(0))))
+}
+
+/// Reads a random seed, from the same source. SDM Vol. 2B, "RDSEED".
+#[inline(always)]
+pub fn rdseed<W: Word>(x: Exec) -> Result<W, Fault> {
+    rdrand(x)
 }

@@ -2,8 +2,23 @@
 //!
 //! A body serves both: it is a function of [`Vector`]s, whichever their width.
 
+use super::sse_float::native;
+#[cfg(trap_memory)]
+use crate::cpu::native;
+use crate::cpu::native::Native;
 use crate::cpu::vector::{Lane, V128, Vector};
 use crate::cpu::{Exec, Fault, Word};
+
+/// What every x86-64 does by one instruction, else what plain Rust does: the compiler does not always see that it is one.
+macro_rules! by_host {
+    ($host:expr, $soft:expr) => {{
+        #[cfg(trap_memory)]
+        let value = $host;
+        #[cfg(not(trap_memory))]
+        let value = $soft;
+        value
+    }};
+}
 
 /// Copies, zero-extended or cut. SDM Vol. 2B, "MOVD/MOVQ".
 #[inline(always)]
@@ -160,9 +175,11 @@ pub fn pmulhuw<V: Vector>(a: V, b: V) -> V {
 /// Multiplies signed words and adds neighbouring products. SDM Vol. 2B, "PMADDWD".
 #[inline(always)]
 pub fn pmaddwd<V: Vector>(a: V, b: V) -> V {
-    let product = |at: usize| i32::from(a.lane::<i16>(at)) * i32::from(b.lane::<i16>(at));
-    // Only (-2^15)^2 twice is too large.
-    V::from_lanes(|at| product(2 * at).wrapping_add(product(2 * at + 1)))
+    by_host!(native::pmaddwd(a.resize(), b.resize()).resize(), {
+        let product = |at: usize| i32::from(a.lane::<i16>(at)) * i32::from(b.lane::<i16>(at));
+        // Only (-2^15)^2 twice is too large.
+        V::from_lanes(|at| product(2 * at).wrapping_add(product(2 * at + 1)))
+    })
 }
 
 /// Multiplies the even unsigned doublewords. SDM Vol. 2B, "PMULUDQ".
@@ -186,8 +203,10 @@ pub fn pavgw<V: Vector>(a: V, b: V) -> V {
 /// Sums the absolute differences of bytes, eight at a time. SDM Vol. 2B, "PSADBW".
 #[inline(always)]
 pub fn psadbw<V: Vector>(a: V, b: V) -> V {
-    let difference = |at: usize| u64::from(a.lane::<u8>(at).abs_diff(b.lane::<u8>(at)));
-    V::from_lanes(|at| V::sum(8, |byte| difference(8 * at + byte)))
+    by_host!(native::psadbw(a.resize(), b.resize()).resize(), {
+        let difference = |at: usize| u64::from(a.lane::<u8>(at).abs_diff(b.lane::<u8>(at)));
+        V::from_lanes(|at| V::sum(8, |byte| difference(8 * at + byte)))
+    })
 }
 
 /// Takes the smaller unsigned bytes. SDM Vol. 2B, "PMINUB".
@@ -355,6 +374,27 @@ pub fn psllq<V: Vector, C: Count>(a: V, count: C) -> V {
     a.map(|a: u64| a.checked_shl(count.count()).unwrap_or(0))
 }
 
+/// Packs by an instruction for 128 bits: two vectors of 64 are the halves of one.
+#[cfg(trap_memory)]
+#[inline(always)]
+fn pack_by<V: Vector>(a: V, b: V, instruction: fn(V128, V128) -> V128) -> V {
+    if V::BYTES == 16 {
+        return instruction(a.resize(), b.resize()).resize();
+    }
+    let both = V128::ZERO.with_lane(0, a.lane::<u64>(0)).with_lane(1, b.lane::<u64>(0));
+    instruction(both, both).resize()
+}
+
+/// Interleaves the high lanes by one of two instructions for 128 bits: those of 64 bits are the upper half of their low ones.
+#[cfg(trap_memory)]
+#[inline(always)]
+fn high_by<V: Vector>(a: V, b: V, low: fn(V128, V128) -> V128, high: fn(V128, V128) -> V128) -> V {
+    if V::BYTES == 16 {
+        return high(a.resize(), b.resize()).resize();
+    }
+    V::ZERO.with_lane(0, low(a.resize(), b.resize()).lane::<u64>(1))
+}
+
 /// Packs the lanes of `a`, then those of `b`, into lanes of half the width.
 #[inline(always)]
 pub(super) fn pack<V: Vector, W: Lane, N: Lane>(a: V, b: V, narrow: impl Fn(W) -> N) -> V {
@@ -365,19 +405,19 @@ pub(super) fn pack<V: Vector, W: Lane, N: Lane>(a: V, b: V, narrow: impl Fn(W) -
 /// Packs words to signed bytes, saturating. SDM Vol. 2B, "PACKSSWB".
 #[inline(always)]
 pub fn packsswb<V: Vector>(a: V, b: V) -> V {
-    pack(a, b, |word: i16| word.clamp(-0x80, 0x7f) as i8)
+    by_host!(pack_by(a, b, native::packsswb), pack(a, b, |word: i16| word.clamp(-0x80, 0x7f) as i8))
 }
 
 /// Packs doublewords to signed words, saturating. SDM Vol. 2B, "PACKSSDW".
 #[inline(always)]
 pub fn packssdw<V: Vector>(a: V, b: V) -> V {
-    pack(a, b, |dword: i32| dword.clamp(-0x8000, 0x7fff) as i16)
+    by_host!(pack_by(a, b, native::packssdw), pack(a, b, |dword: i32| dword.clamp(-0x8000, 0x7fff) as i16))
 }
 
 /// Packs signed words to unsigned bytes, saturating. SDM Vol. 2B, "PACKUSWB".
 #[inline(always)]
 pub fn packuswb<V: Vector>(a: V, b: V) -> V {
-    pack(a, b, |word: i16| word.clamp(0, 0xff) as u8)
+    by_host!(pack_by(a, b, native::packuswb), pack(a, b, |word: i16| word.clamp(0, 0xff) as u8))
 }
 
 /// Takes lanes of `a` and `b` in turn, from number `from` on.
@@ -389,37 +429,46 @@ pub(super) fn interleave<L: Lane, V: Vector, B: Vector>(a: V, b: B, from: usize)
 /// Interleaves the high bytes. SDM Vol. 2B, "PUNPCKHBW".
 #[inline(always)]
 pub fn punpckhbw<V: Vector>(a: V, b: V) -> V {
-    interleave::<u8, V, V>(a, b, V::lanes::<u8>() / 2)
+    by_host!(
+        high_by(a, b, native::punpcklbw, native::punpckhbw),
+        interleave::<u8, V, V>(a, b, V::lanes::<u8>() / 2)
+    )
 }
 
 /// Interleaves the high words. SDM Vol. 2B, "PUNPCKHWD".
 #[inline(always)]
 pub fn punpckhwd<V: Vector>(a: V, b: V) -> V {
-    interleave::<u16, V, V>(a, b, V::lanes::<u16>() / 2)
+    by_host!(
+        high_by(a, b, native::punpcklwd, native::punpckhwd),
+        interleave::<u16, V, V>(a, b, V::lanes::<u16>() / 2)
+    )
 }
 
 /// Interleaves the high doublewords. SDM Vol. 2B, "PUNPCKHDQ".
 #[inline(always)]
 pub fn punpckhdq<V: Vector>(a: V, b: V) -> V {
-    interleave::<u32, V, V>(a, b, V::lanes::<u32>() / 2)
+    by_host!(
+        high_by(a, b, native::punpckldq, native::punpckhdq),
+        interleave::<u32, V, V>(a, b, V::lanes::<u32>() / 2)
+    )
 }
 
 /// Interleaves the low bytes. SDM Vol. 2B, "PUNPCKLBW".
 #[inline(always)]
 pub fn punpcklbw<V: Vector, B: Vector>(a: V, b: B) -> V {
-    interleave::<u8, V, B>(a, b, 0)
+    by_host!(native::punpcklbw(a.resize(), b.resize()).resize(), interleave::<u8, V, B>(a, b, 0))
 }
 
 /// Interleaves the low words. SDM Vol. 2B, "PUNPCKLWD".
 #[inline(always)]
 pub fn punpcklwd<V: Vector, B: Vector>(a: V, b: B) -> V {
-    interleave::<u16, V, B>(a, b, 0)
+    by_host!(native::punpcklwd(a.resize(), b.resize()).resize(), interleave::<u16, V, B>(a, b, 0))
 }
 
 /// Interleaves the low doublewords. SDM Vol. 2B, "PUNPCKLDQ".
 #[inline(always)]
 pub fn punpckldq<V: Vector, B: Vector>(a: V, b: B) -> V {
-    interleave::<u32, V, B>(a, b, 0)
+    by_host!(native::punpckldq(a.resize(), b.resize()).resize(), interleave::<u32, V, B>(a, b, 0))
 }
 
 /// Picks words by pairs of bits. SDM Vol. 2B, "PSHUFW".
@@ -443,13 +492,17 @@ pub fn pextrw<V: Vector, D: Word>(a: V, at: u8) -> D {
 /// Gathers the top bits of all bytes. SDM Vol. 2B, "PMOVMSKB".
 #[inline(always)]
 pub fn pmovmskb<V: Vector>(a: V) -> u32 {
-    V::sum(V::BYTES, |at| u32::from(a.lane::<u8>(at) >> 7) << at)
+    by_host!(native::pmovmskb(a.resize()), V::sum(V::BYTES, |at| u32::from(a.lane::<u8>(at) >> 7) << at))
 }
 
 /// Picks bytes by the low bits of those of `order`; zero where their top bit is set. SDM Vol. 2B, "PSHUFB".
 #[inline(always)]
-pub fn pshufb<V: Vector>(a: V, order: V) -> V {
-    order.map(|order: u8| if order & 0x80 != 0 { 0 } else { a.lane(usize::from(order) % V::BYTES) })
+pub fn pshufb<V: Vector>(a: V, order: V, h: Native) -> V {
+    // Numbers beyond an MMX register wrap around, which the host's 128 bits would not.
+    let within = |order: u8| order & (0x80 | (V::BYTES as u8 - 1));
+    native!(h, native::pshufb(a.resize(), order.map(within).resize()).resize(), {
+        order.map(|order: u8| if order & 0x80 != 0 { 0 } else { a.lane(usize::from(order) % V::BYTES) })
+    })
 }
 
 /// Joins neighbouring lanes, those of `a` first.

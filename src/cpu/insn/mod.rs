@@ -2,7 +2,9 @@
 
 pub mod bcd;
 pub mod bit;
+pub mod bmi;
 pub mod control;
+pub mod crypto;
 pub mod ext;
 pub mod flag;
 pub mod fxsave;
@@ -10,6 +12,7 @@ pub mod integer;
 pub mod mmx;
 pub mod segment;
 pub mod shift;
+pub mod sse4;
 pub mod sse_convert;
 pub mod sse_float;
 pub mod sse_integer;

@@ -8,6 +8,9 @@ use crate::cpu::Pending;
 use crate::cpu::float::host;
 use crate::cpu::float::{F32, F64, approximate, arith};
 use crate::cpu::mxcsr::Mxcsr;
+#[cfg(trap_memory)]
+use crate::cpu::native as newer;
+use crate::cpu::native::Native;
 use crate::cpu::vector::{V128, Vector};
 use std::cmp::Ordering;
 
@@ -16,12 +19,15 @@ type Operation = fn(u64, u64, &mut Mxcsr) -> u64;
 
 /// What the host's instruction gives if that is the same, else what software computes.
 macro_rules! native {
-    ($m:ident, $host:expr, $soft:expr) => {{
+    ($m:expr, $host:expr, $soft:expr) => {{
         #[cfg(trap_memory)]
-        if $m.native() {
-            return $host;
-        }
-        $soft
+        let value = if $m.native() { $host } else { $soft };
+        #[cfg(not(trap_memory))]
+        let value = {
+            let _ = &$m;
+            $soft
+        };
+        value
     }};
 }
 pub(super) use native;
@@ -241,9 +247,17 @@ pub fn unpckhpd(a: V128, b: V128) -> V128 {
 
 /// Picks two floats of `a` and two of `b`. SDM Vol. 2B, "SHUFPS".
 #[inline(always)]
-pub fn shufps(a: V128, b: V128, order: u8) -> V128 {
-    let from = |at: usize| usize::from(order >> (2 * at) & 3);
-    V128::from_lanes(|at| if at < 2 { a.lane::<u32>(from(at)) } else { b.lane::<u32>(from(at)) })
+pub fn shufps(a: V128, b: V128, order: u8, h: Native) -> V128 {
+    native!(
+        h,
+        V128::ZERO
+            .with_lane(0, newer::shuffle(a, order).lane::<u64>(0))
+            .with_lane(1, newer::shuffle(b, order).lane::<u64>(1)),
+        {
+            let from = |at: usize| usize::from(order >> (2 * at) & 3);
+            V128::from_lanes(|at| if at < 2 { a.lane::<u32>(from(at)) } else { b.lane::<u32>(from(at)) })
+        }
+    )
 }
 
 /// Picks a double of `a` and one of `b`. SDM Vol. 2B, "SHUFPD".

@@ -35,3 +35,11 @@ fn time_stamp() -> u64 {
 pub fn ud(_x: Exec) -> Result<(), Fault> {
     Err(Fault::UD)
 }
+
+/// A number from the host's kernel, if it has one.
+pub fn random() -> Option<u32> {
+    let mut bytes = [0; 4];
+    // SAFETY: the call writes at most as many bytes as there are.
+    let read = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    (read == bytes.len() as isize).then(|| u32::from_ne_bytes(bytes))
+}

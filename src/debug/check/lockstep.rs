@@ -405,7 +405,7 @@ fn describe(stop: Stop, cr2: u32) -> String {
             format!("#{name}, error code {:#x}", fault.code)
         }
         Stop::Bus(_) => format!("an access beyond the end of a file, at address {cr2:#x}"),
-        Stop::Limit | Stop::Requested => "no exception".to_owned(),
+        Stop::Limit | Stop::Requested | Stop::Hook | Stop::Breakpoint => "no exception".to_owned(),
     }
 }
 

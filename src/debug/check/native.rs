@@ -429,7 +429,7 @@ impl Task {
         let entries = segments::TLS_FIRST..segments::TLS_FIRST + segments::TLS_COUNT;
         let places = &mut self.lockstep.descriptors().gdt[segments::TLS_FIRST as usize..];
         for (place, entry) in places.iter_mut().zip(entries) {
-            *place = segments::tls_descriptor(&self.native.tracee.thread_area(entry)?);
+            *place = segments::tls_descriptor(&self.native.tracee.thread_area(entry)?).unwrap_or(0);
         }
         Ok(())
     }

@@ -87,6 +87,13 @@ impl Analysis {
         (reads, writes)
     }
 
+    /// XMM registers of the host that an instruction uses, as a bit set.
+    pub(super) fn vectors_used(&mut self, insn: &Instruction) -> u16 {
+        let used = self.info.info(insn).used_registers().iter();
+        let vectors = used.map(|used| used.register()).filter(|register| register.is_xmm());
+        vectors.fold(0, |all, register| all | 1 << (register as usize - Register::XMM0 as usize & 15))
+    }
+
     /// The values behind an instruction.
     pub(super) fn apply(&mut self, values: &mut Values, insn: &Instruction) {
         let before = *values;
@@ -231,7 +238,12 @@ impl Analysis {
                     Value::Memory | Value::Op(_) => true,
                     // Arrays of the CPU lie behind its registers.
                     Value::Cpu => {
-                        used.displacement() >= u64::from(Place::REGISTERS) && used.displacement() < 1 << 31
+                        let within = used.displacement() >= u64::from(Place::REGISTERS)
+                            && used.displacement() < 1 << 31;
+                        // One of its XMM registers, but which?
+                        let any =
+                            used.index() != Register::None && Place::is_register(used.displacement() as u32);
+                        within && !any
                     }
                     _ => number(used.index()).is_some_and(|index| values[index] == Value::Memory),
                 },

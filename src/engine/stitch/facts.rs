@@ -88,7 +88,7 @@ pub(super) fn operand(insn: &Instruction, values: &Values) -> Operand {
     }
     let registers = index == Register::None && values[RDI] == Value::Cpu && is_cpu(base, values);
     let address_only = matches!(insn.code(), Code::Lea_r64_m | Code::Lea_r32_m | Code::Lea_r16_m);
-    if registers && !address_only && plus < Place::REGISTERS {
+    if registers && !address_only && Place::is_register(plus) {
         return Operand::Cpu(Place::At(plus));
     }
     Operand::Same

@@ -10,6 +10,7 @@ mod code;
 mod draft;
 mod facts;
 mod template;
+mod vector;
 
 use super::op::Op;
 use access::Kept;

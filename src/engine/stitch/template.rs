@@ -51,6 +51,8 @@ pub(super) struct Template {
     pub(super) wants_op: bool,
     /// Registers of the host that the hot part uses, a bit each.
     pub(super) uses: u16,
+    /// The same of its XMM registers.
+    pub(super) vectors: u16,
     /// The hot part may change guest registers in ways that are not seen.
     pub(super) opaque: bool,
 }
@@ -171,6 +173,7 @@ pub(super) fn template(bytes: &[u8], base: u64) -> Option<Template> {
         for step in &bodies[at] {
             let (reads, writes) = analysis.used_by(step);
             template.uses |= reads | writes;
+            template.vectors |= analysis.vectors_used(&step.insn);
             template.opaque |= analysis.is_opaque(step);
         }
     }

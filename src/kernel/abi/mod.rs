@@ -7,6 +7,7 @@
 
 pub mod file;
 pub mod ipc;
+pub mod ptrace;
 pub mod socket;
 pub mod system;
 pub mod task;
@@ -14,10 +15,36 @@ pub mod time;
 
 pub use file::*;
 pub use ipc::*;
+pub use ptrace::*;
 pub use socket::*;
 pub use system::*;
 pub use task::*;
 pub use time::*;
+
+/// Where the fields of a structure are.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// The structure's name.
+    pub name: &'static str,
+    /// Its size in bytes.
+    pub size: usize,
+    /// Names of its fields, and their offsets in bytes.
+    pub fields: &'static [(&'static str, usize)],
+}
+
+/// All structures of this module.
+pub fn layouts() -> impl Iterator<Item = &'static Layout> {
+    let modules = [
+        file::LAYOUTS,
+        ipc::LAYOUTS,
+        ptrace::LAYOUTS,
+        socket::LAYOUTS,
+        system::LAYOUTS,
+        task::LAYOUTS,
+        time::LAYOUTS,
+    ];
+    modules.into_iter().flatten()
+}
 
 /// Declares guest structures with their sizes in bytes. That there is no padding is checked at compile time, so
 /// each of them is [`Plain`](crate::memory::Plain).
@@ -58,6 +85,17 @@ macro_rules! guest_structs {
             // SAFETY: zero is a value of every integer.
             pub const ZERO: $name = unsafe { std::mem::zeroed() };
         }
-    )* };
+    )*
+
+    /// Where the fields of the structures are.
+    #[allow(dead_code)]
+    pub(in crate::kernel) const LAYOUTS: &[crate::kernel::abi::Layout] = &[$(
+        crate::kernel::abi::Layout {
+            name: stringify!($name),
+            size: $size,
+            fields: &[$((stringify!($field), std::mem::offset_of!($name, $field))),*],
+        }
+    ),*];
+    };
 }
 pub(crate) use guest_structs;

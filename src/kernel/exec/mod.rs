@@ -37,6 +37,8 @@ pub struct Launch {
     program: Option<PrivateFd>,
     /// The guest's mask, if an `execve` handed it on.
     pub(super) mask: Option<signal::SigSet>,
+    /// How the program that was executed is traced.
+    pub(super) traced: Option<super::ptrace::Inherited>,
     /// Where system calls are shown.
     pub(super) trace: Option<Arc<super::strace::Handles>>,
 }
@@ -45,16 +47,23 @@ impl Launch {
     /// Opens this program by the host's `/proc`. Where that fails, the guest cannot execute i386 programs.
     pub fn new() -> Launch {
         let program = host::open(c"/proc/self/exe", libc::O_PATH).and_then(PrivateFd::new).ok();
-        Launch { program, mask: None, trace: None }
+        Launch { program, mask: None, traced: None, trace: None }
     }
 
     /// As it is, with a place where system calls are shown: the file of this name, or stderr. `Options::strace` says what is.
     ///
     /// # Errors
     /// The host's when the file cannot be made.
-    pub fn traced(mut self, output: Option<&std::path::Path>) -> std::io::Result<Launch> {
+    pub fn traced_to(mut self, output: Option<&std::path::Path>) -> std::io::Result<Launch> {
         self.trace = Some(Arc::new(super::strace::Handles::new(output)?));
         Ok(self)
+    }
+}
+
+impl Launch {
+    /// Where it is shown what the program does, if [`Launch::traced`] was called or an `execve` handed it on.
+    pub fn output(&self) -> Option<super::strace::Output> {
+        self.trace.clone().map(super::strace::Output)
     }
 }
 
@@ -169,7 +178,7 @@ fn run(
     };
     let file = PrivateFd::new(descriptor::duplicate(program.file.as_raw_fd())?)?;
     let state = PrivateFd::new(state::write(p, file.get(), exec_name)?)?;
-    let trace = p.options.strace.as_ref().and(p.launch.trace.as_ref());
+    let trace = p.launch.trace.as_ref().filter(|_| p.options.is_watched());
     let trace = trace.iter().flat_map(|trace| [trace.output.get(), trace.shared().get()]);
     let kept_open: Vec<_> = trace.chain([itself, file.get(), state.get()]).collect();
     for &fd in &kept_open {

@@ -8,6 +8,7 @@ use super::{Launch, descriptor};
 use crate::kernel::errno::Errno;
 use crate::kernel::host::{self, Arg, PrivateFd};
 use crate::kernel::process::{Options, Process};
+use crate::kernel::ptrace::Inherited;
 use crate::kernel::signal::SigSet;
 use crate::kernel::strace;
 use std::ffi::{CStr, OsString};
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// First bytes of a state; the number changes with the format.
-const MAGIC: &[u8; 12] = b"table86exec\x02";
+const MAGIC: &[u8; 12] = b"table86exec\x03";
 /// The state's descriptor is at most this far from the program's.
 const NEIGHBOURS: RawFd = 64;
 
@@ -101,13 +102,16 @@ struct State {
     mask: SigSet,
     exec_name: OsString,
     options: Options,
+    /// How the program is traced.
+    traced: Option<Inherited>,
     /// Descriptors of the trace: where it goes, and what the traced processes have in common.
     trace: Option<(RawFd, RawFd)>,
 }
 
 impl State {
     fn encode(&self) -> Vec<u8> {
-        let Options { sysroot, cpu, max_instructions, timeout, memory_bytes, strace } = &self.options;
+        let Options { sysroot, rooted, cpu, max_instructions, timeout, memory_bytes, strace, tool } =
+            &self.options;
         let mut w = Writer(MAGIC.to_vec());
         w.u64(self.pid.into());
         w.u64(self.itself as u64);
@@ -115,6 +119,7 @@ impl State {
         w.u64(self.mask.0);
         w.bytes(self.exec_name.as_bytes());
         w.option(sysroot.as_ref(), |w, path| w.bytes(path.as_os_str().as_bytes()));
+        w.u64((*rooted).into());
         w.option(cpu.as_ref(), |w, name| w.bytes(name.as_bytes()));
         w.option(*max_instructions, Writer::u64);
         w.option(*timeout, |w, time| w.u64(time.as_nanos().try_into().unwrap_or(u64::MAX)));
@@ -123,6 +128,11 @@ impl State {
             let strace::Settings { follow, summary, times, to_file, filter } = settings;
             [follow, summary, times, to_file].iter().for_each(|&&flag| w.u64(flag.into()));
             w.bytes(filter.text().as_bytes());
+        });
+        w.option(tool.as_ref(), |w, tool| w.bytes(tool.as_bytes()));
+        w.option(self.traced, |w, traced| {
+            let Inherited { attached, options, resume, call, old_tid } = traced;
+            [attached, options, resume, call, old_tid].iter().for_each(|&word| w.u64(word.into()));
         });
         w.option(self.trace, |w, (output, shared)| {
             w.u64(output as u64);
@@ -141,6 +151,7 @@ impl State {
             exec_name: r.text()?,
             options: Options {
                 sysroot: r.option(Reader::text)?.map(PathBuf::from),
+                rooted: r.u64()? != 0,
                 cpu: r.option(|r| String::from_utf8(r.bytes()?.to_vec()).ok())?,
                 max_instructions: r.option(Reader::u64)?,
                 timeout: r.option(Reader::u64)?.map(Duration::from_nanos),
@@ -154,7 +165,18 @@ impl State {
                         filter: strace::Filter::parse(std::str::from_utf8(r.bytes()?).ok()?).ok()?,
                     })
                 })?,
+                tool: r.option(|r| String::from_utf8(r.bytes()?.to_vec()).ok())?,
             },
+            traced: r.option(|r| {
+                let mut word = || r.u64()?.try_into().ok();
+                Some(Inherited {
+                    attached: word()?,
+                    options: word()?,
+                    resume: word()?,
+                    call: word()?,
+                    old_tid: word()?,
+                })
+            })?,
             trace: r.option(|r| Some((r.u64()?.try_into().ok()?, r.u64()?.try_into().ok()?)))?,
         })
     }
@@ -171,10 +193,12 @@ pub(super) fn write(p: &Process, program: RawFd, exec_name: &CStr) -> Result<Own
         program,
         mask: p.signals.mask,
         exec_name: OsString::from_vec(exec_name.to_bytes().to_vec()),
-        trace: options
-            .strace
+        traced: p.trace.handed_on(),
+        trace: p
+            .launch
+            .trace
             .as_ref()
-            .and(p.launch.trace.as_ref())
+            .filter(|_| options.is_watched())
             .map(|t| (t.output.get(), t.shared().get())),
         options,
     };
@@ -200,7 +224,7 @@ pub fn resumed() -> Option<Resumed> {
     let trace = state.trace.and_then(|(output, shared)| {
         Some(Arc::new(strace::Handles::inherited(private(output)?, private(shared)?)))
     });
-    let launch = Launch { program: private(itself), mask: Some(state.mask), trace };
+    let launch = Launch { program: private(itself), mask: Some(state.mask), traced: state.traced, trace };
     Some(Resumed {
         options: state.options,
         program: host::owned(state.program as usize),
@@ -222,12 +246,15 @@ mod tests {
             exec_name: OsString::from_vec(b"./prog\xff".to_vec()),
             options: Options {
                 sysroot: Some("/srv/i386".into()),
+                rooted: true,
                 cpu: Some("pentium".into()),
                 max_instructions: Some(u64::MAX),
                 timeout: Some(Duration::from_millis(1500)),
                 memory_bytes: None,
                 strace: Some(strace::Settings { times: true, ..strace::Settings::default() }),
+                tool: Some("trace".into()),
             },
+            traced: Some(Inherited { attached: 3, options: 1, resume: 7, call: 11, old_tid: 9 }),
             trace: Some((5, 6)),
         }
     }

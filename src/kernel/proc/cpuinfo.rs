@@ -26,8 +26,7 @@ fn flag(feature: &Feature) -> String {
 /// The text for so many processors, all alike.
 pub fn text(cpu: &CpuModel, processors: usize) -> String {
     let model = cpu.model();
-    let flags: Vec<String> =
-        FEATURES.iter().filter(|f| f.implemented && cpu.has_all(&[f.name])).map(flag).collect();
+    let flags: Vec<String> = FEATURES.iter().filter(|f| cpu.shows(f)).map(flag).collect();
     let [_, ebx, ecx, edx] = cpu.answer(0, 0);
     let vendor: Vec<u8> = [ebx, edx, ecx].into_iter().flat_map(u32::to_le_bytes).collect();
     let mut text = String::new();

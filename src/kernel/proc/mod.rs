@@ -1,6 +1,8 @@
-//! The guest's view of its own entries in `/proc`: what the host shows there is the emulator's.
+//! The guest's view of its processes' entries in `/proc`: what the host shows there is the emulator's.
 
 mod cpuinfo;
+pub mod memory;
+mod other;
 
 use super::Process;
 use super::args::Fd;
@@ -8,16 +10,17 @@ use super::errno::Errno;
 use super::files;
 use super::host::{self, Arg};
 use super::paths;
+use super::ptrace::remote::{Remote, RemoteImage};
 use crate::memory::{Memory, Prot};
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 /// Type of the proc file system in `statfs` (`PROC_SUPER_MAGIC`).
 const PROC_MAGIC: i64 = 0x9fa0;
 /// Entries with a view of their own.
-const VIEWS: [&[u8]; 7] = [b"exe", b"maps", b"auxv", b"cmdline", b"environ", b"stat", b"cwd"];
+const VIEWS: [&[u8]; 8] = [b"exe", b"maps", b"auxv", b"cmdline", b"environ", b"stat", b"cwd", b"mem"];
 /// The entry of the processors, which is not the process's own.
 const CPUINFO: &[u8] = b"/proc/cpuinfo";
 /// Longest argument or environment area that is believed, in bytes; Linux has less.
@@ -64,67 +67,128 @@ impl Arguments {
     }
 }
 
-/// What is behind `/proc/self/` in a path to an entry of this process that has a view; `None` for other paths.
-pub fn own_entry(at: Fd, path: &[u8]) -> Option<Vec<u8>> {
-    let last = path.rsplit(|&b| b == b'/').next()?;
-    if !VIEWS.contains(&last) {
-        return None;
-    }
-    let absolute = paths::absolute(at, path)?;
-    let mut names = absolute.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".");
-    if names.next()? != b"proc" {
-        return None;
-    }
-    let own_number = |name: &[u8]| {
-        std::str::from_utf8(name).ok().and_then(|name| name.parse::<u32>().ok()) == Some(std::process::id())
-    };
-    let process = names.next()?;
-    if process != b"self" && process != b"thread-self" && !own_number(process) {
-        return None;
-    }
-    let mut rest: Vec<&[u8]> = names.collect();
-    if let [b"task", thread, ..] = rest[..]
-        && own_number(thread)
-    {
-        rest.drain(..2);
-    }
-    if rest.contains(&b"..".as_slice()) { None } else { Some(rest.join(&b'/')) }
+/// An entry of a process in `/proc` that has a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The process or the thread whose entry it is.
+    tid: u32,
+    /// It is this process's.
+    own: bool,
+    /// What is behind the process's or the thread's directory.
+    name: Vec<u8>,
+    /// Its path on the host.
+    path: Vec<u8>,
 }
 
-/// What a link among the own entries shows the guest.
+/// A number in a path.
+fn number(name: &[u8]) -> Option<u32> {
+    std::str::from_utf8(name).ok()?.parse().ok()
+}
+
+impl Entry {
+    /// The entry that a path leads to; `None` for other paths.
+    fn find(at: Fd, path: &[u8]) -> Option<Entry> {
+        let last = path.rsplit(|&b| b == b'/').next()?;
+        if !VIEWS.contains(&last) {
+            return None;
+        }
+        let absolute = paths::absolute(at, path)?;
+        let mut names = absolute.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".");
+        if names.next()? != b"proc" {
+            return None;
+        }
+        let mut tid = match names.next()? {
+            b"self" => std::process::id(),
+            b"thread-self" => super::task::id(),
+            process => number(process)?,
+        };
+        let is_thread = |tid: u32| std::fs::exists(format!("/proc/self/task/{tid}")).unwrap_or(false);
+        let own = tid == std::process::id() || is_thread(tid);
+        let mut path = format!("/proc/{tid}/").into_bytes();
+        let mut rest: Vec<&[u8]> = names.collect();
+        if let [b"task", thread, ..] = rest[..] {
+            let thread = number(thread)?;
+            path = format!("/proc/{tid}/task/{thread}/").into_bytes();
+            if own && !is_thread(thread) {
+                return None;
+            }
+            tid = thread;
+            rest.drain(..2);
+        }
+        if rest.contains(&b"..".as_slice()) {
+            return None;
+        }
+        let name = rest.join(&b'/');
+        path.extend_from_slice(&name);
+        Some(Entry { tid, own, name, path })
+    }
+
+    /// What the process whose entry it is shows of its program, if it is another one of this emulator's.
+    fn image(&self) -> Option<RemoteImage> {
+        Remote::find(self.tid).and_then(|remote| remote.image()).ok()
+    }
+}
+
+/// The program that a path through `exe` in `/proc` leads to, on the host.
+pub fn program(p: &Process, at: Fd, path: &[u8]) -> Option<PathBuf> {
+    let entry = Entry::find(at, path).filter(|entry| entry.name == b"exe")?;
+    if entry.own {
+        return Some(p.image.exe_path.clone());
+    }
+    entry.image().map(|image| OsString::from_vec(image.exe).into())
+}
+
+/// What a link among the entries shows the guest.
 pub fn link_view(p: &Process, at: Fd, path: &[u8]) -> Option<PathBuf> {
-    match own_entry(at, path)?.as_slice() {
-        b"exe" => Some(paths::to_guest(p, p.image.exe_path.clone())),
-        b"cwd" if p.options.sysroot.is_some() => Some(paths::to_guest(p, std::env::current_dir().ok()?)),
+    let entry = Entry::find(at, path)?;
+    match entry.name.as_slice() {
+        b"exe" => program(p, at, path).map(|path| paths::to_guest(p, path)),
+        b"cwd" if entry.own && p.options.sysroot.is_some() => {
+            Some(paths::to_guest(p, std::env::current_dir().ok()?))
+        }
         _ => None,
     }
 }
 
-/// Opens an own entry that has a view: a file with what the guest is to see at this moment. `None` for other paths.
-///
-/// # Errors
-/// The host's.
-pub fn open_view(p: &Process, at: Fd, path: &[u8], flags: u32) -> Result<Option<OwnedFd>, Errno> {
-    let (entry, entry_path) = match own_entry(at, path) {
-        Some(entry) => {
-            let entry_path = [b"/proc/self/", entry.as_slice()].concat();
-            (entry, entry_path)
-        }
-        None if path == CPUINFO => (b"cpuinfo".to_vec(), CPUINFO.to_vec()),
-        None => return Ok(None),
-    };
-    let content = match entry.as_slice() {
-        _ if flags & libc::O_PATH as u32 != 0 => return Ok(None),
+/// What an entry of a process shows; `None` for one without a view.
+fn content(p: &Process, entry: &Entry) -> Result<Option<Vec<u8>>, Errno> {
+    if !entry.own {
+        return Ok(match entry.name.as_slice() {
+            b"auxv" => entry.image().map(|image| image.auxv),
+            b"maps" => other::maps(entry.tid),
+            _ => None,
+        });
+    }
+    Ok(Some(match entry.name.as_slice() {
         b"maps" => maps(p).into_bytes(),
         b"auxv" => p.image.auxv.clone(),
         b"cmdline" => area(p, p.common.arguments.arg_start, p.common.arguments.arg_end),
         b"environ" => area(p, p.common.arguments.env_start, p.common.arguments.env_end),
-        b"stat" => stat(p)?,
-        b"cpuinfo" => {
-            let host_text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-            cpuinfo::text(&p.machine.cpu.cpuid, cpuinfo::processors(&host_text)).into_bytes()
-        }
+        b"stat" => stat(p, paths::c_string(&entry.path).to_string_lossy().as_ref())?,
         _ => return Ok(None),
+    }))
+}
+
+/// Opens an entry that has a view: a file with what the guest is to see at this moment. `None` for other paths.
+///
+/// # Errors
+/// The host's.
+pub fn open_view(p: &Process, at: Fd, path: &[u8], flags: u32) -> Result<Option<OwnedFd>, Errno> {
+    if flags & libc::O_PATH as u32 != 0 {
+        return Ok(None);
+    }
+    let (content, entry, entry_path) = match Entry::find(at, path) {
+        Some(entry) if entry.name == b"mem" => return memory::open(p, entry.tid, &entry.path, flags),
+        Some(entry) => {
+            let Some(content) = content(p, &entry)? else { return Ok(None) };
+            (content, entry.name, entry.path)
+        }
+        None if path == CPUINFO => {
+            let host_text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+            let text = cpuinfo::text(&p.machine.cpu.cpuid, cpuinfo::processors(&host_text));
+            (text.into_bytes(), b"cpuinfo".to_vec(), CPUINFO.to_vec())
+        }
+        None => return Ok(None),
     };
     // The host's entry says whether it may be opened so.
     drop(host::open(&paths::c_string(&entry_path), files::flags_to_host(flags))?);
@@ -169,9 +233,9 @@ fn maps(p: &Process) -> String {
     p.machine.memory.regions().iter().map(|region| format!("{region}\n")).collect()
 }
 
-/// `/proc/self/stat` (proc_pid_stat(5)) with the addresses of the guest.
-fn stat(p: &Process) -> Result<Vec<u8>, Errno> {
-    let host_text = std::fs::read_to_string("/proc/self/stat")?;
+/// The host's `stat` at `path` (proc_pid_stat(5)) with the addresses of the guest.
+fn stat(p: &Process, path: &str) -> Result<Vec<u8>, Errno> {
+    let host_text = std::fs::read_to_string(path)?;
     // The name may contain anything; the other fields follow its closing parenthesis.
     let (name, rest) = host_text.rsplit_once(") ").ok_or(Errno::EIO)?;
     let mut fields: Vec<String> = rest.split_whitespace().map(str::to_owned).collect();
@@ -233,7 +297,8 @@ mod tests {
     #[test]
     fn own_entries_are_known_by_all_their_names() {
         let pid = std::process::id();
-        let own = |path: &str| own_entry(Fd::CWD, path.as_bytes());
+        let entry = |path: &str| Entry::find(Fd::CWD, path.as_bytes());
+        let own = |path: &str| entry(path).filter(|entry| entry.own).map(|entry| entry.name);
         assert_eq!(own("/proc/self/exe"), Some(b"exe".to_vec()));
         assert_eq!(own("//proc/./self//maps"), Some(b"maps".to_vec()));
         assert_eq!(own(&format!("/proc/{pid}/task/{pid}/maps")), Some(b"maps".to_vec()));
@@ -242,6 +307,11 @@ mod tests {
         assert_eq!(own("/proc/self/../1/exe"), None);
         assert_eq!(own("/tmp/exe"), None);
         let directory = host::open(c"/proc/self", libc::O_RDONLY | libc::O_DIRECTORY).unwrap();
-        assert_eq!(own_entry(Fd(directory.as_raw_fd()), b"maps"), Some(b"maps".to_vec()));
+        let below = Entry::find(Fd(directory.as_raw_fd()), b"maps").unwrap();
+        assert_eq!((below.own, below.name), (true, b"maps".to_vec()));
+        let other = entry("/proc/1/task/1/auxv").unwrap();
+        assert_eq!((other.own, other.tid), (false, 1));
+        let path = String::from_utf8(other.path).unwrap();
+        assert_eq!(path, "/proc/1/task/1/auxv");
     }
 }

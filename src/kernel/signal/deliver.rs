@@ -6,6 +6,7 @@ use crate::cpu::reg;
 use crate::kernel::blocking;
 use crate::kernel::errno::Errno;
 use crate::kernel::process::{ExitReason, INT_LEN, Process};
+use crate::kernel::ptrace;
 use crate::kernel::table::Restart;
 
 /// The number of `restart_syscall`.
@@ -71,8 +72,30 @@ fn next(p: &mut Process) -> Option<Info> {
     }
 }
 
+/// Does what the debugger, the tracer and the guest want done about a signal.
+fn handle(p: &mut Process, mut info: Info, call: &mut Option<Call>) {
+    // What a tracer has to see to itself is no news for its program.
+    if info.signal == libc::SIGCHLD
+        && ptrace::is_tracer()
+        && !ptrace::tracer::serve(p)
+        && info.code == libc::CLD_TRAPPED
+    {
+        return;
+    }
+    if let Some(debugger) = p.debugger.clone() {
+        let Some(wanted) = debugger.signal(p, info) else { return };
+        info = wanted;
+    }
+    if !p.trace.is_traced() {
+        return act(p, info, call);
+    }
+    if let Some(info) = ptrace::tracee::signal_stop(p, info, call) {
+        act(p, info, call);
+    }
+}
+
 /// Does what the guest wants done about a signal.
-fn handle(p: &mut Process, info: Info, call: &mut Option<Call>) {
+fn act(p: &mut Process, info: Info, call: &mut Option<Call>) {
     let action = p.signals.action(info.signal);
     match action.handler {
         SIG_IGN => {}
@@ -92,6 +115,7 @@ fn default(p: &mut Process, info: &Info) {
     match default_action(info.signal) {
         DefaultAction::Ignore => {}
         // The host has the same action; it stops this process as soon as the mask lets the signal through.
+        DefaultAction::Stop if p.trace.is_traced() => ptrace::tracee::group_stop(p, info),
         DefaultAction::Stop => host::requeue(info),
         DefaultAction::Kill => kill(p, info),
     }
@@ -125,6 +149,7 @@ fn run_handler(p: &mut Process, info: &Info) {
     let own = if action.flags & sa::NODEFER != 0 { SigSet::EMPTY } else { SigSet::of(info.signal) };
     let mask = p.signals.mask.union(action.mask).union(own);
     p.signals.set_mask(mask);
+    ptrace::tracee::handler_begins(p);
 }
 
 /// Raises a signal that the thread cannot get around: if it is blocked or ignored, it kills.

@@ -8,7 +8,7 @@ use crate::isa::decode::MAX_LEN;
 use crate::kernel::process::Process;
 
 /// `si_code` of the signals that exceptions raise.
-mod code {
+pub(in crate::kernel) mod code {
     pub const ILL_ILLOPN: i32 = 2;
     pub const FPE_INTDIV: i32 = 1;
     pub const FPE_FLTDIV: i32 = 3;
@@ -22,6 +22,7 @@ mod code {
     pub const BUS_ADRERR: i32 = 2;
     pub const TRAP_BRKPT: i32 = 1;
     pub const TRAP_TRACE: i32 = 2;
+    pub const TRAP_HWBKPT: i32 = 4;
 }
 
 /// Bytes of `int n`.
@@ -60,6 +61,12 @@ pub fn raise(p: &mut Process, fault: Fault) {
     };
     set_trap(p, number, error);
     force(p, info);
+}
+
+/// A trap of a single step or a breakpoint that a tracer asked for.
+pub(in crate::kernel) fn raise_debug(p: &mut Process, code: i32, eip: u32) {
+    set_trap(p, Fault::DB.vector().into(), 0);
+    force(p, Info::fault(libc::SIGTRAP, code, eip));
 }
 
 /// `int n`, EIP behind it: 3 and 4 are traps that user mode may call, the others' gates are closed to it.

@@ -11,6 +11,7 @@ use crate::cpu::{Seg, eflags, reg};
 use crate::kernel::abi::{RtSigframe, Sigcontext, Sigframe, Ucontext};
 use crate::kernel::errno::Errno;
 use crate::kernel::process::Process;
+use crate::kernel::ptrace;
 use crate::memory::BadAddress;
 
 mod fpstate;
@@ -26,7 +27,7 @@ const RESTORED_FLAGS: u32 = eflags::STATUS | eflags::AC | eflags::DF | eflags::T
 const UC_FP_XSTATE: u32 = 1;
 
 /// Why no frame could be made.
-pub(super) struct NoRoom;
+pub(in crate::kernel) struct NoRoom;
 
 impl From<BadAddress> for NoRoom {
     fn from(_: BadAddress) -> NoRoom {
@@ -201,6 +202,7 @@ pub fn rt_sigreturn(p: &mut Process) -> Result<u32, Errno> {
 
 /// A frame that cannot be read, or holds what cannot be loaded, is `SIGSEGV`.
 fn finish(p: &mut Process, restored: Result<(), NoRoom>) -> Result<u32, Errno> {
+    ptrace::tracee::call_forgotten(p);
     if restored.is_err() {
         deliver::force(p, Info::kernel(libc::SIGSEGV));
     }
@@ -230,7 +232,7 @@ fn restore(p: &mut Process, context: &Sigcontext, mask: SigSet) -> Result<(), No
 }
 
 /// Loads a data segment register; a selector that names nothing good becomes null, as the kernel's fix-up has it.
-fn reload(cpu: &mut crate::cpu::Cpu, seg: Seg, selector: u16) {
+pub(in crate::kernel) fn reload(cpu: &mut crate::cpu::Cpu, seg: Seg, selector: u16) {
     // Null selectors keep their RPL, others are made the user's.
     let selector = if selector > 3 { selector | 3 } else { selector };
     let (selector, base) = match cpu.descriptors.load_data(seg, selector) {
@@ -242,7 +244,7 @@ fn reload(cpu: &mut crate::cpu::Cpu, seg: Seg, selector: u16) {
 }
 
 /// Loads CS as IRET would: present code of level 3.
-fn load_code(cpu: &mut crate::cpu::Cpu, selector: u16) -> Result<(), NoRoom> {
+pub(in crate::kernel) fn load_code(cpu: &mut crate::cpu::Cpu, selector: u16) -> Result<(), NoRoom> {
     /// Present, level 3, a segment, code.
     const ACCESS: u64 = 0xf8 << 40;
     let descriptor = cpu.descriptors.get(selector).ok_or(NoRoom)?;

@@ -8,6 +8,8 @@ use super::info::SIZE;
 use super::{Action, Info, SIG_DFL, SIG_IGN, SIGNALS, SigSet, Signals, sa};
 use crate::cpu::Cpu;
 use crate::kernel::blocking;
+use crate::kernel::errno::Errno;
+use crate::kernel::ptrace;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::zeroed;
 use std::ptr::{null, null_mut};
@@ -25,8 +27,8 @@ struct KernelAction {
 const SA_RESTORER: u64 = 0x0400_0000;
 
 /// Places for signals. The handler blocks all signals when it fills one; one more can come while the mask is being
-/// changed.
-const SLOTS: usize = 4;
+/// changed, and from a tracer one that cannot be blocked.
+const SLOTS: usize = 6;
 
 const EMPTY: u8 = 0;
 const FILLING: u8 = 1;
@@ -151,8 +153,10 @@ pub(super) fn take_sent_faults() {
         }
         // SAFETY: `attach` set a valid pointer; the others are the host's.
         unsafe {
-            if is_nudge(&*info) {
+            if is_mark(&*info) {
                 (*inbox).wake();
+            } else if let Some((signal, original)) = carried(&*info.cast()) {
+                (*inbox).put(signal, original.as_ptr());
             } else {
                 (*inbox).put(signal, info.cast());
             }
@@ -161,8 +165,44 @@ pub(super) fn take_sent_faults() {
     });
 }
 
-/// Its address is what a nudge carries, which nobody else knows.
-static NUDGE: u8 = 0;
+/// What a queued signal of the emulator's own is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kernel) enum Mark {
+    /// The thread is to look up.
+    Nudge,
+    /// The thread wants its tracer to see it stop.
+    Stop,
+}
+
+/// The address of a [`Mark`] here is what such a signal carries, which nobody else knows.
+pub(in crate::kernel) static MARKS: [u8; 2] = [0; 2];
+
+/// `si_code`, less the signal's number, of a `SIGBUS` in which a tracer hands on another signal, whose own code is in
+/// `si_errno`.
+const CARRIED: i32 = -0x8600;
+
+/// What a tracer puts in the place of a signal that its tracee is to record, whatever the host would do about it.
+pub(in crate::kernel) fn carry(signal: i32, info: &[u8; SIZE]) -> [u8; SIZE] {
+    let mut carrier = *info;
+    carrier[..4].copy_from_slice(&libc::SIGBUS.to_le_bytes());
+    carrier.copy_within(8..12, 4);
+    carrier[8..12].copy_from_slice(&(CARRIED - signal).to_le_bytes());
+    carrier
+}
+
+/// Undoes [`carry`]. Async-signal-safe.
+fn carried(info: &[u8; SIZE]) -> Option<(i32, [u8; SIZE])> {
+    let word = |at: usize| i32::from_le_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+    let signal = CARRIED.wrapping_sub(word(8));
+    if word(0) != libc::SIGBUS || !(1..=SIGNALS).contains(&signal) {
+        return None;
+    }
+    let mut original = *info;
+    original[..4].copy_from_slice(&signal.to_le_bytes());
+    original.copy_within(4..8, 8);
+    original[4..8].fill(0);
+    Some((signal, original))
+}
 
 /// The part of the host's `siginfo_t` that a nudge fills in.
 #[repr(C)]
@@ -184,6 +224,19 @@ const _: () = assert!(size_of::<QueuedInfo>() == SIZE);
 pub(in crate::kernel) fn nudge(tid: u32) {
     // SAFETY: getpid takes nothing.
     let pid = unsafe { libc::getpid() };
+    // The thread may be gone, which is an error and no more.
+    let _ = queue_mark(pid, tid, (&raw const MARKS[Mark::Nudge as usize]).addr());
+}
+
+/// Has the tracer of this thread see it stop, if there is one.
+pub(in crate::kernel) fn stop_for_tracer() {
+    // SAFETY: both take nothing.
+    let (pid, tid) = unsafe { (libc::getpid(), libc::syscall(libc::SYS_gettid) as u32) };
+    let _ = queue_mark(pid, tid, (&raw const MARKS[Mark::Stop as usize]).addr());
+}
+
+/// Queues the signal that carries a [`Mark`]'s address in the process that it is for.
+pub(in crate::kernel) fn queue_mark(pid: i32, tid: u32, mark: usize) -> Result<(), Errno> {
     let info = QueuedInfo {
         signal: libc::SIGBUS,
         errno: 0,
@@ -191,18 +244,20 @@ pub(in crate::kernel) fn nudge(tid: u32) {
         pad: 0,
         pid,
         uid: 0,
-        value: (&raw const NUDGE).addr(),
+        value: mark,
         rest: [0; 12],
     };
-    // SAFETY: the structure is a siginfo_t; the thread may be gone, which is an error and no more.
-    unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, tid, libc::SIGBUS, &raw const info) };
+    // SAFETY: the structure is a siginfo_t.
+    let result =
+        unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, tid, libc::SIGBUS, &raw const info) };
+    if result == 0 { Ok(()) } else { Err(Errno::last()) }
 }
 
-/// Tells a nudge from the guest's signals.
-fn is_nudge(info: &libc::siginfo_t) -> bool {
+/// Tells signals of the emulator's own from the guest's. A stop comes to its thread only when the tracer is gone.
+fn is_mark(info: &libc::siginfo_t) -> bool {
     // SAFETY: a queued signal has these fields.
     let carried = unsafe { info.si_value() }.sival_ptr.addr();
-    info.si_code == libc::SI_QUEUE && carried == (&raw const NUDGE).addr()
+    info.si_code == libc::SI_QUEUE && MARKS.iter().any(|mark| (&raw const *mark).addr() == carried)
 }
 
 /// Records a host signal for the guest. This is the whole of the handler. Async-signal-safe.
@@ -287,6 +342,8 @@ pub fn install(signal: i32, action: &Action) {
         return;
     }
     let handler = match action.handler {
+        // A tracer has to see to its tracees.
+        SIG_DFL if signal == libc::SIGCHLD && ptrace::is_tracer() => on_signal as *const () as usize,
         SIG_DFL => libc::SIG_DFL,
         SIG_IGN => libc::SIG_IGN,
         _ => on_signal as *const () as usize,
@@ -352,17 +409,26 @@ pub fn collect_held(signals: &mut Signals) {
 }
 
 /// Gives a recorded signal back to the host, where it waits until the guest unblocks it. Everything is blocked.
-pub(super) fn requeue(info: &Info) {
+pub(in crate::kernel) fn requeue(info: &Info) {
     let bytes = info.to_host();
-    // SAFETY: the bytes are a siginfo_t; a process may queue any signal to itself, and a thread to itself.
+    // Only a process's first thread may send to the process in the name of others.
+    // SAFETY: the bytes are a siginfo_t; a process may queue any signal to itself.
+    let queued = info.code != libc::SI_TKILL
+        && unsafe {
+            libc::syscall(libc::SYS_rt_sigqueueinfo, libc::getpid(), info.signal, bytes.as_ptr()) == 0
+        };
+    if !queued {
+        requeue_to_self(info);
+    }
+}
+
+/// Sends a signal to this thread alone; it comes when the host's mask lets it.
+pub(in crate::kernel) fn requeue_to_self(info: &Info) {
+    let bytes = info.to_host();
+    // SAFETY: the bytes are a siginfo_t; a thread may queue any signal to itself.
     unsafe {
         let (pid, tid) = (libc::getpid(), libc::syscall(libc::SYS_gettid) as i32);
-        // Only a process's first thread may send to the process in the name of others.
-        let queued = info.code != libc::SI_TKILL
-            && libc::syscall(libc::SYS_rt_sigqueueinfo, pid, info.signal, bytes.as_ptr()) == 0;
-        if !queued {
-            libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, tid, info.signal, bytes.as_ptr());
-        }
+        libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, tid, info.signal, bytes.as_ptr());
     }
 }
 
@@ -446,6 +512,7 @@ pub fn exec_failed(signals: &Signals, saved: &FaultActions) {
 pub fn die(signal: i32) -> ! {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     let default = KernelAction { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
+    ptrace::dying(signal);
     // SAFETY: plain calls with valid pointers.
     unsafe {
         libc::setrlimit(libc::RLIMIT_CORE, &raw const none);

@@ -78,6 +78,25 @@ impl Handles {
     }
 }
 
+/// The place that [`super::exec::Launch::traced`] opened, out of the guest's reach.
+#[derive(Clone, Debug)]
+pub struct Output(pub(super) Arc<Handles>);
+
+impl Output {
+    /// Writes all of it, unless nobody can be told.
+    pub fn write(&self, text: &[u8]) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let output = self.0.output.get().into();
+            match host::call(libc::SYS_write, [output, Arg::slice(rest), rest.len().into()]) {
+                Ok(written) => rest = &rest[written..],
+                Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
 /// A call that is not over.
 struct Pending {
     /// Arguments that are shown already.
@@ -115,16 +134,7 @@ impl Tracer {
             Some((_, last)) => last.len() as u32,
             None => line.column + text.len() as u32,
         };
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            let output = self.handles.output.get().into();
-            match host::call(libc::SYS_write, [output, Arg::slice(rest), rest.len().into()]) {
-                Ok(written) => rest = &rest[written..],
-                Err(Errno::EINTR) => {}
-                // Nobody is there to be told.
-                Err(_) => return,
-            }
-        }
+        Output(Arc::clone(&self.handles)).write(text.as_bytes());
     }
 
     /// Begins a line, behind one that has to be left unfinished if need be.
@@ -277,20 +287,7 @@ impl Observer for Tracer {
             return;
         }
         let (row, unknown) = row(nr);
-        let interrupted = match result {
-            Err(blocking::NOT_STARTED) => Some("ERESTARTNOINTR (To be restarted)"),
-            Err(Errno::EINTR) => match process.signals.restart_class.unwrap_or(row.restart) {
-                Restart::No => None,
-                Restart::Sys => Some("ERESTARTSYS (To be restarted if SA_RESTART is set)"),
-                Restart::NoHand => Some("ERESTARTNOHAND (To be restarted if no handler)"),
-                Restart::Block => Some("ERESTART_RESTARTBLOCK (Interrupted by signal)"),
-            },
-            _ => None,
-        };
-        let result = match result {
-            Err(signal::STATE_RESTORED) => decoded(process.machine.cpu.regs[reg::EAX]),
-            result => result,
-        };
+        let (result, interrupted) = told(process, row, result);
         let locked = self.handles.shared.lock();
         if self.settings.summary {
             locked.count(nr, result.is_err(), time);
@@ -304,7 +301,7 @@ impl Observer for Tracer {
 
     fn signal(&mut self, _: &Process, info: &Info) {
         if !self.settings.summary {
-            self.say(&self.handles.shared.lock(), task::id(), &shown_signal(info));
+            self.say(&self.handles.shared.lock(), task::id(), &signal_text(info));
         }
     }
 
@@ -312,12 +309,7 @@ impl Observer for Tracer {
         let tid = task::id();
         let locked = self.handles.shared.lock();
         if !self.settings.summary {
-            let text = match reason {
-                ExitReason::Exited(status) => format!("+++ exited with {status} +++"),
-                ExitReason::Killed(signal) => format!("+++ killed by {} +++", words::signal(signal)),
-                ExitReason::LimitReached => "+++ stopped by a limit +++".to_owned(),
-            };
-            self.say(&locked, tid, &text);
+            self.say(&locked, tid, &exit_text(reason));
         }
         self.pending.remove(&tid);
         let mut line = locked.line();
@@ -340,8 +332,62 @@ fn decoded(eax: u32) -> Result<u32, Errno> {
     if (-MAX_ERRNO..0).contains(&(eax as i32)) { Err(Errno(-(eax as i32))) } else { Ok(eax) }
 }
 
+/// What a call's result means to the program, and the words for one that a signal interrupted.
+fn told(
+    process: &Process,
+    row: &SyscallInfo,
+    result: Result<u32, Errno>,
+) -> (Result<u32, Errno>, Option<&'static str>) {
+    let interrupted = match result {
+        Err(blocking::NOT_STARTED) => Some("ERESTARTNOINTR (To be restarted)"),
+        Err(Errno::EINTR) => match process.signals.restart_class.unwrap_or(row.restart) {
+            Restart::No => None,
+            Restart::Sys => Some("ERESTARTSYS (To be restarted if SA_RESTART is set)"),
+            Restart::NoHand => Some("ERESTARTNOHAND (To be restarted if no handler)"),
+            Restart::Block => Some("ERESTART_RESTARTBLOCK (Interrupted by signal)"),
+        },
+        _ => None,
+    };
+    let result = match result {
+        Err(signal::STATE_RESTORED) => decoded(process.machine.cpu.regs[reg::EAX]),
+        result => result,
+    };
+    (result, interrupted)
+}
+
+/// A call in strace's words: `write(1, "hi\n", 3)`, with its result if it has one.
+pub fn call_text(process: &Process, nr: u32, args: [u32; 6], result: Option<Result<u32, Errno>>) -> String {
+    let (row, unknown) = row(nr);
+    let told = result.map(|result| told(process, row, result));
+    let call = Shown { result: told.map(|told| told.0), ..Tracer::shown(process, row, args) };
+    let name = unknown.as_deref().unwrap_or(row.name);
+    let arguments = match &unknown {
+        Some(_) => args.map(|arg| format!("{arg:#x}")).join(", "),
+        None => call.list(0..row.args.len()),
+    };
+    match told {
+        Some((_, interrupted)) => format!("{name}({arguments}) = {}", call.result(interrupted)),
+        None => format!("{name}({arguments}) = ?"),
+    }
+}
+
+/// Tells whether a call does not come back, or may not.
+pub fn may_not_return(nr: u32) -> bool {
+    let (row, _) = row(nr);
+    row.returns == Returns::Never || matches!(row.name, "execve" | "execveat")
+}
+
+/// `+++ exited with 0 +++`.
+pub fn exit_text(reason: ExitReason) -> String {
+    match reason {
+        ExitReason::Exited(status) => format!("+++ exited with {status} +++"),
+        ExitReason::Killed(signal) => format!("+++ killed by {} +++", words::signal(signal)),
+        ExitReason::LimitReached => "+++ stopped by a limit +++".to_owned(),
+    }
+}
+
 /// `--- SIGSEGV {si_signo=SIGSEGV, …} ---`.
-fn shown_signal(info: &Info) -> String {
+pub fn signal_text(info: &Info) -> String {
     let name = words::signal(info.signal);
     let code = words::signal_code(info.signal, info.code);
     let fields = match info.fields {

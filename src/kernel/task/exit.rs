@@ -49,6 +49,15 @@ fn clear_tid(p: &mut Process) {
 }
 
 impl ExitReason {
+    /// What wait(2) shows of it.
+    pub(in crate::kernel) fn wait_status(self) -> u32 {
+        match self {
+            ExitReason::Exited(status) => u32::from(status) << 8,
+            ExitReason::Killed(signal) => signal as u32,
+            ExitReason::LimitReached => 124 << 8,
+        }
+    }
+
     /// Ends the host process in the same way. A limit is status 124.
     pub fn finish(self) -> ! {
         match self {

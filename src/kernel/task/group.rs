@@ -1,6 +1,7 @@
 //! The threads of a process and its end (exit_group(2)).
 
 use super::super::process::ExitReason;
+use super::super::ptrace::Tracees;
 use super::super::signal::host::nudge;
 use super::host;
 use std::collections::BTreeSet;
@@ -14,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The threads that end together.
 #[derive(Default)]
 pub struct Group {
+    /// Whom the process traces.
+    pub(in crate::kernel) tracees: Tracees,
     state: Mutex<State>,
     /// A thread left.
     left: Condvar,
@@ -66,6 +69,14 @@ impl Group {
             state.end.get_or_insert(end);
         }
         self.left.notify_all();
+    }
+
+    /// Makes a thread look up, even from a blocking call.
+    pub fn nudge(&self, tid: u32) {
+        // Whoever is noted is still there, or only just gone.
+        if self.state().threads.contains(&tid) {
+            nudge(tid);
+        }
     }
 
     /// Tells whether there is more than one thread.

@@ -100,6 +100,14 @@ pub(super) fn executed_name() -> Option<CString> {
     }
 }
 
+/// Ends the calling thread with a status. Its stack stays mapped.
+pub(super) fn exit_thread(status: u8) -> ! {
+    loop {
+        // SAFETY: no pointers; the thread owns nothing any more that others wait for.
+        unsafe { libc::syscall(libc::SYS_exit, libc::c_int::from(status)) };
+    }
+}
+
 /// The calling task's id.
 pub(super) fn gettid() -> u32 {
     // SAFETY: no pointers.

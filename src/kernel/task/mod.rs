@@ -17,6 +17,7 @@ use super::abi::{CloneArgs, UserDesc};
 use super::args::GuestPtr;
 use super::errno::Errno;
 use super::process::{Options, Process};
+use super::ptrace::{self, Tracing};
 use super::signal;
 use super::{prctl, segments};
 use crate::cpu::{Cpu, FlagState, V128, reg};
@@ -97,7 +98,7 @@ pub(super) fn before_exec(p: &mut Process) {
 }
 
 /// The calling thread's id.
-pub(super) fn id() -> u32 {
+pub(crate) fn id() -> u32 {
     host::gettid()
 }
 
@@ -233,13 +234,19 @@ fn create_process(p: &mut Process, request: &Request) -> Result<u32, Errno> {
     let flags = request.flags & !flag::OWN;
     let mut pidfd = -1i32;
     let wants_pidfd = request.flags & flag::PIDFD != 0;
+    let birth = p.trace.birth(request.flags, request.exit_signal);
     let host_flags = flags | if wants_pidfd { flag::PIDFD } else { 0 } | request.flags & flag::VFORK;
     signal::host::block_all();
     let child = fork_whole(p, || host::fork(host_flags, request.exit_signal, &mut pidfd));
     match child {
         Ok(0) => {
+            ptrace::in_child();
+            p.trace = Tracing::of_child(birth.map(|(_, inherited)| inherited));
             p.group = Arc::default();
             p.group.enter(host::gettid());
+            if p.debugger.take().is_some() {
+                p.machine.breakpoints().clear();
+            }
             p.signals = p.signals.for_child();
             p.task.robust_list = 0;
             p.task.clear_child_tid = 0;
@@ -248,11 +255,15 @@ fn create_process(p: &mut Process, request: &Request) -> Result<u32, Errno> {
                 signal::action::reset_handlers(p);
             }
             p.attach_observer();
+            ptrace::tracee::begin(p, true);
             start_child(p, request, tls)
         }
         result => {
             signal::host::apply_mask(&p.signals);
             let pid = result?;
+            if let Some((event, _)) = birth {
+                ptrace::tracee::born(p, event, pid);
+            }
             report(p, request, pid, pidfd)
         }
     }
@@ -281,12 +292,18 @@ fn fork_whole(p: &Process, fork: impl FnOnce() -> Result<u32, Errno>) -> Result<
 fn create_borrower(p: &mut Process, request: &Request) -> Result<u32, Errno> {
     let tls = tls(p, request)?;
     let flags = request.flags & !flag::OWN | flag::VM | flag::VFORK;
+    let birth = p.trace.birth(request.flags, request.exit_signal);
+    ptrace::tracee::before_vfork(p);
     let kept = Kept::of(p);
     signal::host::block_all();
+    let mut parents = None;
     let child = host::vfork(flags, request.exit_signal, p, |p| {
+        let trace = Tracing::of_child(birth.map(|(_, inherited)| inherited));
+        parents = Some(std::mem::replace(&mut p.trace, trace));
         p.signals = p.signals.for_child();
         p.signals.shielded = true;
         p.task.borrows_memory = true;
+        p.debugger = None;
         p.task.robust_list = 0;
         p.task.clear_child_tid = 0;
         p.interrupted = None;
@@ -303,12 +320,17 @@ fn create_borrower(p: &mut Process, request: &Request) -> Result<u32, Errno> {
             Ok(value) => p.machine.cpu.regs[reg::EAX] = value,
             Err(errno) => p.machine.cpu.regs[reg::EAX] = errno.0.wrapping_neg() as u32,
         }
+        ptrace::tracee::begin(p, true);
         p.run_attached();
         p.group.wait()
     });
     p.machine.abandoned();
     kept.put_back(p);
+    if let Some(trace) = parents {
+        p.trace = trace;
+    }
     signal::host::attach(&mut p.signals, &p.machine.cpu);
+    ptrace::tracee::after_vfork(p);
     let pid = child?;
     report(p, request, pid, -1)
 }
@@ -377,6 +399,7 @@ struct Kept {
     group: Arc<Group>,
     options: Arc<Options>,
     observer: Option<super::process::SharedObserver>,
+    debugger: Option<Arc<dyn super::debugger::Debugger>>,
     private: super::host::PrivateTable,
 }
 
@@ -392,6 +415,7 @@ impl Kept {
             group: Arc::clone(&p.group),
             options: Arc::clone(&p.options),
             observer: p.observer.clone(),
+            debugger: p.debugger.clone(),
             private: super::host::PrivateTable::save(),
         }
     }
@@ -404,6 +428,7 @@ impl Kept {
         p.group = self.group;
         p.options = self.options;
         p.observer = self.observer;
+        p.debugger = self.debugger;
         self.private.restore();
         p.end = None;
         p.ends_alone = false;

@@ -4,11 +4,13 @@
 //! of a host thread that is made for nothing else than to wait for it, so that it has thread-local storage of its own.
 
 use super::super::common::Common;
+use super::super::debugger::Debugger;
 use super::super::errno::Errno;
 use super::super::exec::Launch;
 use super::super::files::Files;
 use super::super::host as calls;
 use super::super::process::{ExitReason, Image, Options, Process, SharedObserver};
+use super::super::ptrace::{self, Tracing};
 use super::super::signal::{self, Actions, SigSet, Signals};
 use super::{Group, Registers, Request, Task, flag, host, start_child};
 use crate::engine::run::Shared;
@@ -36,6 +38,7 @@ struct Seed {
     task: Task,
     launch: Arc<Launch>,
     observer: Option<SharedObserver>,
+    debugger: Option<Arc<dyn Debugger>>,
     at_end: fn(&Process, ExitReason),
     deadline: Option<Instant>,
 }
@@ -60,6 +63,8 @@ impl Seed {
             task: Task { robust_list: 0, clear_child_tid: 0, ..p.task.clone() },
             launch: Arc::clone(&p.launch),
             observer: p.observer.clone(),
+            // A process that shares memory has threads of its own, which the debugger does not know.
+            debugger: if shares(flag::THREAD) { p.debugger.clone() } else { None },
             at_end: p.at_end,
             deadline: p.deadline,
         }
@@ -78,8 +83,10 @@ impl Seed {
             group: self.group,
             signals: Signals::for_task(self.mask, self.actions),
             task: self.task,
+            trace: Tracing::default(),
             launch: self.launch,
             observer: self.observer,
+            debugger: self.debugger,
             at_end: self.at_end,
             end: None,
             ends_alone: false,
@@ -92,9 +99,11 @@ impl Seed {
 /// Makes a thread (`CLONE_THREAD`); gives its id.
 pub(super) fn create(p: &mut Process, request: &Request) -> Result<u32, Errno> {
     let request = *request;
+    let birth = p.trace.birth(request.flags, request.exit_signal);
     let seed = Seed::of(p, &request);
-    spawn(p, move |started: &Started| {
+    let tid = spawn(p, move |started: &Started| {
         let mut process = prepare(seed, &request)?;
+        process.trace = Tracing::of_child(birth.map(|(_, inherited)| inherited));
         // What of the host's a thread of ours has in common with others unless it is told otherwise.
         let apart = (flag::FILES | flag::FS | flag::SYSVSEM) & !request.flags;
         let _ = calls::call(libc::SYS_unshare, [apart.into()]);
@@ -106,8 +115,32 @@ pub(super) fn create(p: &mut Process, request: &Request) -> Result<u32, Errno> {
             (process.at_end)(&process, reason);
             reason.finish();
         }
+        if process.trace.is_traced() {
+            end_for_tracer(process);
+        }
         Ok(())
-    })
+    })?;
+    if let Some((event, _)) = birth {
+        ptrace::tracee::born(p, event, tid);
+    }
+    Ok(tid)
+}
+
+/// Ends a thread such that its tracer sees why: with the whole process if that ends, which the first thread sees to, or with
+/// the status that it gave.
+fn end_for_tracer(process: Process) {
+    if process.group.ended().is_some() {
+        drop(process);
+        loop {
+            std::thread::park();
+        }
+    }
+    let status = match process.end {
+        Some(ExitReason::Exited(status)) => status,
+        _ => 0,
+    };
+    drop(process);
+    host::exit_thread(status);
 }
 
 /// Makes a process on the same memory; gives its id.
@@ -119,6 +152,7 @@ pub(super) fn create_sharer(p: &mut Process, request: &Request) -> Result<u32, E
         let flags = request.flags & !flag::OWN | flag::VM | flag::VFORK;
         let report = started.clone();
         let child = host::vfork(flags, request.exit_signal, &mut process, |process| {
+            process.trace = Tracing::default();
             run(process, &request, &report);
             process.group.wait()
         });
@@ -162,5 +196,6 @@ fn run(process: &mut Process, request: &Request, started: &Started) {
     let _ = started.send(Ok(tid));
     signal::host::attach(&mut process.signals, &process.machine.cpu);
     process.attach_observer();
+    ptrace::tracee::begin(process, true);
     process.run_attached();
 }

@@ -1,0 +1,208 @@
+//! What rows say they read and write, beside what instructions do: random encodings of every opcode are executed, and whatever
+//! changes has to be declared; then each register that is not declared as read is changed, and nothing else may differ.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use table86::debug::effects::{Place, Touch, touches};
+use table86::isa::decode::MAX_LEN;
+use table86::isa::{FORMS, Insn, Privilege, Status, decode};
+use table86::memory::{MapRequest, Place as At, Prot};
+use table86::{Machine, Memory};
+
+const CODE: u32 = 0x1000_0000;
+const DATA: u32 = 0x2000_0000;
+const DATA_BYTES: usize = 0x3000;
+const ESP: usize = 4;
+/// Tries of each opcode.
+const TRIES: u32 = 60;
+/// Forms that have to be reached, of those that a user can run: some need operands that random ones hardly ever are.
+const LEAST: usize = 500;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as u32
+    }
+
+    fn below(&mut self, limit: u32) -> u32 {
+        self.next() % limit
+    }
+}
+
+/// What a program sees.
+#[derive(Clone, PartialEq)]
+struct State {
+    regs: [u32; 8],
+    eflags: u32,
+    eip: u32,
+    data: Vec<u8>,
+}
+
+fn state(machine: &Machine) -> State {
+    let mut data = vec![0; DATA_BYTES];
+    machine.memory.read_bytes(DATA, &mut data).expect("mapped");
+    let cpu = &machine.cpu;
+    State { regs: cpu.regs, eflags: cpu.eflags(), eip: cpu.eip, data }
+}
+
+fn set(machine: &mut Machine, state: &State) {
+    machine.cpu.regs = state.regs;
+    machine.cpu.set_eflags(state.eflags);
+    machine.cpu.eip = state.eip;
+    machine.cpu.reset_fpu();
+    machine.memory.write_bytes(DATA, &state.data).expect("mapped");
+}
+
+/// Executes one instruction; `None` if it does not complete.
+fn run(machine: &mut Machine, before: &State) -> Option<State> {
+    set(machine, before);
+    machine.step().is_none().then(|| state(machine))
+}
+
+fn machine() -> Machine {
+    let memory = Arc::new(Memory::new().expect("addresses"));
+    let all = Prot::READ | Prot::WRITE | Prot::EXEC;
+    memory.map(&MapRequest::anonymous(At::Fixed(CODE), 0x1000, all)).expect("code");
+    let plain = Prot::READ | Prot::WRITE;
+    memory.map(&MapRequest::anonymous(At::Fixed(DATA), DATA_BYTES as u32, plain)).expect("data");
+    Machine::generic(memory).expect("translations")
+}
+
+fn random_state(random: &mut Random) -> State {
+    let mut regs = [0; 8];
+    for (number, value) in regs.iter_mut().enumerate() {
+        let points = number == ESP || random.below(2) == 0;
+        *value = if points { DATA + 0x1000 + random.below(0x400) * 4 } else { random.below(24) };
+    }
+    let data = (0..DATA_BYTES).map(|_| random.next() as u8).collect();
+    State { regs, eflags: 0x202 | random.next() & 0xcd5, eip: CODE, data }
+}
+
+/// The registers that are touched in a certain way, with the bits of each.
+fn registers(list: &[Touch], is_meant: impl Fn(&Touch) -> bool) -> [u32; 8] {
+    let mut masks = [0u32; 8];
+    for touch in list.iter().filter(|touch| is_meant(touch)) {
+        if let Place::Reg { number, bytes } = touch.place {
+            let (index, mask) = match bytes {
+                1 => (number & 3, 0xff << (u32::from(number & 4) * 2)),
+                2 => (number, 0xffff),
+                _ => (number, u32::MAX),
+            };
+            masks[usize::from(index)] |= mask;
+        }
+    }
+    masks
+}
+
+fn describe(insn: &Insn) -> String {
+    let form = insn.form();
+    format!("{} (opcodes/{}.toml:{})", table86::disasm::text(insn), form.room, form.line)
+}
+
+/// What an instruction changes that its row does not say.
+fn undeclared_writes(insn: &Insn, list: &[Touch], before: &State, after: &State, out: &mut BTreeSet<String>) {
+    let written = registers(list, |touch| touch.writes);
+    for number in 0..8 {
+        if (before.regs[number] ^ after.regs[number]) & !written[number] != 0 {
+            out.insert(format!("{}: changes register {number}", describe(insn)));
+        }
+    }
+    for (at, (old, new)) in before.data.iter().zip(&after.data).enumerate() {
+        let addr = DATA + at as u32;
+        let covers = |touch: &Touch| match touch.place {
+            Place::Memory { addr: first, len } => touch.writes && addr.wrapping_sub(first) < len,
+            _ => false,
+        };
+        if old != new && !list.iter().any(covers) {
+            out.insert(format!("{}: changes memory at {addr:#x}", describe(insn)));
+            return;
+        }
+    }
+}
+
+/// What an instruction depends on that its row does not say.
+fn undeclared_reads(
+    machine: &mut Machine,
+    insn: &Insn,
+    list: &[Touch],
+    before: &State,
+    after: &State,
+    out: &mut BTreeSet<String>,
+) {
+    let read = registers(list, |touch| touch.reads);
+    for number in (0..8).filter(|number| read[*number] == 0) {
+        let mut other = before.clone();
+        other.regs[number] ^= 0x40;
+        let Some(mut result) = run(machine, &other) else {
+            out.insert(format!("{}: depends on register {number}", describe(insn)));
+            continue;
+        };
+        // Bits that are not written stay what they were.
+        result.regs[number] = after.regs[number];
+        if result != *after {
+            out.insert(format!("{}: depends on register {number}", describe(insn)));
+        }
+    }
+}
+
+/// An encoding that begins with an opcode of one of four maps.
+fn encoding(random: &mut Random, map: u32, opcode: u8) -> [u8; MAX_LEN] {
+    let mut bytes = Vec::new();
+    match random.below(8) {
+        0 | 1 => bytes.push(0x66),
+        2 => bytes.push(0xf3),
+        3 => bytes.push(0xf2),
+        4 => bytes.push(0x67),
+        _ => {}
+    }
+    bytes.extend_from_slice(match map {
+        0 => &[],
+        1 => &[0x0f],
+        2 => &[0x0f, 0x38],
+        _ => &[0x0f, 0x3a],
+    });
+    bytes.push(opcode);
+    // ModRM without displacements, or with registers, more often than others.
+    let modrm = random.next() as u8;
+    bytes.push(if random.below(3) == 0 { modrm & 0x3f } else { modrm });
+    let mut array = [0; MAX_LEN];
+    array.iter_mut().for_each(|byte| *byte = if random.below(2) == 0 { 0 } else { random.next() as u8 });
+    array[..bytes.len()].copy_from_slice(&bytes);
+    array
+}
+
+#[test]
+fn rows_declare_the_registers_and_the_memory_that_instructions_touch() {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut machine = machine();
+    let mut wrong = BTreeSet::new();
+    let mut reached = BTreeSet::new();
+    let mut list = Vec::new();
+    for round in 0..TRIES * 1024 {
+        let (map, opcode) = (round >> 8 & 3, round as u8);
+        let bytes = encoding(&mut random, map, opcode);
+        let Ok(insn) = decode(&bytes, CODE) else { continue };
+        let form = insn.form();
+        let plain = form.status == Status::Implemented && form.privilege == Privilege::User;
+        // The clock is nobody's operand.
+        if !plain || form.mnemonic == "rdtsc" || form.mnemonic == "rdtscp" {
+            continue;
+        }
+        machine.memory.write_bytes(CODE, &bytes).expect("mapped");
+        let before = random_state(&mut random);
+        set(&mut machine, &before);
+        list.clear();
+        touches(&insn, &machine.cpu, &mut list);
+        let Some(after) = run(&mut machine, &before) else { continue };
+        reached.insert(insn.index);
+        undeclared_writes(&insn, &list, &before, &after, &mut wrong);
+        undeclared_reads(&mut machine, &insn, &list, &before, &after, &mut wrong);
+    }
+    let wrong: Vec<&String> = wrong.iter().take(40).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(reached.len() >= LEAST, "only {} of {} forms were reached", reached.len(), FORMS.len());
+}
