@@ -217,7 +217,7 @@ impl<'a> Session<'a> {
             }
             task.before = registers;
             task.step = task.lockstep.fetch(&task.native, registers.eip);
-            task.insn = task.step.insn();
+            task.insn = task.step.insn().map(|insn| rules::resolved(insn, &options.cpuid));
             let class = task.insn.map_or(Class::Plain, |insn| task.lockstep.class(&insn, &registers));
             match (class, task.insn) {
                 (Class::Cpuid, Some(insn)) => {

@@ -2,7 +2,7 @@
 
 use super::lockstep::{End, Lockstep, Maker, signal_and_address};
 use super::mirror::{Mapping, Reference, Scope, pagemap};
-use super::rules::{CHANGES_MAP, Class, call_name};
+use super::rules::{self, CHANGES_MAP, Class, call_name};
 use super::state::{Image, Registers};
 use super::{CheckError, Ended, Options, Outcome, Summary};
 use crate::cpu::{FaultKind, eflags};
@@ -126,7 +126,7 @@ impl Session<'_> {
             return Ok(Some(found.unwrap_or_else(|| Outcome::Agreed(std::mem::take(&mut self.summary)))));
         }
         let step = self.lockstep.fetch(machine, before.eip);
-        let insn = step.insn();
+        let insn = step.insn().map(|insn| rules::resolved(insn, &machine.cpu.cpuid));
         let class = match insn.map_or(Class::Plain, |insn| self.lockstep.class(&insn, &before)) {
             Class::Cpuid => Class::Plain,
             class => class,

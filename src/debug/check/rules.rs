@@ -68,6 +68,12 @@ pub(super) fn shadows_next(insn: &Insn) -> bool {
     loaded && matches!(form.mnemonic, "mov" | "pop")
 }
 
+/// What a processor that CPUID describes as `cpu` makes of an instruction: where it lacks the one that a prefix selects, the
+/// prefix is ignored.
+pub(super) fn resolved(insn: Insn, cpu: &CpuModel) -> Insn {
+    if cpu.has_all(insn.form().cpuid) { insn } else { insn.without_prefix().unwrap_or(insn) }
+}
+
 /// Whether the first byte is a prefix that means nothing to our model, but something else to a newer processor: `rep bsf` is
 /// TZCNT where that exists.
 pub(super) fn has_idle_prefix(insn: &Insn, bytes: &[u8]) -> bool {
