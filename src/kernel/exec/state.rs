@@ -110,7 +110,8 @@ struct State {
 
 impl State {
     fn encode(&self) -> Vec<u8> {
-        let Options { sysroot, rooted, cpu, max_instructions, timeout, memory_bytes, strace, tool } = &self.options;
+        let Options { sysroot, rooted, cpu, max_instructions, timeout, memory_bytes, strace, tool } =
+            &self.options;
         let mut w = Writer(MAGIC.to_vec());
         w.u64(self.pid.into());
         w.u64(self.itself as u64);
