@@ -45,7 +45,7 @@ pub struct Options {
     pub memory_bytes: Option<u64>,
     /// `strace`: system calls are shown.
     pub strace: Option<super::strace::Settings>,
-    /// Who watches the program, in its own words: handed on with the output ([`super::exec::Launch::traced`]), for whoever
+    /// Who watches the program, in its own words: handed on with the output ([`super::exec::Launch::traced_to`]), for whoever
     /// starts the next program to watch that too.
     pub tool: Option<String>,
 }

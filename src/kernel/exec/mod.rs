@@ -61,7 +61,7 @@ impl Launch {
 }
 
 impl Launch {
-    /// Where it is shown what the program does, if [`Launch::traced`] was called or an `execve` handed it on.
+    /// Where it is shown what the program does, if [`Launch::traced_to`] was called or an `execve` handed it on.
     pub fn output(&self) -> Option<super::strace::Output> {
         self.trace.clone().map(super::strace::Output)
     }

@@ -78,7 +78,7 @@ impl Handles {
     }
 }
 
-/// The place that [`super::exec::Launch::traced`] opened, out of the guest's reach.
+/// The place that [`super::exec::Launch::traced_to`] opened, out of the guest's reach.
 #[derive(Clone, Debug)]
 pub struct Output(pub(super) Arc<Handles>);
 
