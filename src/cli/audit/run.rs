@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use table86::debug::count::{Detail, Totals};
 use table86::audit::State;
+use table86::debug::count::{Detail, Totals};
 use table86::isa::{FORMS, Form};
 use table86::kernel::table;
 

@@ -3,8 +3,8 @@
 use table86::audit::State;
 use table86::isa::proof::{Comparison, Proof};
 use table86::isa::{
-    Access, CONDITIONS, Code, Departure, FEATURES, FlagFacts, Flow, Form, Lock, Operand, Privilege, Rep, Size,
-    VendorFlags, flag,
+    Access, CONDITIONS, Code, Departure, FEATURES, FlagFacts, Flow, Form, Lock, Operand, Privilege, Rep,
+    Size, VendorFlags, flag,
 };
 
 /// The status flags in the order of the tables, with their bits.
