@@ -53,6 +53,8 @@ pub enum Takes {
     Values,
     Cpu,
     CpuEip,
+    /// As `CpuEip`; and the host's FPU does the same by the row's opcode.
+    X87,
     /// Operands, and the control and status of SSE.
     Mxcsr,
     /// Operands, and whether the host has the instruction.
@@ -62,7 +64,7 @@ pub enum Takes {
 impl Takes {
     /// Whether the body gets the CPU.
     pub fn cpu(self) -> bool {
-        matches!(self, Takes::Cpu | Takes::CpuEip)
+        matches!(self, Takes::Cpu | Takes::CpuEip | Takes::X87)
     }
 }
 
@@ -278,7 +280,13 @@ fn form(
     };
     let takes = fields.choice(
         "takes",
-        &[("cpu", Takes::Cpu), ("cpu eip", Takes::CpuEip), ("mxcsr", Takes::Mxcsr), ("host", Takes::Host)],
+        &[
+            ("cpu", Takes::Cpu),
+            ("cpu eip", Takes::CpuEip),
+            ("x87", Takes::X87),
+            ("mxcsr", Takes::Mxcsr),
+            ("host", Takes::Host),
+        ],
         Takes::Values,
         report,
     );

@@ -1,12 +1,13 @@
 //! What has to hold of the optimised binary. Only in release builds: others return to a loop between handlers.
 #![cfg(all(not(debug_assertions), target_arch = "x86_64"))]
 
-use goblin::elf::Elf;
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
+use goblin::elf::{Elf, Sym};
+use iced_x86::{CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
 
 /// Handlers that go on with another op, by the name of their generic function.
-const CHAINED: [&str; 12] = [
+const CHAINED: [&str; 13] = [
     "single",
+    "x87",
     "pair",
     "pair_branch",
     "branch",
@@ -20,6 +21,15 @@ const CHAINED: [&str; 12] = [
     "tally_exit",
 ];
 
+/// A function's code.
+fn code_of<'a>(bytes: &'a [u8], elf: &Elf<'_>, symbol: &Sym) -> Option<&'a [u8]> {
+    let section = elf.section_headers.iter().find(|section| {
+        section.is_executable() && section.vm_range().contains(&(symbol.st_value as usize))
+    })?;
+    let start = (symbol.st_value - section.sh_addr + section.sh_offset) as usize;
+    bytes.get(start..start + symbol.st_size as usize)
+}
+
 /// The code of every handler in the binary, with its name.
 fn handlers<'a>(bytes: &'a [u8], elf: &Elf<'_>) -> Vec<(String, u64, &'a [u8])> {
     let mut found = Vec::new();
@@ -31,17 +41,55 @@ fn handlers<'a>(bytes: &'a [u8], elf: &Elf<'_>) -> Vec<(String, u64, &'a [u8])> 
         if !CHAINED.contains(&kind) {
             continue;
         }
-        let section = elf
-            .section_headers
-            .iter()
-            .find(|section| {
-                section.is_executable() && section.vm_range().contains(&(symbol.st_value as usize))
-            })
-            .expect("a function lies in a section");
-        let start = (symbol.st_value - section.sh_addr + section.sh_offset) as usize;
-        found.push((kind.to_owned(), symbol.st_value, &bytes[start..start + symbol.st_size as usize]));
+        let code = code_of(bytes, elf, &symbol).expect("a function lies in a section");
+        found.push((kind.to_owned(), symbol.st_value, code));
     }
     found
+}
+
+/// Whether an instruction touches the x87's stack, control or status.
+fn is_x87(insn: &Instruction) -> bool {
+    let saves =
+        [Mnemonic::Emms, Mnemonic::Fxsave, Mnemonic::Fxrstor, Mnemonic::Fxsave64, Mnemonic::Fxrstor64];
+    let mmx =
+        (0..insn.op_count()).any(|at| insn.op_kind(at) == OpKind::Register && insn.op_register(at).is_mm());
+    let fpu = insn.cpuid_features().iter().any(|feature| {
+        matches!(
+            feature,
+            CpuidFeature::FPU | CpuidFeature::FPU287 | CpuidFeature::FPU387 | CpuidFeature::FPU387SL_ONLY
+        )
+    });
+    fpu || mmx || saves.contains(&insn.mnemonic())
+}
+
+/// Functions that may use the x87: handlers, who gives the state to the host and takes it back, and bodies for the control word.
+fn may_use_x87(name: &str) -> bool {
+    let places = ["table86::engine::handlers::", "table86::fpu::live::"];
+    let bodies = ["table86::cpu::insn::x87_control::", "table86::cpu::exec::", "table86::engine::recover::"];
+    places.iter().chain(&bodies).any(|place| name.contains(place))
+}
+
+#[test]
+fn nothing_but_the_fpu_uses_the_x87() {
+    let bytes = std::fs::read(env!("CARGO_BIN_EXE_table86")).expect("the binary");
+    let elf = Elf::parse(&bytes).expect("an ELF file");
+    let mut wrong = Vec::new();
+    let (mut functions, mut found) = (0, 0);
+    for symbol in elf.syms.iter().filter(|symbol| symbol.is_function() && symbol.st_size > 0) {
+        let Some(mangled) = elf.strtab.get_at(symbol.st_name) else { continue };
+        let name = format!("{:#}", rustc_demangle::demangle(mangled));
+        functions += 1;
+        let uses = code_of(&bytes, &elf, &symbol).is_some_and(|code| {
+            Decoder::with_ip(64, code, symbol.st_value, DecoderOptions::NONE).iter().any(|insn| is_x87(&insn))
+        });
+        found += usize::from(uses);
+        if uses && !may_use_x87(&name) {
+            wrong.push(name);
+        }
+    }
+    assert!(functions > 5000, "only {functions} functions: are the symbols gone?");
+    assert!(found > 300, "only {found} functions use the x87: are its handlers gone?");
+    assert!(wrong.is_empty(), "the x87 is used by {}", wrong.join(", "));
 }
 
 #[test]

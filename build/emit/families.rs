@@ -1,7 +1,7 @@
 //! Handler families: forms whose body, operand kinds and widths agree share one generic handler, and their
 //! instantiations are told apart by keys that the translator can compute.
 
-use crate::build::notation::{Access, Code, Operand, Size};
+use crate::build::notation::{Access, Code, ModRm, Operand, Size};
 use crate::build::rules::Rules;
 use crate::build::schema::{Flow, Form, Lock, Takes};
 use std::collections::BTreeMap;
@@ -143,8 +143,42 @@ pub struct Family {
     pub mmx: bool,
     /// 128 bits in memory have to be aligned.
     pub aligned: bool,
+    /// How the host's FPU does it.
+    pub live: Option<Live>,
     /// What the host must have for its own instruction to be used.
     pub host: Vec<String>,
+}
+
+impl Family {
+    /// Whether the host's FPU can do an instance: if which register of the stack it is is known.
+    pub fn is_live(&self, instance: &Instance) -> bool {
+        let known = |live: Live| live.operand != LiveOperand::Stack || instance.specs[0] != Spec::None;
+        self.live.is_some_and(known)
+    }
+}
+
+/// An instruction of the host's FPU: the row's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Live {
+    pub opcode: u8,
+    /// ModRM, without a stack register's number and with nothing of a memory operand.
+    pub modrm: u8,
+    pub operand: LiveOperand,
+    /// It reads EFLAGS.
+    pub reads_flags: bool,
+    /// It writes EFLAGS.
+    pub writes_flags: bool,
+}
+
+/// What follows the opcode of an instruction of the host's FPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiveOperand {
+    None,
+    /// ST(i).
+    Stack,
+    Memory,
+    /// Memory, to which it stores 80 bits.
+    Store80,
 }
 
 /// All families, and which one each form uses for 32- and 16-bit operands (0: none).
@@ -159,7 +193,8 @@ pub struct Families {
 
 /// Whether the ops carry their own address in a second slot.
 pub fn needs_eip(form: &Form) -> bool {
-    form.takes == Takes::CpuEip || matches!(form.flow, Flow::Far | Flow::Sync | Flow::Trap)
+    matches!(form.takes, Takes::CpuEip | Takes::X87)
+        || matches!(form.flow, Flow::Far | Flow::Sync | Flow::Trap)
 }
 
 /// Bits of an operand of this size; 0 where no integer type fits.
@@ -266,11 +301,29 @@ fn family(form: &Form, rules: &Rules, opsize16: bool) -> Family {
         lock: form.lock,
         mmx: passed(form).any(|operand| matches!(operand.code, Code::P | Code::Q | Code::N)),
         aligned: !form.unaligned,
+        live: live(form, changes_flags),
         host: match form.takes {
             Takes::Mxcsr | Takes::Host => host_features(form),
             _ => Vec::new(),
         },
     }
+}
+
+/// What the host's FPU does for a row.
+fn live(form: &Form, writes_flags: bool) -> Option<Live> {
+    let (modrm, operand) = match form.encoding.modrm {
+        _ if form.takes != Takes::X87 => return None,
+        ModRm::Fixed { byte, any_rm: false } => (byte, LiveOperand::None),
+        ModRm::Fixed { byte, any_rm: true } => (byte, LiveOperand::Stack),
+        ModRm::Digit(digit) => {
+            let store = |operand: &Operand| operand.size == Size::T && operand.access == Access::LinearW;
+            let operand =
+                if form.operands.iter().any(store) { LiveOperand::Store80 } else { LiveOperand::Memory };
+            (digit << 3, operand)
+        }
+        ModRm::Any | ModRm::Absent => return None,
+    };
+    Some(Live { opcode: form.encoding.opcode, modrm, operand, reads_flags: form.reads != 0, writes_flags })
 }
 
 /// What a form needs of a host beyond what every x86-64 has; names as `table86::cpu::native` has them.
@@ -311,9 +364,17 @@ fn add_instances(form: &Form, family: &Family, id: u16, out: &mut std::collectio
     for (operand, shape) in passed(form).zip(&family.shapes) {
         let choices: Vec<Spec> = match (operand.code, shape) {
             (_, Shape::Imm { .. }) => vec![Spec::Immediate],
+            // The host's instruction has the register's number in it.
+            (Code::StI, _) if family.live.is_some() => {
+                std::iter::once(Spec::None).chain((0..8).map(Spec::Fixed)).collect()
+            }
             (_, Shape::Far | Shape::One | Shape::Number | Shape::Selector) => vec![Spec::None],
             (Code::Reg(number), Shape::Place { bits, .. }) => {
                 vec![Spec::Fixed(register_offset(number, *bits))]
+            }
+            (Code::M, _) if family.live.is_some() => {
+                let scaled = (0..4).map(Spec::Scaled);
+                [Spec::Memory, Spec::Sib, Spec::Absolute, Spec::Base].into_iter().chain(scaled).collect()
             }
             (Code::XmmReg(number), _) => vec![Spec::FixedXmm(number)],
             (Code::M | Code::O, _) => vec![Spec::Memory],

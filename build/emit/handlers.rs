@@ -1,6 +1,6 @@
 //! `handlers.rs`: a type for each family, which wraps the body's call with loading and storing, and the tables of handlers.
 
-use super::families::{Families, Family, Instance, Shape, Spec};
+use super::families::{Families, Family, Instance, Live, LiveOperand, Shape, Spec};
 use super::hot::Hot;
 use crate::build::schema::{Flow, Lock, Takes};
 use std::collections::BTreeMap;
@@ -71,6 +71,9 @@ fn emit_family(out: &mut String, family: &Family) {
     if !matches!(family.takes, Takes::Mxcsr | Takes::Host) {
         emit_run(out, family);
         out.push_str("}\n}\n");
+        if let Some(live) = &family.live {
+            emit_live(out, family, live);
+        }
         return;
     }
     let mut conditions: Vec<String> = Vec::new();
@@ -96,6 +99,32 @@ fn emit_family(out: &mut String, family: &Family) {
     );
     emit_run(out, family);
     out.push_str("}\n}\n");
+}
+
+/// The host's instruction in place of the body's call.
+fn emit_live(out: &mut String, family: &Family, live: &Live) {
+    let Live { opcode, modrm, .. } = live;
+    let (parameters, bound, call) = match (live.operand, live.reads_flags, live.writes_flags) {
+        (LiveOperand::None, ..) => ("", "", format!("plain::<{opcode}, {modrm}>(x)")),
+        (LiveOperand::Memory | LiveOperand::Store80, ..) => {
+            let function = if live.operand == LiveOperand::Memory { "with_memory" } else { "store_80" };
+            ("A", "A: Address", format!("{function}::<{opcode}, {modrm}>(x, A::address(x))"))
+        }
+        (LiveOperand::Stack, reads, writes) => {
+            let function = match (reads, writes) {
+                (true, _) => "by_flags",
+                (_, true) => "into_flags",
+                _ => "with_register",
+            };
+            ("A", "A: FixedNumber", format!("{function}::<{opcode}, {modrm}, A>(x)"))
+        }
+    };
+    let _ = writeln!(
+        out,
+        "#[cfg(trap_memory)]\nimpl<{bound}> Live for {}<{parameters}> {{\n#[inline(always)]\nfn run_live(x: Exec) {{\n\
+         live::{call}\n}}\n}}",
+        family.name
+    );
 }
 
 fn is_generic(shape: Shape) -> bool {
@@ -265,10 +294,13 @@ fn type_of(families: &Families, instance: &Instance) -> Option<String> {
         let spec = instance.specs[at];
         let operand = match shape {
             Shape::Far | Shape::One => continue,
-            Shape::Number => {
-                registers += 1;
-                format!("Number{}", field(registers - 1))
-            }
+            Shape::Number => match spec {
+                Spec::Fixed(number) => format!("NumberIs<{number}>"),
+                _ => {
+                    registers += 1;
+                    format!("Number{}", field(registers - 1))
+                }
+            },
             Shape::Selector => {
                 registers += 1;
                 format!("Selector{}", field(registers - 1))
@@ -338,6 +370,7 @@ fn single(families: &Families, instance: &Instance) -> Option<String> {
         Flow::Branch => format!("branch::<{run}>"),
         Flow::Far => format!("far::<{run}>"),
         Flow::Sync => format!("sync::<{run}>"),
+        _ if family.is_live(instance) => format!("x87::<{run}>"),
         _ => format!("single::<{run}, {}>", instance.live),
     })
 }
@@ -345,7 +378,11 @@ fn single(families: &Families, instance: &Instance) -> Option<String> {
 fn pair(families: &Families, first: &Instance, second: &Instance) -> Option<String> {
     let flow =
         |instance: &Instance| families.list.get(usize::from(instance.family).checked_sub(1)?).map(|f| f.flow);
-    if flow(first)? != Flow::Next {
+    let live = |instance: &Instance| {
+        let at = usize::from(instance.family).checked_sub(1);
+        at.and_then(|at| families.list.get(at)).is_some_and(|family| family.live.is_some())
+    };
+    if flow(first)? != Flow::Next || live(first) || live(second) {
         return None;
     }
     let (one, two) = (type_of(families, first)?, type_of(families, second)?);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use table86::debug::gdb::Address;
+use table86::fpu::Backend;
 use table86::isa::{Insn, Status, decode};
 use table86::kernel::exec::{Launch, Resumed};
 use table86::kernel::{self, ExitReason, Process};
@@ -61,6 +62,9 @@ pub(super) struct Run {
     /// The processor that CPUID describes
     #[arg(long, value_name = "MODEL")]
     cpu: Option<String>,
+    /// What computes for the x87 FPU [default: live where the host can do it]
+    #[arg(long, value_name = "BACKEND")]
+    fpu: Option<FpuName>,
     /// Stop after N instructions
     #[arg(long, value_name = "N", value_parser = values::count)]
     max_insns: Option<u64>,
@@ -89,6 +93,24 @@ pub(super) enum FormatName {
     Hex,
     /// Bytes without headers
     Flat,
+}
+
+/// Names for `--fpu`.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum FpuName {
+    /// Software, exact on any host
+    Soft,
+    /// The host's FPU, with the same results
+    Live,
+}
+
+impl From<FpuName> for Backend {
+    fn from(name: FpuName) -> Backend {
+        match name {
+            FpuName::Soft => Backend::Soft,
+            FpuName::Live => Backend::Live,
+        }
+    }
 }
 
 impl From<FormatName> for Format {
@@ -154,6 +176,7 @@ impl Run {
                 rooted: self.root.is_some(),
                 sysroot: self.root.or(self.sysroot),
                 cpu: self.cpu,
+                fpu: self.fpu.map_or_else(Backend::default, Backend::from),
                 max_instructions: self.max_insns,
                 timeout: self.timeout,
                 memory_bytes: self.memory,
@@ -274,6 +297,10 @@ fn load(
     let mut machine = make(Arc::clone(&memory))
         .map_err(|error| Failure::own(format!("no addresses for translated code: {error}")))?;
     machine.cpu.cpuid = cpuid;
+    if !kernel.fpu.is_available() {
+        return Err(Failure::own("--fpu live: this host or build has no FPU for it; use --fpu soft"));
+    }
+    machine.set_fpu(kernel.fpu);
     let loaded =
         loader::load(&memory, &mut machine.cpu, program, &options).map_err(|error| failure(&name, &error))?;
     let mut process = Process::new(machine, image(&loaded), kernel, launch);

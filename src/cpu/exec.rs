@@ -5,6 +5,9 @@ use super::float::host;
 use super::mxcsr::{ALL_MASKED, Mxcsr};
 use super::{Cpu, Fault, Pending, Seg, Word, eflags};
 use crate::engine::op::{Ext, Op};
+use crate::fpu::Fpu;
+#[cfg(trap_memory)]
+use crate::fpu::{live, soft::flag};
 use crate::memory::access::{self, GuestAtomic, GuestValue};
 use std::sync::atomic::Ordering;
 
@@ -154,10 +157,42 @@ impl Exec {
         Ok(())
     }
 
-    /// Raises #MF if an exception of the x87 is pending: what MMX instructions do first, too.
+    /// The x87's state, taken back from the host's FPU.
+    #[inline(always)]
+    pub fn fpu<'a>(self) -> &'a mut Fpu {
+        #[cfg(trap_memory)]
+        if self.cpu().live.on {
+            self.apart(|x| live::spill(x.cpu()));
+        }
+        &mut self.cpu().fpu
+    }
+
+    /// The x87's status word, as FNSTSW stores it.
+    #[inline(always)]
+    pub fn fpu_status(self) -> u16 {
+        #[cfg(trap_memory)]
+        if self.cpu().live.on {
+            return live::status();
+        }
+        self.cpu().fpu.status()
+    }
+
+    /// Loads the x87's control word, as [`Fpu::set_control`].
+    #[inline(always)]
+    pub fn set_fpu_control(self, control: u16) {
+        #[cfg(trap_memory)]
+        if self.cpu().live.on && control & flag::EXCEPTIONS == flag::EXCEPTIONS {
+            let fpu = &mut self.cpu().fpu;
+            fpu.set_control(control);
+            return live::load_control(fpu);
+        }
+        self.fpu().set_control(control);
+    }
+
+    /// Raises #MF if an exception of the x87 is pending: what MMX instructions do first, too. Then its state is in [`Cpu::fpu`].
     #[inline(always)]
     pub fn wait_for_fpu(self) -> Result<(), Fault> {
-        if self.cpu().fpu.pending() { Err(Fault::MF) } else { Ok(()) }
+        if self.fpu().pending() { Err(Fault::MF) } else { Ok(()) }
     }
 
     /// Leaves the x87 as every instruction with an MMX register does.

@@ -11,7 +11,7 @@ pub mod native;
 pub mod segment;
 pub mod vector;
 pub mod word;
-mod x87;
+pub(crate) mod x87;
 
 pub use exec::Exec;
 pub use fault::{Fault, FaultKind};
@@ -66,8 +66,9 @@ pub(crate) enum Exit {
 
 /// The state of one guest thread's processor.
 ///
-/// The fields up to `segment_bases` are within a byte's displacement of the handlers' first argument.
-#[repr(C)]
+/// The fields up to `segment_bases` are within a byte's displacement of the handlers' first argument; aligned so that what is
+/// stored most lies in few lines of the host's cache.
+#[repr(C, align(64))]
 pub struct Cpu {
     /// EAX ECX EDX EBX ESP EBP ESI EDI, see [`reg`].
     pub regs: [u32; 8],
@@ -84,6 +85,9 @@ pub struct Cpu {
     pub(crate) stop_requested: AtomicBool,
     /// EFLAGS without the status flags: TF, DF, AC, ID, …
     pub system_flags: u32,
+    /// What the host's FPU has of `fpu`.
+    #[cfg(trap_memory)]
+    pub(crate) live: crate::fpu::live::Live,
     /// Bases of ES CS SS DS FS GS, and a zero for "no segment".
     pub segment_bases: [u32; 8],
     pub(crate) exit: Exit,
@@ -109,7 +113,7 @@ pub struct Cpu {
     pub(crate) pages: *const u8,
     /// Descriptor tables, as far as user mode can see them.
     pub descriptors: Descriptors,
-    /// x87 state.
+    /// x87 state, while the CPU is stopped. Bodies use [`Exec::fpu`].
     pub fpu: Fpu,
     /// XMM0 to XMM7.
     pub xmm: [V128; 8],
@@ -137,6 +141,8 @@ impl Cpu {
             limit: AtomicU64::new(u64::MAX),
             stop_requested: AtomicBool::new(false),
             system_flags: eflags::IF | eflags::FIXED,
+            #[cfg(trap_memory)]
+            live: crate::fpu::live::Live::new(false),
             segment_bases: [0; 8],
             exit: Exit::Jump,
             shadow_top: 0,

@@ -77,15 +77,22 @@ integer!(u16, i16, I16, fist_i16, fisttp_i16);
 integer!(u32, i32, I32, fist_i32, fisttp_i32);
 integer!(u64, i64, I64, fist_i64, fisttp_i64);
 
-/// Raises #MF if an exception is pending: what each waiting instruction does first (SDM Vol. 1, 8.7).
+/// Raises #MF if an exception is pending: what each waiting instruction does first (SDM Vol. 1, 8.7). Then the state is in
+/// [`Cpu::fpu`](super::Cpu::fpu).
 #[inline(always)]
 pub(super) fn wait(x: Exec) -> Result<(), Fault> {
+    x.wait_for_fpu()
+}
+
+/// As [`wait`], but leaves the state to the host's FPU if that has it: nothing is pending then.
+#[inline(always)]
+pub(super) fn wait_in_place(x: Exec) -> Result<(), Fault> {
     if x.cpu().fpu.pending() { Err(Fault::MF) } else { Ok(()) }
 }
 
 /// Keeps the address and opcode of a non-control instruction (SDM Vol. 1, 8.1.8 and 8.1.9).
 #[inline(always)]
-fn note(x: Exec) {
+pub(crate) fn note(x: Exec) {
     let cpu = x.cpu();
     let pointers = &mut cpu.fpu.pointers;
     pointers.fip = x.eip();
@@ -95,7 +102,7 @@ fn note(x: Exec) {
 
 /// As [`note`], with the offset of a memory operand in its segment.
 #[inline(always)]
-fn note_memory(x: Exec, addr: u32) {
+pub(crate) fn note_memory(x: Exec, addr: u32) {
     note(x);
     let cpu = x.cpu();
     let segment = x.memory_segment();

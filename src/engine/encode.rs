@@ -91,6 +91,10 @@ pub(super) fn operand_keys(job: &Job<'_>, insn: &Insn) -> Few {
     use keys::spec;
     let mut result = Few::of([0]);
     for (at, operand) in passed(insn).enumerate() {
+        if operand.code == Code::StI {
+            // The number is part of the host's instruction.
+            result = result.with_each(&Few::of([keys::operand(at, spec::FIXED + insn.rm()), 0]));
+        }
         let Some(any) = any_key(insn, at, operand) else { continue };
         let choices = if any == keys::operand(at, spec::REGISTER) && operand.code != Code::B {
             let offset = register(insn, operand).unwrap_or(0);

@@ -7,6 +7,8 @@ use super::links::{DEPTH, JumpCache, Target};
 use super::op::{Ext, Op};
 use super::operand::Source;
 use crate::cpu::{Cpu, Exec, Exit, Fault, Pending, Seg, Word, reg};
+#[cfg(trap_memory)]
+use crate::fpu::live;
 use crate::memory::access::GuestValue;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,11 +17,15 @@ pub(crate) mod generated {
     #![allow(clippy::all, unused_variables, unused_imports)]
     use super::super::op::Handler;
     use super::super::operand::*;
-    use super::{Run, branch, call, call_to, far, jump, jump_to, pair, pair_branch, ret, single, sync};
+    #[cfg(trap_memory)]
+    use super::Live;
+    use super::{Run, branch, call, call_to, far, jump, jump_to, pair, pair_branch, ret, single, sync, x87};
     use crate::cpu::insn as body;
     use crate::cpu::native::{self, Native};
     use crate::cpu::vector::V128;
     use crate::cpu::{Exec, Fault, Pending};
+    #[cfg(trap_memory)]
+    use crate::fpu::live;
     use std::marker::PhantomData;
     include!(concat!(env!("OUT_DIR"), "/handlers.rs"));
 }
@@ -43,6 +49,13 @@ pub(crate) trait Run {
     fn run_apart(x: Exec, f: &mut Pending) -> Result<(), Fault> {
         Self::run(x, f).map(|_| ())
     }
+}
+
+/// An instruction that the host's FPU can do while it has the guest's state.
+#[cfg(trap_memory)]
+pub(crate) trait Live: Run<Out = ()> {
+    /// Lets it do the instruction; it has the state.
+    fn run_live(x: Exec);
 }
 
 /// Goes on with an op: a tail call, or the return to the loop.
@@ -187,6 +200,44 @@ pub(crate) unsafe extern "C" fn single<I: Run<Out = ()>, const LIVE: bool>(
     }
     // SAFETY: as for every handler.
     unsafe { dispatch(x, ahead(op, I::SLOTS)) }
+}
+
+/// An instruction of the x87.
+#[cfg(trap_memory)]
+pub(crate) unsafe extern "C" fn x87<I: Live>(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    if !x.cpu().live.on {
+        // SAFETY: the same op.
+        return unsafe { x87_elsewhere::<I>(cpu, op, mem) };
+    }
+    I::run_live(x);
+    // SAFETY: as for every handler.
+    unsafe { dispatch(x, ahead(op, I::SLOTS)) }
+}
+
+/// An instruction of the x87 while the host's FPU does not have the state: gives it the state and begins again, or does without.
+#[cfg(trap_memory)]
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn x87_elsewhere<I: Live>(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    if x.apart(|x| live::load(x.cpu())) {
+        // SAFETY: the same op.
+        return unsafe { dispatch(x, op) };
+    }
+    // SAFETY: as for every handler.
+    unsafe { single::<I, false>(cpu, op, mem) }
+}
+
+/// An instruction of the x87, in software.
+#[cfg(not(trap_memory))]
+pub(crate) unsafe extern "C" fn x87<I: Run<Out = ()>>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    mem: *mut u8,
+) -> *const Op {
+    // SAFETY: as for every handler.
+    unsafe { single::<I, false>(cpu, op, mem) }
 }
 
 /// Two instructions in a row; the second sees the first one's flags in registers.
@@ -488,6 +539,7 @@ pub(crate) unsafe extern "C" fn privileged(cpu: *mut Cpu, op: *const Op, mem: *m
 /// An instruction that may not access its operand, but waits for the FPU first.
 pub(crate) unsafe extern "C" fn privileged_wait(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
     let x = enter(cpu, op, mem);
+    // Also while the host has the state, for then nothing is.
     let fault = if x.cpu().fpu.pending() { Fault::MF } else { Fault::gp(0) };
     // SAFETY: as for every handler.
     unsafe { raise(x, fault) }

@@ -462,6 +462,8 @@ vector_register!(XmmB, false, |x| read_xmm(x, x.op().b), |y, value| write_xmm(y,
 vector_register!(MmA, true, |x| read_mm(x, x.op().a), |y, value| write_mm(y, y.op().a, value));
 vector_register!(MmB, true, |x| read_mm(x, x.op().b), |y, value| write_mm(y, y.op().b, value));
 
+/// The number itself: of a stack register, which is part of the host's instruction.
+pub(crate) struct NumberIs<const NUMBER: u8>;
 /// A number in field `a`.
 #[allow(dead_code)] // which of the two are needed is up to the tables
 pub(crate) struct NumberA;
@@ -472,6 +474,24 @@ pub(crate) struct NumberB;
 pub(crate) struct SelectorA;
 /// The selector of the segment register in field `b`.
 pub(crate) struct SelectorB;
+
+/// A number that a handler is made for.
+#[cfg(trap_memory)]
+pub(crate) trait FixedNumber: Number {
+    const NUMBER: u8;
+}
+
+#[cfg(trap_memory)]
+impl<const N: u8> FixedNumber for NumberIs<N> {
+    const NUMBER: u8 = N;
+}
+
+impl<const N: u8> Number for NumberIs<N> {
+    #[inline(always)]
+    fn number(_: Exec) -> u8 {
+        N
+    }
+}
 
 impl Number for NumberA {
     #[inline(always)]

@@ -59,6 +59,7 @@ mod trap {
     use crate::cpu::fault::page_fault;
     use crate::cpu::float::host;
     use crate::cpu::{Exit, Fault};
+    use crate::fpu::live;
     use crate::memory::{Memory, guarded};
     use std::arch::naked_asm;
     use std::cell::Cell;
@@ -117,6 +118,9 @@ mod trap {
         unsafe {
             host::enter((*cpu).mxcsr);
             enter(cpu, op, memory.base(), chain);
+            if (*cpu).live.on {
+                live::spill(&mut *cpu);
+            }
             (*cpu).mxcsr |= host::leave();
         }
         RUNNING.set(std::ptr::null_mut());

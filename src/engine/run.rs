@@ -9,6 +9,9 @@ use super::tally::Tally;
 use super::translate::{Location, MAX_SLOTS, Settings, Translations};
 use crate::cpu::fault::page_fault;
 use crate::cpu::{Cpu, Exit, Fault, FaultKind, Seg, eflags, reg};
+use crate::fpu::Backend;
+#[cfg(trap_memory)]
+use crate::fpu::live;
 use crate::isa::decode::{MAX_LEN, operand_bytes};
 use crate::isa::{Access, Code, Flow, Insn, Operand, Rep, Size, decode, flag};
 use crate::memory::{Memory, page};
@@ -75,6 +78,10 @@ impl Shared {
             // By Rust's operators and in software, too.
             cpu.host_floats = 0;
             cpu.host_features = 0;
+        }
+        #[cfg(trap_memory)]
+        {
+            cpu.live.allowed = self.settings.fpu == Backend::Live;
         }
         let mode = Mode::of(&cpu);
         recover::prepare_thread();
@@ -158,28 +165,42 @@ impl Machine {
 
     /// A machine at reset: see [`Cpu::new`]. Fails when the host has no address space for translations.
     pub fn new(memory: Arc<Memory>) -> std::io::Result<Machine> {
-        Machine::with_settings(memory, Settings { specialise: true, stitch: true, warm: 0, count: false })
+        let fpu = Backend::default();
+        let settings = Settings { specialise: true, stitch: true, warm: 0, count: false, fpu };
+        Machine::with_settings(memory, settings)
     }
 
     /// A machine that uses only generic handlers: slower, to be compared with.
     pub fn generic(memory: Arc<Memory>) -> std::io::Result<Machine> {
-        Machine::with_settings(memory, Settings { specialise: false, stitch: false, warm: 0, count: false })
+        let fpu = Backend::Soft;
+        let settings = Settings { specialise: false, stitch: false, warm: 0, count: false, fpu };
+        Machine::with_settings(memory, settings)
     }
 
     /// A machine that translates quickly first, and well what has run for a while: for whole programs, most of whose code runs
     /// a few times only.
     /// `warm` is how often a block has to run, 1 or more; [`Machine::WARM`] pays best.
     pub fn tiered(memory: Arc<Memory>, warm: u32) -> std::io::Result<Machine> {
-        Machine::with_settings(
-            memory,
-            Settings { specialise: true, stitch: true, warm: warm.max(1), count: false },
-        )
+        let fpu = Backend::default();
+        let settings = Settings { specialise: true, stitch: true, warm: warm.max(1), count: false, fpu };
+        Machine::with_settings(memory, settings)
     }
 
     /// As [`Machine::tiered`], and it counts how often each instruction is executed: see [`Machine::drain_counts`].
     pub fn counting(memory: Arc<Memory>, warm: u32) -> std::io::Result<Machine> {
-        let settings = Settings { specialise: true, stitch: true, warm, count: true };
+        let fpu = Backend::default();
+        let settings = Settings { specialise: true, stitch: true, warm, count: true, fpu };
         Machine::with_settings(memory, settings)
+    }
+
+    /// Chooses what computes for the x87, on this machine and those made of [`Machine::shared`] from now on. A backend that is not
+    /// available is not used.
+    pub fn set_fpu(&mut self, backend: Backend) {
+        self.settings.fpu = if backend.is_available() { backend } else { Backend::Soft };
+        #[cfg(trap_memory)]
+        {
+            self.cpu.live.allowed = self.settings.fpu == Backend::Live;
+        }
     }
 
     fn with_settings(memory: Arc<Memory>, settings: Settings) -> std::io::Result<Machine> {
@@ -216,6 +237,11 @@ impl Machine {
     /// Says that the machine runs no handlers, after a thread that ran it is gone.
     pub(crate) fn abandoned(&mut self) {
         self.gate.reset();
+        // It was that thread's FPU which had the state.
+        #[cfg(trap_memory)]
+        {
+            self.cpu.live.on = false;
+        }
     }
 
     /// Executes `max` instructions at most.
@@ -270,6 +296,12 @@ impl Machine {
             let faulted = matches!(self.cpu.exit, Exit::Fault | Exit::Bus | Exit::Breakpoint);
             // Blocks may be freed as soon as the gate is left.
             let location = if faulted { self.code.lock().locate(self.cpu.exit_op) } else { None };
+            #[cfg(trap_memory)]
+            if let Some(Location { run: run @ 1.., .. }) = location {
+                let op = self.cpu.exit_op;
+                // SAFETY: the translator has put so many before the op.
+                unsafe { live::note_run(&mut self.cpu, op, run) };
+            }
             self.code.leave(&self.gate);
             match self.cpu.exit {
                 Exit::Jump => {}

@@ -13,6 +13,7 @@ use super::tally::Sites;
 use super::{handlers, keys};
 use crate::cpu::Cpu;
 use crate::cpu::exec::attribute;
+use crate::fpu::Backend;
 use crate::isa::{Code, Flow, Imm, Insn, Lock, Privilege, Rep, Status};
 use crate::memory::Memory;
 use std::collections::HashSet;
@@ -35,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) stitch: bool,
     /// How often a block has to run to be worth a good translation: before, it has a quick one. 0: all have a good one at once.
     pub(crate) warm: u32,
+    /// What computes for the x87; the same translations do for both.
+    pub(crate) fpu: Backend,
     /// Count how often each instruction runs: see [`super::tally`].
     pub(crate) count: bool,
 }
@@ -80,6 +83,9 @@ pub(crate) struct Location {
     pub(crate) eip: u32,
     /// Instructions of the block that are complete.
     pub(crate) done: u32,
+    /// So many ops before it are the x87's and may have left no notes for its pointers.
+    #[cfg_attr(not(trap_memory), allow(dead_code))] // the host's FPU needs traps
+    pub(crate) run: u8,
     /// Where it is counted that the block runs.
     pub(crate) site: Option<u32>,
 }
@@ -226,7 +232,8 @@ impl Translations {
         let block = &self.blocks[at];
         let offset = (slot - block.start) as u16;
         let index = block.insns.partition_point(|(slot, _)| *slot <= offset).checked_sub(1)?;
-        Some(Location { eip: block.insns[index].1, done: index as u32, site: block.site })
+        let run = self.stitcher.as_ref().map_or(0, |stitcher| stitcher.run_before(op));
+        Some(Location { eip: block.insns[index].1, done: index as u32, run, site: block.site })
     }
 
     /// Where it is counted what runs.

@@ -8,12 +8,44 @@
 
 mod image;
 mod insn;
+#[cfg(trap_memory)]
+pub(crate) mod live;
 pub mod soft;
 
 pub use image::{ENV_16, ENV_32, FXSAVE_X87, SAVE_16, SAVE_32, Width};
 pub use insn::{Operand, Store};
 
 use soft::{Class, F80, flag};
+
+/// What computes for the x87. Both do the same to the last bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Software, on any host.
+    Soft,
+    /// The host's FPU, wherever all exceptions are masked; else software.
+    Live,
+}
+
+impl Backend {
+    /// Whether this host can do it.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Soft => true,
+            #[cfg(trap_memory)]
+            Self::Live => live::is_possible(),
+            #[cfg(not(trap_memory))]
+            Self::Live => false,
+        }
+    }
+}
+
+impl Default for Backend {
+    /// The faster one of those that are available.
+    fn default() -> Self {
+        if Self::Live.is_available() { Self::Live } else { Self::Soft }
+    }
+}
 
 /// The control word after FNINIT: everything masked, 64 bits, to nearest.
 pub const CONTROL_INIT: u16 = 0x037f;

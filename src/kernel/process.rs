@@ -14,6 +14,7 @@ use super::signal::{self, Call, Signals, fault};
 use super::table::{self, Restart};
 use super::task::{Group, Task};
 use crate::cpu::{FaultKind, reg};
+use crate::fpu::Backend;
 use crate::{Machine, Stop};
 use std::ffi::OsString;
 use std::io::Write;
@@ -37,6 +38,8 @@ pub struct Options {
     pub rooted: bool,
     /// `--cpu`: the model whose CPUID is shown; the default one if `None`.
     pub cpu: Option<String>,
+    /// `--fpu`: what computes for the x87.
+    pub fpu: Backend,
     /// `--max-insns`: instructions after which the guest is stopped.
     pub max_instructions: Option<u64>,
     /// `--timeout`: wall-clock time after which the guest is stopped.

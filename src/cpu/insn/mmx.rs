@@ -54,7 +54,7 @@ pub fn maskmov<V: Vector>(x: Exec, source: V, mask: V) -> Result<(), Fault> {
 #[inline(always)]
 pub fn emms(x: Exec) -> Result<(), Fault> {
     x.wait_for_fpu()?;
-    x.cpu().fpu.emms();
+    x.fpu().emms();
     Ok(())
 }
 

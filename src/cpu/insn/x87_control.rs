@@ -1,6 +1,6 @@
 //! x87 control and state images. Rows: `opcodes/x87_control.toml`; formats and effects: [`crate::fpu`].
 
-use crate::cpu::x87::{on_registers, read_image, wait, write_image};
+use crate::cpu::x87::{on_registers, read_image, wait, wait_in_place, write_image};
 use crate::cpu::{Exec, Fault, Word};
 use crate::fpu::Fpu;
 use crate::memory::access::GuestValue;
@@ -38,20 +38,20 @@ pub fn ffreep(x: Exec, i: u8) -> Result<(), Fault> {
 /// Raises #MF if an exception is pending. SDM Vol. 2B, "WAIT/FWAIT".
 #[inline(always)]
 pub fn fwait(x: Exec) -> Result<(), Fault> {
-    wait(x)
+    wait_in_place(x)
 }
 
 /// Initializes. SDM Vol. 2A, "FINIT/FNINIT".
 #[inline(always)]
 pub fn fninit(x: Exec) -> Result<(), Fault> {
-    x.cpu().fpu.fninit();
+    x.fpu().fninit();
     Ok(())
 }
 
 /// Clears the exceptions. SDM Vol. 2A, "FCLEX/FNCLEX".
 #[inline(always)]
 pub fn fnclex(x: Exec) -> Result<(), Fault> {
-    x.cpu().fpu.fnclex();
+    x.fpu().fnclex();
     Ok(())
 }
 
@@ -64,9 +64,9 @@ pub fn nothing(_: Exec) -> Result<(), Fault> {
 /// Loads the control word. SDM Vol. 2A, "FLDCW".
 #[inline(always)]
 pub fn fldcw(x: Exec, addr: u32) -> Result<(), Fault> {
-    wait(x)?;
+    wait_in_place(x)?;
     let control = x.load(addr)?;
-    x.cpu().fpu.set_control(control);
+    x.set_fpu_control(control);
     Ok(())
 }
 
@@ -79,7 +79,7 @@ pub fn fnstcw(x: Exec) -> Result<u16, Fault> {
 /// The status word. SDM Vol. 2A, "FSTSW/FNSTSW".
 #[inline(always)]
 pub fn fnstsw(x: Exec) -> Result<u16, Fault> {
-    Ok(x.cpu().fpu.status())
+    Ok(x.fpu_status())
 }
 
 /// Loads the environment. SDM Vol. 2A, "FLDENV".
@@ -115,7 +115,7 @@ fn save<W: Word, const N: usize>(
     then: impl FnOnce(&mut Fpu),
 ) -> Result<(), Fault> {
     x.apart(move |x| {
-        let image = image(&x.cpu().fpu);
+        let image = image(x.fpu());
         x.probe_write(addr, W::BYTES)?;
         x.probe_write(addr.wrapping_add(N as u32 - 1), 1)?;
         write_image(x, addr, &image)?;

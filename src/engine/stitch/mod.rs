@@ -9,11 +9,13 @@ mod analysis;
 mod code;
 mod draft;
 mod facts;
+mod runs;
 mod template;
 
 use super::op::Op;
 use access::Kept;
 use draft::{Draft, advance, leave};
+use runs::Omit;
 use std::collections::HashMap;
 use template::{Template, template};
 
@@ -30,8 +32,10 @@ const WINDOW: usize = 1 << 11;
 pub(super) struct Stitcher {
     base: *mut u8,
     used: usize,
-    /// By handler; `None` if it cannot be copied.
-    templates: HashMap<usize, Option<Box<Template>>>,
+    /// By handler, and what is left out; `None` if it cannot be copied.
+    templates: HashMap<(usize, Omit), Option<Box<Template>>>,
+    /// Ops behind others of the x87 whose notes are left out, and behind how many.
+    runs: HashMap<*const Op, u8>,
     /// Where a block's copy is put together.
     draft: Draft,
 }
@@ -72,8 +76,13 @@ impl Stitcher {
             if base == libc::MAP_FAILED {
                 continue;
             }
-            let stitcher =
-                Stitcher { base: base.cast(), used: 0, templates: HashMap::new(), draft: Draft::default() };
+            let stitcher = Stitcher {
+                base: base.cast(),
+                used: 0,
+                templates: HashMap::new(),
+                runs: HashMap::new(),
+                draft: Draft::default(),
+            };
             // An old kernel takes the address for a hint.
             if (base as usize).abs_diff(near) + BYTES < 2 * REACH - WINDOW {
                 return Some(stitcher);
@@ -93,6 +102,12 @@ impl Stitcher {
         // SAFETY: the range that `new` mapped.
         unsafe { libc::madvise(self.base.cast(), self.used, libc::MADV_DONTNEED) };
         self.used = 0;
+        self.runs.clear();
+    }
+
+    /// How many ops of the x87 directly before an op may have left no notes.
+    pub(super) fn run_before(&self, op: *const Op) -> u8 {
+        self.runs.get(&op).copied().unwrap_or(0)
     }
 
     /// Copies the handlers of a block's ops one behind the other and lets the ops enter the copy.
@@ -106,10 +121,27 @@ impl Stitcher {
         // How far RSI is behind the op to come; `None`: the copy does not run into it.
         let mut behind: Option<u32> = None;
         let mut kept = Kept::NONE;
+        // SAFETY: the caller's promise.
+        let handlers: Vec<usize> = ops.iter().map(|&op| unsafe { (*op).handler } as usize).collect();
+        let notes: Vec<_> = handlers
+            .iter()
+            .map(|handler| self.template(*handler, Omit::default()).map(|template| template.notes))
+            .collect();
+        let runs = runs::find(ops, &notes);
+        self.runs.extend(
+            ops.iter()
+                .zip(&runs)
+                .filter(|(_, (_, run))| *run > 0)
+                .map(|(op, (_, run))| (op.cast_const(), *run)),
+        );
         for (index, &op) in ops.iter().enumerate() {
-            // SAFETY: the caller's promise.
-            let handler = unsafe { (*op).handler } as usize;
-            let Some(template) = self.template(handler) else {
+            let mut omit = runs[index].0;
+            omit.look &= behind.is_some();
+            // What cannot do with less does all.
+            if self.template(handlers[index], omit).is_none() {
+                omit = Omit::default();
+            }
+            let Some(template) = self.template(handlers[index], omit) else {
                 if let Some(distance) = behind.take() {
                     leave(&mut draft.hot, distance);
                 }
@@ -153,15 +185,15 @@ impl Stitcher {
         self.draft = draft;
     }
 
-    fn template(&mut self, handler: usize) -> Option<&Template> {
+    fn template(&mut self, handler: usize, omit: Omit) -> Option<&Template> {
         let make = || {
             let end = &raw const etext as usize;
             let length = end.checked_sub(handler)?.min(WINDOW);
             // SAFETY: the program's own code, up to its end.
             let bytes = unsafe { std::slice::from_raw_parts(handler as *const u8, length) };
-            template(bytes, handler as u64).map(Box::new)
+            template(bytes, handler as u64, omit).map(Box::new)
         };
-        self.templates.entry(handler).or_insert_with(make).as_deref()
+        self.templates.entry((handler, omit)).or_insert_with(make).as_deref()
     }
 }
 

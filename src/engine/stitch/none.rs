@@ -22,6 +22,11 @@ impl Stitcher {
     }
 
     /// Never called.
+    pub(super) fn run_before(&self, _: *const Op) -> u8 {
+        match *self {}
+    }
+
+    /// Never called.
     ///
     /// # Safety
     /// None to keep.

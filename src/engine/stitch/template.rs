@@ -8,6 +8,7 @@ use super::access::Access;
 use super::analysis::{Analysis, Operand, RDI, RSI, Step, Value, Values, number};
 use super::code::{Block, End, read};
 use super::facts::{condition, immediate_form, is_pure};
+use super::runs::{Notes, Omit, omit_look};
 use iced_x86::{Code, FlowControl, InstructionInfoFactory, OpKind, Register};
 use std::collections::HashMap;
 
@@ -53,6 +54,8 @@ pub(super) struct Template {
     pub(super) uses: u16,
     /// The hot part may change guest registers in ways that are not seen.
     pub(super) opaque: bool,
+    /// The notes that the handler leaves, whether the template does or not.
+    pub(super) notes: Notes,
 }
 
 /// What atoms are made from.
@@ -104,15 +107,20 @@ fn outside(opcode: &[u8], target: u64) -> Atom {
 }
 
 /// Makes the template of the handler whose code starts `bytes`, at address `base`. `None` when it is not understood or too long:
-/// then the handler is used as it is.
-pub(super) fn template(bytes: &[u8], base: u64) -> Option<Template> {
-    let blocks = read(bytes, base)?;
+/// then the handler is used as it is. What is to be left out is.
+pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> {
+    let mut blocks = read(bytes, base)?;
+    if omit.look {
+        omit_look(&mut blocks)?;
+    }
     let mut analysis = Analysis { info: InstructionInfoFactory::new() };
     let starts = analysis.flow(&blocks);
     let mut ends = Vec::with_capacity(blocks.len());
     let mut bodies = Vec::with_capacity(blocks.len());
+    let mut notes = Notes::default();
     for (block, values) in blocks.iter().zip(starts) {
-        let (steps, values) = analysis.steps(block, values);
+        let (mut steps, values) = analysis.steps(block, values);
+        steps.retain(|step| !notes.add(&step.insn, &step.values, omit));
         bodies.push(steps);
         ends.push(values);
     }
@@ -166,7 +174,7 @@ pub(super) fn template(bytes: &[u8], base: u64) -> Option<Template> {
         return None;
     }
     let cold: Vec<usize> = (0..blocks.len()).filter(|at| !hot[*at]).collect();
-    let mut template = Template { next, moved, wants_op, ..Template::default() };
+    let mut template = Template { next, moved, wants_op, notes, ..Template::default() };
     for &at in &order {
         for step in &bodies[at] {
             let (reads, writes) = analysis.used_by(step);

@@ -5,6 +5,7 @@
 //! says for which process and which N it was written, so nothing else is taken for it.
 
 use super::{Launch, descriptor};
+use crate::fpu::Backend;
 use crate::kernel::errno::Errno;
 use crate::kernel::host::{self, Arg, PrivateFd};
 use crate::kernel::process::{Options, Process};
@@ -110,7 +111,7 @@ struct State {
 
 impl State {
     fn encode(&self) -> Vec<u8> {
-        let Options { sysroot, rooted, cpu, max_instructions, timeout, memory_bytes, strace, tool } =
+        let Options { sysroot, rooted, cpu, fpu, max_instructions, timeout, memory_bytes, strace, tool } =
             &self.options;
         let mut w = Writer(MAGIC.to_vec());
         w.u64(self.pid.into());
@@ -121,6 +122,7 @@ impl State {
         w.option(sysroot.as_ref(), |w, path| w.bytes(path.as_os_str().as_bytes()));
         w.u64((*rooted).into());
         w.option(cpu.as_ref(), |w, name| w.bytes(name.as_bytes()));
+        w.u64((*fpu == Backend::Live).into());
         w.option(*max_instructions, Writer::u64);
         w.option(*timeout, |w, time| w.u64(time.as_nanos().try_into().unwrap_or(u64::MAX)));
         w.option(*memory_bytes, Writer::u64);
@@ -153,6 +155,7 @@ impl State {
                 sysroot: r.option(Reader::text)?.map(PathBuf::from),
                 rooted: r.u64()? != 0,
                 cpu: r.option(|r| String::from_utf8(r.bytes()?.to_vec()).ok())?,
+                fpu: if r.u64()? != 0 { Backend::Live } else { Backend::Soft },
                 max_instructions: r.option(Reader::u64)?,
                 timeout: r.option(Reader::u64)?.map(Duration::from_nanos),
                 memory_bytes: r.option(Reader::u64)?,
@@ -248,6 +251,7 @@ mod tests {
                 sysroot: Some("/srv/i386".into()),
                 rooted: true,
                 cpu: Some("pentium".into()),
+                fpu: Backend::Soft,
                 max_instructions: Some(u64::MAX),
                 timeout: Some(Duration::from_millis(1500)),
                 memory_bytes: None,

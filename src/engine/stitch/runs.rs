@@ -1,0 +1,113 @@
+//! Runs of x87 instructions: what their handlers do for those who come after them, and need not do in a copy.
+//!
+//! A handler of the x87 looks whether the host's FPU has the state, and leaves a note for the pointers to the last instruction
+//! (`fpu::live`). In a row of them the first looks and the last leaves notes for all; for guest registers do not change meanwhile, and
+//! so whoever finds that an access in the middle has faulted can make up the notes of those before it (`live::note_run`).
+
+use super::analysis::{Value, Values, number};
+use super::code::{Block, End};
+use crate::cpu::Cpu;
+use crate::engine::op::Op;
+use crate::fpu::live::Live;
+use iced_x86::{Code, ConditionCode, Instruction, OpKind, Register};
+use std::mem::offset_of;
+
+/// Slots of an op of the x87.
+const SLOTS: usize = 2;
+
+/// What is left out of a template.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Omit {
+    /// The look.
+    pub(super) look: bool,
+    /// The note of an op without a memory operand.
+    pub(super) last: bool,
+    /// The notes of one with it.
+    pub(super) operand: bool,
+}
+
+/// Which notes a handler leaves; each of the x87 some.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Notes {
+    pub(super) last: bool,
+    pub(super) operand: bool,
+}
+
+/// The notes that an instruction leaves.
+fn notes(insn: &Instruction, values: &Values) -> Notes {
+    const LAST: u64 = (offset_of!(Cpu, live) + Live::LAST) as u64;
+    const MEMORY: u64 = (offset_of!(Cpu, live) + Live::MEMORY) as u64;
+    const ADDR: u64 = (offset_of!(Cpu, live) + Live::ADDR) as u64;
+    let store = insn.code() == Code::Mov_rm64_r64
+        && insn.op0_kind() == OpKind::Memory
+        && insn.memory_index() == Register::None
+        && number(insn.memory_base()).is_some_and(|base| values[base] == Value::Cpu);
+    match insn.memory_displacement64() {
+        LAST if store => Notes { last: true, operand: false },
+        MEMORY | ADDR if store => Notes { last: false, operand: true },
+        _ => Notes::default(),
+    }
+}
+
+impl Notes {
+    /// Adds what an instruction leaves. Tells whether it is to be left out.
+    pub(super) fn add(&mut self, insn: &Instruction, values: &Values, omit: Omit) -> bool {
+        let left = notes(insn, values);
+        self.last |= left.last;
+        self.operand |= left.operand;
+        left.last && omit.last || left.operand && omit.operand
+    }
+}
+
+/// Takes the look out of a handler. `None` if it is not found.
+pub(super) fn omit_look(blocks: &mut Vec<Block>) -> Option<()> {
+    const ON: u64 = (offset_of!(Cpu, live) + Live::ON) as u64;
+    let first = blocks.first_mut()?;
+    let End::Branch { insn, taken, not_taken } = first.end else { return None };
+    let looks = |insn: &Instruction| {
+        insn.code() == Code::Cmp_rm8_imm8
+            && insn.memory_base() == Register::RDI
+            && insn.memory_index() == Register::None
+            && insn.memory_displacement64() == ON
+            && insn.immediate8() == 0
+    };
+    let at = first.insns.iter().position(looks)?;
+    // What decides is the comparison, and nothing else does anything that it or the branch could notice.
+    let plain = |insn: &Instruction| insn.rflags_modified() == 0 && insn.op0_register() != Register::RDI;
+    if insn.condition_code() != ConditionCode::e || !first.insns[at + 1..].iter().all(plain) {
+        return None;
+    }
+    first.insns.remove(at);
+    first.end = End::Goto(not_taken);
+    let reached = blocks.iter().any(|block| block.successors().any(|to| to == taken));
+    blocks.retain(|block| reached || block.start != taken);
+    Some(())
+}
+
+/// What each of a block's ops may leave out, and how many ops of the x87 stand directly before it. `notes` are those of their
+/// handlers, `None` if they cannot be copied.
+pub(super) fn find(ops: &[*mut Op], notes: &[Option<Notes>]) -> Vec<(Omit, u8)> {
+    let is_x87 = |at: usize| notes[at].is_some_and(|notes| notes.last || notes.operand);
+    let follows = |at: usize| {
+        at > 0
+            && is_x87(at - 1)
+            && is_x87(at)
+            && ops[at] as usize == ops[at - 1] as usize + SLOTS * size_of::<Op>()
+    };
+    let mut found = vec![(Omit::default(), 0u8); ops.len()];
+    for at in 1..ops.len() {
+        // No block has so many.
+        if follows(at) && found[at - 1].1 < u8::MAX {
+            found[at].1 = found[at - 1].1 + 1;
+            found[at].0.look = true;
+            found[at - 1].0.last = true;
+        }
+    }
+    // Notes of an operand are good until the next one.
+    let mut later = false;
+    for at in (0..ops.len()).rev() {
+        found[at].0.operand = later && found[at].0.last;
+        later = found[at].1 > 0 && (later || notes[at].is_some_and(|notes| notes.operand));
+    }
+    found
+}
