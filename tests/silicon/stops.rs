@@ -139,8 +139,7 @@ pub fn prove_restarts(bench: &mut Bench<'_>, count: u32, seed: u64) -> (u32, Vec
         if matches!(first.event, Event::Fault { vector: 14, .. }) {
             restarts += 1;
             let State { segs, fx, .. } = state.clone();
-            let next =
-                State { regs: first.regs, eip: first.eip, eflags: first.eflags, segs, fx, ..state.clone() };
+            let next = State { regs: first.regs, eip: first.eip, eflags: first.eflags, segs, fx };
             compare(bench, &next, "behind the fault");
         }
         bench.close_mixed();

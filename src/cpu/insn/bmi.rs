@@ -10,7 +10,9 @@ use crate::cpu::{Pending, eflags};
 #[inline(always)]
 fn flagged(result: u32, carry: bool, f: &mut Pending) -> u32 {
     let sign = result >> 31;
-    f.set_eflags(u32::from(result == 0) * eflags::ZF | sign * eflags::SF | u32::from(carry) * eflags::CF);
+    f.set_eflags(
+        (u32::from(result == 0) * eflags::ZF) | (sign * eflags::SF) | (u32::from(carry) * eflags::CF),
+    );
     result
 }
 

@@ -18,7 +18,7 @@ pub fn popcnt<W: Word>(source: W, h: Native, f: &mut Pending) -> W {
 /// Z and C as LZCNT leaves them; the others are cleared.
 #[inline(always)]
 fn counted<W: Word>(source: W, count: u32, f: &mut Pending) -> W {
-    f.set_eflags(u32::from(count == 0) * eflags::ZF | u32::from(source.is_zero()) * eflags::CF);
+    f.set_eflags((u32::from(count == 0) * eflags::ZF) | (u32::from(source.is_zero()) * eflags::CF));
     W::low(u64::from(count))
 }
 

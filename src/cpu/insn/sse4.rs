@@ -142,7 +142,7 @@ pub fn extractps(a: V128, at: u8) -> u32 {
 #[inline(always)]
 pub fn ptest(a: V128, b: V128, f: &mut Pending) {
     let [both, outside] = [u128::from(a) & u128::from(b), !u128::from(a) & u128::from(b)];
-    f.set_eflags(u32::from(both == 0) * eflags::ZF | u32::from(outside == 0) * eflags::CF);
+    f.set_eflags((u32::from(both == 0) * eflags::ZF) | (u32::from(outside == 0) * eflags::CF));
 }
 
 /// How PCMPESTRI and its kin compare, taken out of their immediate. SDM Vol. 1, 12.9 (formerly Vol. 2B, 4.1).
@@ -230,10 +230,10 @@ impl Comparison {
         let ends = |length: usize| u32::from(length < self.elements());
         let mut flags = x.flags();
         flags.set_eflags(
-            u32::from(result != 0) * eflags::CF
-                | ends(b.1) * eflags::ZF
-                | ends(a.1) * eflags::SF
-                | (result & 1) * eflags::OF,
+            (u32::from(result != 0) * eflags::CF)
+                | (ends(b.1) * eflags::ZF)
+                | (ends(a.1) * eflags::SF)
+                | ((result & 1) * eflags::OF),
         );
         x.set_flags(flags);
         result
