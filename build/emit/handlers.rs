@@ -89,7 +89,7 @@ fn emit_family(out: &mut String, family: &Family) {
     let _ = writeln!(
         out,
         "Self::compute(x, f, true)\n}}\n\
-         #[inline(always)]\nfn is_apart(x: Exec) -> bool {{ !({on_host}) }}\n\
+         const APART: bool = true;\n#[inline(always)]\nfn is_apart(x: Exec) -> bool {{ !({on_host}) }}\n\
          #[inline(always)]\nfn run_apart(x: Exec, f: &mut Pending) -> Result<(), Fault> {{ Self::compute(x, f, false) }}\n}}\n\
          impl<{condition}{bounds}> {name}<{condition_argument}{parameters}> {{\n\
          #[inline(always)]\nfn compute(x: Exec, f: &mut Pending, native: bool) -> Result<(), Fault> {{",

@@ -39,6 +39,9 @@ pub(crate) trait Run {
     /// Executes it but for the flags, which are left in `f`.
     fn run(x: Exec, f: &mut Pending) -> Result<Self::Out, Fault>;
 
+    /// It is done by an instruction of the host if that can be. A constant, as a handler that is never made `apart` keeps the only
+    /// call of its body, which is inlined then.
+    const APART: bool = false;
     /// Tells whether it cannot be done by the host's instruction now, as `run` does it.
     #[inline(always)]
     fn is_apart(_: Exec) -> bool {
@@ -186,7 +189,7 @@ pub(crate) unsafe extern "C" fn single<I: Run<Out = ()>, const LIVE: bool>(
     mem: *mut u8,
 ) -> *const Op {
     let x = enter(cpu, op, mem);
-    if I::is_apart(x) {
+    if I::APART && I::is_apart(x) {
         // SAFETY: as for every handler.
         return unsafe { apart::<I>(cpu, op, mem) };
     }
@@ -252,7 +255,7 @@ pub(crate) unsafe extern "C" fn pair<
     mem: *mut u8,
 ) -> *const Op {
     let x = enter(cpu, op, mem);
-    if I::is_apart(x) {
+    if I::APART && I::is_apart(x) {
         // SAFETY: as for every handler.
         return unsafe { apart::<I>(cpu, op, mem) };
     }
@@ -266,7 +269,7 @@ pub(crate) unsafe extern "C" fn pair<
     }
     // SAFETY: the second op is behind the first.
     let second = enter(cpu, unsafe { ahead(op, I::SLOTS) }, mem);
-    if J::is_apart(second) {
+    if J::APART && J::is_apart(second) {
         // SAFETY: as for every handler.
         return unsafe { apart::<J>(cpu, second.op, mem) };
     }
@@ -288,7 +291,7 @@ pub(crate) unsafe extern "C" fn pair_branch<I: Run<Out = ()>, const LIVE: bool, 
     mem: *mut u8,
 ) -> *const Op {
     let x = enter(cpu, op, mem);
-    if I::is_apart(x) {
+    if I::APART && I::is_apart(x) {
         // SAFETY: as for every handler.
         return unsafe { apart::<I>(cpu, op, mem) };
     }

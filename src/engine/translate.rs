@@ -164,7 +164,8 @@ impl Translations {
         }
         self.settled |= cpu.count >= u64::from(self.settings.warm) * SETTLED;
         if !self.settled {
-            self.count_from(start, self.settings.warm);
+            // One more, as the run that has asked is still to be done.
+            self.count_from(start, self.settings.warm.saturating_add(1));
             return self.arena.at(start);
         }
         let start = self.add(Job::new(cpu, memory, mode), eip);

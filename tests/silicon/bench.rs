@@ -364,6 +364,15 @@ impl<'a> Bench<'a> {
         self.next_program = (self.next_program + code.len() as u32 + EXIT_LEN + 64) & !63;
     }
 
+    /// Whether a program on the machines is no longer what was loaded: it has written into itself.
+    pub fn has_changed(&self, at: u32, code: &[u8]) -> bool {
+        let mut now = vec![0; code.len()];
+        self.machines.iter().any(|(_, machine)| {
+            machine.memory.read_bytes(at, &mut now).expect("programs are mapped");
+            now != code
+        })
+    }
+
     /// Puts code in front of an address behind which nothing is mapped. It has no exit.
     pub fn load_at_the_edge(&mut self, code: &[u8]) -> u32 {
         let at = PROGRAMS + PROGRAMS_LEN - code.len() as u32;

@@ -146,6 +146,11 @@ fn compare(bench: &mut Bench<'_>, program: &Program, seed: u64) -> Option<Found>
         }
         found.faulted = matches!(silicon.event, Event::Fault { .. });
         let (differences, instructions) = run(bench, &code, at, program, pace, &silicon);
+        if bench.has_changed(at, &code) {
+            // Nobody reloads it, so a second run would be one of another program.
+            bench.restore(&saved);
+            return None;
+        }
         found.instructions += instructions;
         found.endless |= differences.iter().any(|difference| difference.left.event == Event::Hang);
         found.differences.extend(differences.iter().map(|difference| {

@@ -73,6 +73,7 @@ fn far_pointer<W: Word + GuestValue>(x: Exec, pointer: u32) -> Result<(u32, u16)
 }
 
 /// JMP ptr16:16, ptr16:32. SDM Vol. 2A, "JMP".
+#[inline(always)]
 pub fn jmp_far(x: Exec, offset: u32, selector: u16) -> Result<(), Fault> {
     let code = x.cpu().descriptors.load_code(selector)?;
     enter_code(x, code, offset);
@@ -80,6 +81,7 @@ pub fn jmp_far(x: Exec, offset: u32, selector: u16) -> Result<(), Fault> {
 }
 
 /// JMP m16:16, m16:32. SDM Vol. 2A, "JMP".
+#[inline(always)]
 pub fn jmp_far_memory<W: Word + GuestValue>(x: Exec, pointer: u32) -> Result<(), Fault> {
     let (offset, selector) = far_pointer::<W>(x, pointer)?;
     jmp_far(x, offset, selector)
@@ -88,6 +90,7 @@ pub fn jmp_far_memory<W: Word + GuestValue>(x: Exec, pointer: u32) -> Result<(),
 /// CALL ptr16:16, ptr16:32: pushes CS, zero-extended, and the return address. SDM Vol. 2A, "CALL".
 ///
 /// The selector is checked before anything is pushed.
+#[inline(always)]
 pub fn call_far<W: Word + GuestValue>(x: Exec, offset: u32, selector: u16) -> Result<(), Fault> {
     let code = x.cpu().descriptors.load_code(selector)?;
     let top = x.reg::<u32>(ESP).wrapping_sub(2 * W::BYTES);
@@ -101,6 +104,7 @@ pub fn call_far<W: Word + GuestValue>(x: Exec, offset: u32, selector: u16) -> Re
 }
 
 /// CALL m16:16, m16:32. SDM Vol. 2A, "CALL".
+#[inline(always)]
 pub fn call_far_memory<W: Word + GuestValue>(x: Exec, pointer: u32) -> Result<(), Fault> {
     let (offset, selector) = far_pointer::<W>(x, pointer)?;
     call_far::<W>(x, offset, selector)
@@ -114,11 +118,13 @@ fn slot<W: Word + GuestValue>(x: Exec, number: u32) -> Result<W, Fault> {
 }
 
 /// Far return. SDM Vol. 2B, "RET".
+#[inline(always)]
 pub fn retf<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     retf_release::<W>(x, 0)
 }
 
 /// Far return that also takes `size_bytes` of arguments off the stack. SDM Vol. 2B, "RET".
+#[inline(always)]
 pub fn retf_release<W: Word + GuestValue>(x: Exec, size_bytes: u16) -> Result<(), Fault> {
     // In the order in which AMD's processors fault.
     let selector: W = slot(x, 1)?;
@@ -134,6 +140,7 @@ pub fn retf_release<W: Word + GuestValue>(x: Exec, size_bytes: u16) -> Result<()
 ///
 /// # Errors
 /// #GP(0) with NT set: a 64-bit kernel has no nested tasks. Otherwise as RETF.
+#[inline(always)]
 pub fn iret<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     if x.cpu().system_flags & eflags::NT != 0 {
         return Err(Fault::gp(0));
@@ -151,6 +158,7 @@ pub fn iret<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 
 /// Software interrupt: a trap through a gate that user mode may use, else #GP at the instruction.
 /// SDM Vol. 2A, "INT n/INTO/INT3/INT1".
+#[inline(always)]
 pub fn int(_x: Exec, vector: u8) -> Result<(), Fault> {
     Err(if OPEN_GATES.contains(&vector) {
         Fault::int(vector)
@@ -160,16 +168,19 @@ pub fn int(_x: Exec, vector: u8) -> Result<(), Fault> {
 }
 
 /// Breakpoint. SDM Vol. 2A, "INT n/INTO/INT3/INT1".
+#[inline(always)]
 pub fn int3(_x: Exec) -> Result<(), Fault> {
     Err(Fault::BP)
 }
 
 /// Debug trap. SDM Vol. 2A, "INT n/INTO/INT3/INT1".
+#[inline(always)]
 pub fn int1(_x: Exec) -> Result<(), Fault> {
     Err(Fault::DB)
 }
 
 /// Overflow trap, when OF is set. SDM Vol. 2A, "INT n/INTO/INT3/INT1".
+#[inline(always)]
 pub fn into(x: Exec) -> Result<(), Fault> {
     if x.flags().overflow() { Err(Fault::OF) } else { Ok(()) }
 }
@@ -178,6 +189,7 @@ pub fn into(x: Exec) -> Result<(), Fault> {
 ///
 /// # Errors
 /// #BR when it is below the first or above the second.
+#[inline(always)]
 pub fn bound<W: Word + GuestValue>(x: Exec, index: W, bounds: u32) -> Result<(), Fault> {
     let lower: W = x.load(bounds)?;
     let upper: W = x.load(x.behind(bounds, W::BYTES))?;

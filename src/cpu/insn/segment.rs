@@ -27,26 +27,31 @@ pub fn mov_memory_from_segment(selector: u16) -> u16 {
 }
 
 /// MOV ES, r/m16. SDM Vol. 2B, "MOV".
+#[inline(always)]
 pub fn mov_es(x: Exec, selector: u16) -> Result<(), Fault> {
     load_segment(x, Seg::Es, selector)
 }
 
 /// MOV SS, r/m16. SDM Vol. 2B, "MOV".
+#[inline(always)]
 pub fn mov_ss(x: Exec, selector: u16) -> Result<(), Fault> {
     load_segment(x, Seg::Ss, selector)
 }
 
 /// MOV DS, r/m16. SDM Vol. 2B, "MOV".
+#[inline(always)]
 pub fn mov_ds(x: Exec, selector: u16) -> Result<(), Fault> {
     load_segment(x, Seg::Ds, selector)
 }
 
 /// MOV FS, r/m16. SDM Vol. 2B, "MOV".
+#[inline(always)]
 pub fn mov_fs(x: Exec, selector: u16) -> Result<(), Fault> {
     load_segment(x, Seg::Fs, selector)
 }
 
 /// MOV GS, r/m16. SDM Vol. 2B, "MOV".
+#[inline(always)]
 pub fn mov_gs(x: Exec, selector: u16) -> Result<(), Fault> {
     load_segment(x, Seg::Gs, selector)
 }
@@ -60,26 +65,31 @@ fn load_far_pointer<W: Word + GuestValue>(x: Exec, seg: Seg, pointer: u32) -> Re
 }
 
 /// LES. SDM Vol. 2A, "LDS/LES/LFS/LGS/LSS".
+#[inline(always)]
 pub fn les<W: Word + GuestValue>(x: Exec, pointer: u32) -> Result<W, Fault> {
     load_far_pointer(x, Seg::Es, pointer)
 }
 
 /// LSS. SDM Vol. 2A, "LDS/LES/LFS/LGS/LSS".
+#[inline(always)]
 pub fn lss<W: Word + GuestValue>(x: Exec, pointer: u32) -> Result<W, Fault> {
     load_far_pointer(x, Seg::Ss, pointer)
 }
 
 /// LDS. SDM Vol. 2A, "LDS/LES/LFS/LGS/LSS".
+#[inline(always)]
 pub fn lds<W: Word + GuestValue>(x: Exec, pointer: u32) -> Result<W, Fault> {
     load_far_pointer(x, Seg::Ds, pointer)
 }
 
 /// LFS. SDM Vol. 2A, "LDS/LES/LFS/LGS/LSS".
+#[inline(always)]
 pub fn lfs<W: Word + GuestValue>(x: Exec, pointer: u32) -> Result<W, Fault> {
     load_far_pointer(x, Seg::Fs, pointer)
 }
 
 /// LGS. SDM Vol. 2A, "LDS/LES/LFS/LGS/LSS".
+#[inline(always)]
 pub fn lgs<W: Word + GuestValue>(x: Exec, pointer: u32) -> Result<W, Fault> {
     load_far_pointer(x, Seg::Gs, pointer)
 }
@@ -99,6 +109,7 @@ pub fn arpl(selector: u16, caller: u16, f: &mut Pending) -> u16 {
 }
 
 /// ARPL on memory, which is written only when the RPL changes. SDM Vol. 2A, "ARPL".
+#[inline(always)]
 pub fn arpl_memory(x: Exec, addr: u32, caller: u16) -> Result<(), Fault> {
     let raised = raised_rpl(x.load(addr)?, caller);
     if let Some(selector) = raised {
@@ -133,6 +144,7 @@ const WITH_RIGHTS: u16 = WITH_LIMIT | 1 << 12;
 
 /// Loads access rights; the destination stays and ZF is cleared where there is nothing to see.
 /// SDM Vol. 2A, "LAR".
+#[inline(always)]
 pub fn lar<W: Word>(x: Exec, destination: W, selector: u16) -> Result<W, Fault> {
     let descriptor = visible(x, selector, WITH_RIGHTS);
     set_zero(x, descriptor.is_some());
@@ -141,6 +153,7 @@ pub fn lar<W: Word>(x: Exec, destination: W, selector: u16) -> Result<W, Fault> 
 
 /// Loads a segment limit in bytes; the destination stays and ZF is cleared where there is nothing to see.
 /// SDM Vol. 2A, "LSL".
+#[inline(always)]
 pub fn lsl<W: Word>(x: Exec, destination: W, selector: u16) -> Result<W, Fault> {
     let descriptor = visible(x, selector, WITH_LIMIT);
     set_zero(x, descriptor.is_some());
@@ -148,6 +161,7 @@ pub fn lsl<W: Word>(x: Exec, destination: W, selector: u16) -> Result<W, Fault> 
 }
 
 /// Sets ZF if the segment can be read: data, or readable code. SDM Vol. 2B, "VERR/VERW".
+#[inline(always)]
 pub fn verr(x: Exec, selector: u16) -> Result<(), Fault> {
     let readable = visible(x, selector, 0).is_some_and(|descriptor| descriptor >> 41 & 0b101 != 0b100);
     set_zero(x, readable);
@@ -155,6 +169,7 @@ pub fn verr(x: Exec, selector: u16) -> Result<(), Fault> {
 }
 
 /// Sets ZF if the segment can be written: writable data. SDM Vol. 2B, "VERR/VERW".
+#[inline(always)]
 pub fn verw(x: Exec, selector: u16) -> Result<(), Fault> {
     let writable = visible(x, selector, 0).is_some_and(|descriptor| descriptor >> 41 & 0b101 == 0b001);
     set_zero(x, writable);
@@ -167,11 +182,13 @@ fn ldt_selector(x: Exec) -> u16 {
 }
 
 /// SLDT to a register, zero-extended. SDM Vol. 2B, "SLDT".
+#[inline(always)]
 pub fn sldt<W: Word>(x: Exec) -> Result<W, Fault> {
     Ok(W::low(u64::from(ldt_selector(x))))
 }
 
 /// SLDT to memory: 16 bits. SDM Vol. 2B, "SLDT".
+#[inline(always)]
 pub fn sldt_memory(x: Exec) -> Result<u16, Fault> {
     Ok(ldt_selector(x))
 }
@@ -214,11 +231,13 @@ fn store_table(x: Exec, addr: u32, base: u32) -> Result<(), Fault> {
 }
 
 /// SGDT. SDM Vol. 2B, "SGDT".
+#[inline(always)]
 pub fn sgdt(x: Exec, addr: u32) -> Result<(), Fault> {
     store_table(x, addr, 0xfffe_0000)
 }
 
 /// SIDT. SDM Vol. 2B, "SIDT".
+#[inline(always)]
 pub fn sidt(x: Exec, addr: u32) -> Result<(), Fault> {
     store_table(x, addr, 0xffff_0000)
 }

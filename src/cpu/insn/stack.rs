@@ -51,31 +51,37 @@ fn pop_segment<W: Word + GuestValue>(x: Exec, seg: Seg) -> Result<(), Fault> {
 }
 
 /// POP ES. SDM Vol. 2B, "POP".
+#[inline(always)]
 pub fn pop_es<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     pop_segment::<W>(x, Seg::Es)
 }
 
 /// POP SS. SDM Vol. 2B, "POP".
+#[inline(always)]
 pub fn pop_ss<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     pop_segment::<W>(x, Seg::Ss)
 }
 
 /// POP DS. SDM Vol. 2B, "POP".
+#[inline(always)]
 pub fn pop_ds<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     pop_segment::<W>(x, Seg::Ds)
 }
 
 /// POP FS. SDM Vol. 2B, "POP".
+#[inline(always)]
 pub fn pop_fs<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     pop_segment::<W>(x, Seg::Fs)
 }
 
 /// POP GS. SDM Vol. 2B, "POP".
+#[inline(always)]
 pub fn pop_gs<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     pop_segment::<W>(x, Seg::Gs)
 }
 
 /// Pushes the eight general registers, ESP as it was before. SDM Vol. 2B, "PUSHA/PUSHAD".
+#[inline(always)]
 pub fn pusha<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     let esp: u32 = x.reg(ESP);
     let mut top = esp;
@@ -88,6 +94,7 @@ pub fn pusha<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 }
 
 /// Pops the eight general registers; what is in ESP's slot is read and dropped. SDM Vol. 2B, "POPA/POPAD".
+#[inline(always)]
 pub fn popa<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     let esp: u32 = x.reg(ESP);
     let mut values = [W::default(); 8];
@@ -102,6 +109,7 @@ pub fn popa<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 }
 
 /// Pushes EFLAGS without VM and RF. SDM Vol. 2B, "PUSHF/PUSHFD".
+#[inline(always)]
 pub fn pushf<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     let image = x.cpu().eflags() & !(eflags::VM | eflags::RF);
     x.push(W::low(u64::from(image)))
@@ -120,6 +128,7 @@ pub(super) fn load_eflags<W: Word>(x: Exec, image: W) {
 }
 
 /// Pops EFLAGS. SDM Vol. 2B, "POPF/POPFD".
+#[inline(always)]
 pub fn popf<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     let image: W = x.pop()?;
     load_eflags(x, image);
@@ -129,6 +138,7 @@ pub fn popf<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 /// Makes a stack frame with `size_bytes` of local variables at nesting level `level` (modulo 32).
 ///
 /// What the pushes stored stays when a later access faults, ESP and EBP do not move. SDM Vol. 2A, "ENTER".
+#[inline(always)]
 pub fn enter<W: Word + GuestValue>(x: Exec, size_bytes: u16, level: u8) -> Result<(), Fault> {
     let level = u32::from(level) % 32;
     let mut frame: u32 = x.reg(EBP);
