@@ -109,12 +109,7 @@ pub fn dpps(a: V128, b: V128, bits: u8, m: &mut Mxcsr) -> V128 {
 /// "DPPD".
 #[inline(always)]
 pub fn dppd(a: V128, b: V128, bits: u8, m: &mut Mxcsr) -> V128 {
-    // Each product raises its own exceptions, whatever the other's do.
-    let mut product = |at: usize| {
-        let chosen = bits >> 4 & 1 << at;
-        mulpd(masked::<u64>(a, chosen), masked::<u64>(b, chosen), m).lane::<u64>(at)
-    };
-    let products = V128::from_lanes(&mut product);
+    let products = mulpd(masked::<u64>(a, bits >> 4), masked::<u64>(b, bits >> 4), m);
     if m.stops() {
         return products;
     }
