@@ -308,6 +308,24 @@ impl Exec {
         outlined(self.cpu, self.op, self.mem, body)
     }
 
+    /// As [`Exec::apart`], with two vectors. By value and as numbers: what a closure captures more than a word or two of is
+    /// handed over by its address on the host's stack.
+    #[inline(always)]
+    pub fn apart_with(self, a: u128, b: u128, body: impl FnOnce(Exec, u128, u128)) {
+        #[inline(never)]
+        fn outlined(
+            cpu: *mut Cpu,
+            op: *const Op,
+            mem: *mut u8,
+            a: u128,
+            b: u128,
+            body: impl FnOnce(Exec, u128, u128),
+        ) {
+            body(Exec { cpu, op, mem }, a, b);
+        }
+        outlined(self.cpu, self.op, self.mem, a, b, body);
+    }
+
     /// Tells whether the address size is 16 bits (67).
     #[inline(always)]
     pub fn addr16(self) -> bool {

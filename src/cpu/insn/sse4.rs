@@ -254,27 +254,35 @@ impl Comparison {
 /// Compares strings of explicit length; a mask in XMM0. SDM Vol. 2B, "PCMPESTRM".
 #[inline(always)]
 pub fn pcmpestrm(x: Exec, a: V128, b: V128, how: u8) -> Result<(), Fault> {
-    x.apart(|x| x.cpu().xmm[0] = Comparison(how).mask(Comparison(how).explicit(x, a, b)));
+    x.apart_with(a.into(), b.into(), move |x, a, b| {
+        x.cpu().xmm[0] = Comparison(how).mask(Comparison(how).explicit(x, a.into(), b.into()));
+    });
     Ok(())
 }
 
 /// Compares strings of explicit length; an index in ECX. SDM Vol. 2B, "PCMPESTRI".
 #[inline(always)]
 pub fn pcmpestri(x: Exec, a: V128, b: V128, how: u8) -> Result<(), Fault> {
-    x.apart(|x| x.cpu().regs[reg::ECX] = Comparison(how).index(Comparison(how).explicit(x, a, b)));
+    x.apart_with(a.into(), b.into(), move |x, a, b| {
+        x.cpu().regs[reg::ECX] = Comparison(how).index(Comparison(how).explicit(x, a.into(), b.into()));
+    });
     Ok(())
 }
 
 /// Compares strings that end at zero; a mask in XMM0. SDM Vol. 2B, "PCMPISTRM".
 #[inline(always)]
 pub fn pcmpistrm(x: Exec, a: V128, b: V128, how: u8) -> Result<(), Fault> {
-    x.apart(|x| x.cpu().xmm[0] = Comparison(how).mask(Comparison(how).implicit(x, a, b)));
+    x.apart_with(a.into(), b.into(), move |x, a, b| {
+        x.cpu().xmm[0] = Comparison(how).mask(Comparison(how).implicit(x, a.into(), b.into()));
+    });
     Ok(())
 }
 
 /// Compares strings that end at zero; an index in ECX. SDM Vol. 2B, "PCMPISTRI".
 #[inline(always)]
 pub fn pcmpistri(x: Exec, a: V128, b: V128, how: u8) -> Result<(), Fault> {
-    x.apart(|x| x.cpu().regs[reg::ECX] = Comparison(how).index(Comparison(how).implicit(x, a, b)));
+    x.apart_with(a.into(), b.into(), move |x, a, b| {
+        x.cpu().regs[reg::ECX] = Comparison(how).index(Comparison(how).implicit(x, a.into(), b.into()));
+    });
     Ok(())
 }
