@@ -9,7 +9,7 @@ use super::walk::{Node, Table};
 const VENDORS: [(&str, &str); 2] = [("amd", "Amd"), ("intel", "Intel")];
 
 /// What can be otherwise, by its key in the tables and as `table86::isa::Part` names it.
-const PARTS: [(&str, &str); 14] = [
+const PARTS: [(&str, &str); 15] = [
     ("access-width", "AccessWidth"),
     ("beyond-width", "BeyondWidth"),
     ("eip", "Eip"),
@@ -20,6 +20,7 @@ const PARTS: [(&str, &str); 14] = [
     ("last-place", "LastPlace"),
     ("pointers", "Pointers"),
     ("registers-at-faults", "RegistersAtFaults"),
+    ("store-by-cs", "StoreByCs"),
     ("stored-at-faults", "StoredAtFaults"),
     ("too-long", "TooLong"),
     ("unmasked-store", "UnmaskedStore"),

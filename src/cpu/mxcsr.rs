@@ -63,6 +63,8 @@ impl Rounding {
 pub struct Mxcsr {
     before: u32,
     raised: u32,
+    /// Raised by earlier operations of the same instruction, all of it masked.
+    earlier: u32,
     native: bool,
 }
 
@@ -70,13 +72,13 @@ impl Mxcsr {
     /// Nothing raised yet; everything is computed in software.
     #[inline(always)]
     pub fn new(mxcsr: u32) -> Mxcsr {
-        Mxcsr { before: mxcsr, raised: 0, native: false }
+        Mxcsr { before: mxcsr, raised: 0, earlier: 0, native: false }
     }
 
     /// The same on a host whose own MXCSR has the guest's modes and collects the flags, if `native`.
     #[inline(always)]
     pub fn on_host(mxcsr: u32, native: bool) -> Mxcsr {
-        Mxcsr { before: mxcsr, raised: 0, native }
+        Mxcsr { before: mxcsr, raised: 0, earlier: 0, native }
     }
 
     /// Whether the host's instructions do what the guest's should.
@@ -88,7 +90,7 @@ impl Mxcsr {
     /// What is raised so far.
     #[inline(always)]
     pub fn raised(self) -> u32 {
-        self.raised
+        self.raised | self.earlier
     }
 
     /// Notes exceptions (bits of [`flag`]).
@@ -139,10 +141,22 @@ impl Mxcsr {
         self.unmasked() != 0
     }
 
+    /// Ends the first of several operations of an instruction: what it raised stays, even if operands of the next one stop
+    /// that. Gives whether an exception stops the instruction here.
+    #[inline(always)]
+    pub fn stops_between(&mut self) -> bool {
+        if self.stops() {
+            return true;
+        }
+        self.earlier |= self.raised;
+        self.raised = 0;
+        false
+    }
+
     /// MXCSR behind the instruction. An unmasked exception of an operand leaves none of the flags that a result would set.
     #[inline(always)]
     pub fn committed(self) -> u32 {
         let early = self.unmasked() & flag::BEFORE != 0;
-        self.before | if early { self.raised & flag::BEFORE } else { self.raised }
+        self.before | self.earlier | if early { self.raised & flag::BEFORE } else { self.raised }
     }
 }

@@ -395,12 +395,12 @@ impl<'a> Job<'a> {
             if matches!(operand.access, Access::Address) {
                 return false;
             }
+            let refused = |seg: Seg| null(seg) || (seg == Seg::Cs && operand.access.writes());
             match operand.code {
                 Code::E | Code::M | Code::O | Code::Q | Code::W => {
-                    let refused = |seg: Seg| null(seg) || (seg == Seg::Cs && operand.access.writes());
                     operand.access != Access::Shown && insn.mem.is_some_and(|mem| refused(mem.seg))
                 }
-                Code::X | Code::XEdi => null(insn.segment.unwrap_or(Seg::Ds)),
+                Code::X | Code::XEdi => refused(insn.segment.unwrap_or(Seg::Ds)),
                 Code::Y => null(Seg::Es),
                 _ => false,
             }

@@ -65,6 +65,8 @@ pub enum Part {
     Pointers,
     /// General registers, if there was a fault.
     RegistersAtFaults,
+    /// Everything, if CS is the segment of a store.
+    StoreByCs,
     /// The part of a store before the page whose fault it raises.
     StoredAtFaults,
     /// The fault, if the instruction has more than 15 bytes and not all of them can be fetched.
@@ -88,6 +90,7 @@ impl fmt::Display for Part {
             Part::LastPlace => "last place",
             Part::Pointers => "FPU's pointers",
             Part::RegistersAtFaults => "registers at faults",
+            Part::StoreByCs => "store by CS",
             Part::StoredAtFaults => "stored at faults",
             Part::TooLong => "too long",
             Part::UnmaskedStore => "unmasked store",

@@ -93,13 +93,13 @@ fn masked<L: Lane>(a: V128, bits: u8) -> V128 {
 #[inline(always)]
 pub fn dpps(a: V128, b: V128, bits: u8, m: &mut Mxcsr) -> V128 {
     let products = mulps(masked::<u32>(a, bits >> 4), masked::<u32>(b, bits >> 4), m);
-    if m.stops() {
+    if m.stops_between() {
         return products;
     }
     // Each lane has a sum of its own, which differs in whose NaN comes first: its neighbour's, then its half's.
     let moved = |vector: V128, by: usize| V128::from_lanes(|at| vector.lane::<u32>(at ^ by));
     let pairs = addps(moved(products, 1), products, m);
-    if m.stops() {
+    if m.stops_between() {
         return products;
     }
     masked::<u32>(addps(pairs, moved(pairs, 2), m), bits)
@@ -110,7 +110,7 @@ pub fn dpps(a: V128, b: V128, bits: u8, m: &mut Mxcsr) -> V128 {
 #[inline(always)]
 pub fn dppd(a: V128, b: V128, bits: u8, m: &mut Mxcsr) -> V128 {
     let products = mulpd(masked::<u64>(a, bits >> 4), masked::<u64>(b, bits >> 4), m);
-    if m.stops() {
+    if m.stops_between() {
         return products;
     }
     // Here its own comes first.

@@ -14,6 +14,7 @@ use crate::loader::stack::at;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 
@@ -327,7 +328,10 @@ impl<'a> Session<'a> {
         if !raised && is_ignored(pid, signal)? {
             // Nothing changes; what was pending is done now.
             let task = self.task(pid)?;
-            if task.has_idle_prefix() && registers.eip == task.before.eip {
+            if task.comparing && RESTARTS.contains(&registers.regs[reg::EAX].cast_signed()) {
+                // But for a system call that it has interrupted, to which the kernel goes back.
+                task.pending = Pending::Signal;
+            } else if task.has_idle_prefix() && registers.eip == task.before.eip {
                 task.set_eip(registers, registers.eip + 1)?;
             }
             tracee.step(0)?;
@@ -512,6 +516,10 @@ impl Task {
 /// The call that registers restartable sequences, which start anew at each stop, and memory that the kernel changes at any
 /// moment.
 const UNSTEPPABLE: &str = "rseq";
+
+/// What EAX is behind a system call that a signal has interrupted, until the kernel has dealt with the signal: `ERESTARTSYS`
+/// to `ERESTART_RESTARTBLOCK` of include/linux/errno.h.
+const RESTARTS: RangeInclusive<i32> = -516..=-512;
 
 /// Whether a signal does nothing: ignored, or without a handler and of those that Linux ignores by default.
 fn is_ignored(pid: Pid, signal: i32) -> io::Result<bool> {
