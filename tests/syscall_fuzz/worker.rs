@@ -176,6 +176,8 @@ fn shut_off(root: &Path, shared: &Shared) -> io::Result<()> {
             }
             libc::_exit(libc::WEXITSTATUS(status));
         }
+        // A signal to the process group stays inside.
+        check(libc::setsid())?;
         check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
         drop_capabilities()?;
         for (resource, limit) in
