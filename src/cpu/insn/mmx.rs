@@ -499,9 +499,9 @@ pub fn pmovmskb<V: Vector>(a: V) -> u32 {
 #[inline(always)]
 pub fn pshufb<V: Vector>(a: V, order: V, h: Native) -> V {
     // Numbers beyond an MMX register wrap around, which the host's 128 bits would not.
-    let within = |order: u8| order & (0x80 | (V::BYTES as u8 - 1));
-    native!(h, native::pshufb(a.resize(), order.map(within).resize()).resize(), {
-        order.map(|order: u8| if order & 0x80 != 0 { 0 } else { a.lane(usize::from(order) % V::BYTES) })
+    let order = order.map(|order: u8| order & (0x80 | (V::BYTES as u8 - 1)));
+    native!(h, native::pshufb(a.resize(), order.resize()).resize(), {
+        order.map(|order: u8| if order & 0x80 != 0 { 0 } else { a.lane(usize::from(order)) })
     })
 }
 
