@@ -373,6 +373,7 @@ impl Process {
         }
         self.with_observer(|observer, process| observer.leave(process, nr, args, result));
         self.finish_call(nr, result);
+        ptrace::tracee::call_done(self);
         if let Some(debugger) = self.debugger.clone() {
             debugger.call(self, nr, Some(self.machine.cpu.regs[reg::EAX]));
         }
