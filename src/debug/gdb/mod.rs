@@ -1,7 +1,7 @@
 //! The debugger's side: gdb's remote protocol, spoken by the crate `gdbstub`.
 //!
 //! A thread of ours talks to gdb ([`serve`]); the guest's threads ask the [`Hub`] before they run. All of them stop when one
-//! does, each in [`Hub::park`], where its registers are in the hub for gdb to read and change.
+//! does, each in `Hub::park`, where its registers are in the hub for gdb to read and change.
 
 mod answers;
 mod connection;

@@ -86,7 +86,7 @@ pub struct Settings {
     pub max: Option<u64>,
     /// `-L`, for the files of mappings.
     pub sysroot: Option<PathBuf>,
-    /// The name of the process, for its children: see [`Who`].
+    /// The name of the process, for its children: see `Who`.
     pub process: String,
 }
 

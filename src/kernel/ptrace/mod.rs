@@ -2,7 +2,7 @@
 //!
 //! Tracer and tracee are host processes that run this program, and the host's own ptrace stands between them: attaching,
 //! waiting, what the death of either means, and who may trace whom are the host's. What a stop is and what the registers
-//! hold is the guest's: the tracee shows it in a block that its tracer reads and writes ([`block`]), and stops where its
+//! hold is the guest's: the tracee shows it in a block that its tracer reads and writes (`block`), and stops where its
 //! guest's state is exact ([`tracee`]). The stops that only the host makes, one for each of the emulator's own faults among
 //! them, are dealt with by the tracer wherever it waits ([`tracer`]).
 

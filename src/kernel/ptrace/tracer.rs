@@ -1,7 +1,7 @@
 //! The tracing side: which stops of a tracee are the guest's, and letting tracees go on.
 //!
 //! On the host, a tracee stops for each signal, for those of the emulator's own too. What becomes of such a stop is
-//! decided wherever this process hears of it ([`look`]): faults go to the tracee's emulator; other signals go there in
+//! decided wherever this process hears of it (`look`): faults go to the tracee's emulator; other signals go there in
 //! disguise, to be recorded and delivered where the guest's state is exact; and a stop that the tracee made itself is the
 //! guest's.
 
