@@ -81,7 +81,7 @@ fn loops_end_or_fault_in_the_round_that_they_do_on_the_processor() {
 }
 
 /// States a row.
-const VECTORS: u32 = if cfg!(debug_assertions) { 320 } else { 2000 };
+const VECTORS: u32 = if cfg!(debug_assertions) { 320 } else { 1000 };
 
 /// The same, or as many as are asked for.
 fn vectors() -> u32 {
