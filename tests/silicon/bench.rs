@@ -360,13 +360,50 @@ impl<'a> Bench<'a> {
     pub fn program_place(&mut self, len: u32) -> u32 {
         assert!(len + EXIT_LEN < PROGRAMS_LEN);
         if self.next_program + len + EXIT_LEN + 64 > PROGRAMS + PROGRAMS_LEN {
-            self.next_program = PROGRAMS;
-            self.oracle.bytes_mut(PROGRAMS, PROGRAMS_LEN as usize).fill(HLT);
-            for (_, machine) in &self.machines {
-                map_code(&machine.memory, PROGRAMS, PROGRAMS_LEN);
-            }
+            self.clear_programs();
         }
         self.next_program
+    }
+
+    /// Makes all of the place for programs HLT again; how often its pages were written is forgotten.
+    pub fn clear_programs(&mut self) {
+        self.next_program = PROGRAMS;
+        self.oracle.bytes_mut(PROGRAMS, PROGRAMS_LEN as usize).fill(HLT);
+        for (_, machine) in &self.machines {
+            map_code(&machine.memory, PROGRAMS, PROGRAMS_LEN);
+        }
+    }
+
+    /// Lets the next program stand there.
+    pub fn program_goes_to(&mut self, at: u32) {
+        self.next_program = at;
+    }
+
+    /// Makes a program on all sides what it was before it ran, if it stores into its own code.
+    pub fn reload(&mut self, at: u32, code: &[u8]) {
+        self.oracle.load(code, at);
+        for (_, machine) in &self.machines {
+            let mut now = vec![0; code.len()];
+            machine.memory.read_bytes(at, &mut now).expect("programs are mapped");
+            if now != code {
+                machine.memory.write_bytes(at, code).expect("programs are mapped");
+            }
+        }
+    }
+
+    /// Where code that was modified differs: address, the processor's byte, the machine's; the first place.
+    pub fn code_difference(&self, at: u32, len: usize) -> Option<String> {
+        let silicon = self.oracle.bytes(at, len);
+        let mut now = vec![0; len];
+        self.machines.iter().find_map(|(name, machine)| {
+            machine.memory.read_bytes(at, &mut now).expect("programs are mapped");
+            let place = (0..len).find(|place| silicon[*place] != now[*place])?;
+            let [theirs, ours] = [silicon[place], now[place]];
+            Some(format!(
+                "{name}: code at {:#x} is {theirs:02x} on silicon, {ours:02x} here",
+                at + place as u32
+            ))
+        })
     }
 
     /// Puts a program where [`Bench::program_place`] said.

@@ -14,6 +14,7 @@ mod exempt;
 mod faults;
 mod hot;
 mod models;
+mod modifying;
 mod operands;
 #[path = "../oracle/mod.rs"]
 mod oracle;
@@ -59,6 +60,19 @@ fn programs_end_as_on_the_processor_however_they_are_cut() {
         let outcome = prove_programs(&mut bench, count, SEED);
         println!("{outcome}");
         assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
+    });
+}
+
+#[test]
+fn programs_that_store_into_their_code_end_as_on_the_processor() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        let count = std::env::var("PROGRAMS").map_or(PROGRAMS, |text| text.parse().expect("a number"));
+        let outcome = sequence::prove_modifying(&mut bench, count, SEED);
+        println!("{outcome}");
+        assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
+        assert!(outcome.modified > count / 3, "{outcome}");
     });
 }
 

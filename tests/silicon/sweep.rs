@@ -12,6 +12,7 @@ mod bench;
 mod cases;
 mod encode;
 mod exempt;
+mod modifying;
 mod operands;
 #[path = "../oracle/mod.rs"]
 mod oracle;
