@@ -72,7 +72,8 @@ impl Author<'_> {
             Kind::Condition => {
                 self.items.push(place);
                 let behind = self.label();
-                self.branch(true, behind);
+                let opcode = 0x70 | self.random.below(16) as u8;
+                self.items.push(Item::Relative(vec![opcode], false, behind));
                 self.instruction(&self.rows.plain);
                 self.items.push(Item::Label(behind));
             }

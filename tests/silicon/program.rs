@@ -219,7 +219,7 @@ impl Author<'_> {
     }
 
     /// A conditional branch forward.
-    pub fn branch(&mut self, short: bool, label: u32) {
+    fn branch(&mut self, short: bool, label: u32) {
         let condition = self.random.below(16) as u8;
         let count = short && !self.is_kept(ECX) && self.random.percent(15);
         let opcode = match (count, short) {
