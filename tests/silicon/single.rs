@@ -184,8 +184,24 @@ pub fn is_trap(left: &Left) -> bool {
     matches!(left.event, Event::Fault { vector: Fault::DB, .. })
 }
 
-/// Whether a machine left what the processor did, but for what the tables say of this processor.
+/// Status flags that a machine left otherwise than the row's flag rule declares: as 0, as 1, or as they were.
+fn undeclared_flags(insn: &Insn, left: &Left, before: &State) -> u32 {
+    let Some(rule) = insn.form().flag_rule() else { return 0 };
+    if !matches!(left.event, Event::End | Event::Syscall) {
+        return 0;
+    }
+    let case = flag_case(insn, before);
+    let [written, set, cleared] =
+        [rule.written, rule.set, rule.cleared].map(|masks| eflags_bits(masks[case]));
+    let kept = oracle::flag::ARITHMETIC & !(written | set | cleared);
+    set & !left.eflags | cleared & left.eflags | kept & (left.eflags ^ before.eflags)
+}
+
+/// Whether a machine left what the processor did, but for what the tables say of this processor, and what the row declares.
 pub fn is_same(insn: &Insn, left: &Left, silicon: &Left, before: &State) -> bool {
+    if undeclared_flags(insn, left, before) != 0 {
+        return false;
+    }
     let mut left = *left;
     let form = insn.form();
     // At a fault, or a trap between two repetitions.
@@ -335,6 +351,11 @@ pub fn describe(encoding: &Encoding, state: &State, differences: &[Difference]) 
     for difference in differences {
         let _ = writeln!(text, "  silicon {:?}", difference.silicon);
         let _ = writeln!(text, "  {:<7} {:?}", difference.machine, difference.left);
+        let undeclared = undeclared_flags(&encoding.insn, &difference.left, state);
+        if undeclared != 0 {
+            let rule = encoding.insn.form().flags.rule;
+            let _ = writeln!(text, "  flags   {undeclared:#x} are not what rule {rule} declares of them");
+        }
         for (at, silicon, ours) in &difference.memory {
             let _ = writeln!(
                 text,
