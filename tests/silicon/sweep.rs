@@ -176,6 +176,8 @@ impl Sweep {
             let done = match known {
                 Some(done) => {
                     bar.inc(chunks.len() as u64);
+                    // What took no time says nothing about what is left.
+                    bar.reset_eta();
                     done
                 }
                 None => {
