@@ -4,7 +4,7 @@
 //! a digest of the cases: who plays it learns whether it was asked the same.
 
 use crate::bench::{Event, Fx, Left};
-use crate::oracle::{Access, Oracle, Outcome, Segment, State, Stop, WINDOW};
+use crate::oracle::{self, Access, Oracle, Outcome, Segment, State, Stop, WINDOW};
 use crate::random::digest;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -216,6 +216,15 @@ pub struct Row {
     /// Of all cases.
     digest: u64,
     answers: Vec<Answer>,
+}
+
+impl Row {
+    /// Makes the last answer a wrong one.
+    pub fn falsify(&mut self) {
+        if let Some(answer) = self.answers.last_mut() {
+            answer.eflags ^= oracle::flag::CF;
+        }
+    }
 }
 
 /// A row that is being recorded or played.

@@ -31,6 +31,7 @@ mod stops;
 mod vector;
 mod x87;
 
+use answers::Row;
 use bench::{Bench, machines};
 use faults::Faults;
 use oracle::with_oracle;
@@ -294,7 +295,7 @@ fn recorded_answers_of_processors_are_what_the_machines_do() {
         let failed = recorded::record(&part, SEED);
         assert!(failed.is_empty(), "not recorded, as they differ:\n{}", failed.join("\n"));
     }
-    for played in recorded::play(&part, SEED) {
+    for played in recorded::play(&part, SEED, |_| ()) {
         println!("{}: {} rows, {} states", played.name, played.rows, played.vectors);
         assert_eq!(played.complaint(), None);
         assert!(played.rows > 900 || !part.is_empty(), "only {} rows are compared", played.rows);
@@ -303,8 +304,19 @@ fn recorded_answers_of_processors_are_what_the_machines_do() {
 
 #[test]
 fn a_recording_of_other_states_is_stale_and_not_a_mismatch() {
-    for played in recorded::play(" shld Ev", SEED + 1) {
+    for played in recorded::play(" shld Ev", SEED + 1, |_| ()) {
         assert!(played.mismatches.is_empty(), "{}", played.mismatches.join("\n"));
         assert!(played.rows == 0 && played.stale.len() > 1, "{:?}", played.stale);
+    }
+}
+
+#[test]
+fn one_wrong_answer_in_a_recording_is_a_mismatch() {
+    for played in recorded::play(" xchg Ev", SEED, Row::falsify) {
+        assert!(played.rows > 0 && played.stale.is_empty(), "{:?}", played.stale);
+        assert_eq!(
+            played.mismatches.iter().filter(|text| text.contains("differed: 1 }")).count(),
+            played.rows
+        );
     }
 }

@@ -139,20 +139,21 @@ impl Played {
     }
 }
 
-/// Compares rows that have `part` in their line with the recordings of each processor there is one of.
-pub fn play(part: &str, seed: u64) -> Vec<Played> {
+/// Compares rows that have `part` in their line with the recordings of each processor there is one of; `prepare` may change
+/// a recording before.
+pub fn play(part: &str, seed: u64, prepare: fn(&mut Row)) -> Vec<Played> {
     let mut all = Vec::new();
     let entries = fs::read_dir(directory()).expect("recordings are checked in");
     for entry in entries {
         let directory = entry.expect("a directory can be read").path();
         let description = fs::read(directory.join("processor.json")).expect("each recording has one");
         let recorded: Recorded = serde_json::from_slice(&description).expect("the test has written it");
-        all.push(play_one(&directory, &recorded, part, seed));
+        all.push(play_one(&directory, &recorded, part, seed, prepare));
     }
     all
 }
 
-fn play_one(directory: &Path, recorded: &Recorded, part: &str, seed: u64) -> Played {
+fn play_one(directory: &Path, recorded: &Recorded, part: &str, seed: u64, prepare: fn(&mut Row)) -> Played {
     let _comparing = compare_with(&recorded.processor);
     let mut played = Played { name: recorded.processor.name.clone(), ..Played::default() };
     let own = played.name == Processor::here().name;
@@ -160,10 +161,11 @@ fn play_one(directory: &Path, recorded: &Recorded, part: &str, seed: u64) -> Pla
     for (table, rows) in by_table(comparable(part)) {
         let mut recordings = read_table(&directory.join(table).with_extension("z"));
         for (index, form) in rows.into_iter().filter(|(_, form)| own || !is_the_hosts_own(form)) {
-            let Some(recording) = recordings.remove(&key(form)) else {
+            let Some(mut recording) = recordings.remove(&key(form)) else {
                 played.stale.push(row(form));
                 continue;
             };
+            prepare(&mut recording);
             bench.play(recording);
             let (tally, mismatches) = prove_anew(&mut bench, index, STATES, seed);
             if !bench.played() {
