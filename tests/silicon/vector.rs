@@ -7,7 +7,7 @@ use crate::exempt::departs;
 use crate::operands::prepare;
 use crate::oracle::{DATA, PAGE, State, WINDOW};
 use crate::random::Random;
-use crate::single::{Tally, describe, is_same, numbers_for};
+use crate::single::{Tally, describe, is_right, numbers_for};
 use crate::x87::{base, choose_fpu};
 use std::fmt::Write;
 use table86::cpu::Seg;
@@ -259,7 +259,7 @@ fn compare(bench: &mut Bench<'_>, encoding: &Encoding, state: &State, pace: Pace
     let (bytes, insn) = (&encoding.bytes, &encoding.insn);
     let silicon = bench.silicon(bytes, insn.eip, state);
     let mut differences =
-        bench.compare(bytes, insn.eip, state, pace, &silicon, |left| is_same(insn, left, &silicon, state));
+        bench.compare(bytes, insn.eip, state, pace, &silicon, |left| is_right(insn, left, &silicon, state));
     let by_cs = insn.segment == Some(Seg::Cs);
     if departs(insn.form(), Part::Wrapping) && wraps(insn, state)
         || departs(insn.form(), Part::StoreByCs) && by_cs
