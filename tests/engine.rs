@@ -66,6 +66,19 @@ fn flags_are_exact_at_instructions_that_only_fault() {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn rdtsc_reads_the_hosts_counter_into_edx_and_eax() {
+    // SAFETY: RDTSC is in every x86-64 processor and touches no memory.
+    let now = || unsafe { std::arch::x86_64::_rdtsc() };
+    // rdtsc; int 0x80
+    let mut machine = machine(&[0x0f, 0x31, 0xcd, 0x80]);
+    let before = now();
+    assert_eq!(machine.run(u64::MAX), Stop::Exception(Fault::int(0x80)));
+    let read = u64::from(machine.cpu.regs[2]) << 32 | u64::from(machine.cpu.regs[0]);
+    assert!((before..=now()).contains(&read), "{before:#x} {read:#x}");
+}
+
 #[test]
 fn code_that_writes_its_successor_runs_what_it_wrote() {
     // mov byte [CODE+8], 0x41 ; nop ; inc eax -> becomes inc ecx ; int 0x80

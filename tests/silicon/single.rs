@@ -187,7 +187,13 @@ pub fn is_trap(left: &Left) -> bool {
 /// Status flags that a machine left otherwise than the row's flag rule declares: as 0, as 1, or as they were.
 fn undeclared_flags(insn: &Insn, left: &Left, before: &State) -> u32 {
     let Some(rule) = insn.form().flag_rule() else { return 0 };
-    if !matches!(left.event, Event::End | Event::Syscall) {
+    // A fault where a branch has gone to comes behind it.
+    let completed = match left.event {
+        Event::End | Event::Syscall => true,
+        Event::Fault { .. } => left.eip != insn.eip,
+        Event::Hang | Event::Todo => false,
+    };
+    if !completed {
         return 0;
     }
     let case = flag_case(insn, before);
