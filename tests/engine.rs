@@ -54,6 +54,32 @@ fn calls_return_and_faults_are_exact() {
 }
 
 #[test]
+fn flags_are_exact_at_instructions_that_only_fault() {
+    // hlt; cli; in al, 4; out 7, eax; rdmsr; xsave [eax], which is declared and not implemented
+    for refused in [&[0xf4][..], &[0xfa], &[0xe4, 4], &[0xe7, 7], &[0x0f, 0x32], &[0x0f, 0xae, 0x20]] {
+        // sub ebx, 1; the instruction; cmp ebx, ebx; int 0x80
+        let code = [&[0x83, 0xeb, 1][..], refused, &[0x39, 0xdb, 0xcd, 0x80]].concat();
+        let mut machine = machine(&code);
+        assert!(matches!(machine.run(u64::MAX), Stop::Exception(_)));
+        assert_eq!(machine.cpu.eip, CODE + 3, "{refused:x?}");
+        assert_eq!(machine.cpu.eflags() & 0x8d5, 0x95, "{refused:x?}");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn rdtsc_reads_the_hosts_counter_into_edx_and_eax() {
+    // SAFETY: RDTSC is in every x86-64 processor and touches no memory.
+    let now = || unsafe { std::arch::x86_64::_rdtsc() };
+    // rdtsc; int 0x80
+    let mut machine = machine(&[0x0f, 0x31, 0xcd, 0x80]);
+    let before = now();
+    assert_eq!(machine.run(u64::MAX), Stop::Exception(Fault::int(0x80)));
+    let read = u64::from(machine.cpu.regs[2]) << 32 | u64::from(machine.cpu.regs[0]);
+    assert!((before..=now()).contains(&read), "{before:#x} {read:#x}");
+}
+
+#[test]
 fn code_that_writes_its_successor_runs_what_it_wrote() {
     // mov byte [CODE+8], 0x41 ; nop ; inc eax -> becomes inc ecx ; int 0x80
     let code = [0xc6, 0x05, 8, 0, 0, 0x10, 0x41, 0x90, 0x40, 0xcd, 0x80];

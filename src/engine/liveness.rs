@@ -1,6 +1,6 @@
 //! Which status flags are needed: from the rows' facts, backwards through a block.
 
-use crate::isa::{Access, Code, Flow, Insn, Size, flag};
+use crate::isa::{Access, Code, Flow, Insn, Privilege, Size, Status, flag};
 
 /// What an instruction means for the flags.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,9 @@ pub(crate) fn facts(insn: &Insn) -> Facts {
         });
     // They push or pop EIP.
     let stack = matches!(form.flow, Flow::Call | Flow::Ret);
-    let barrier = touches_memory || stack || form.takes_cpu || !form.exceptions.is_empty();
+    // Privileged ones, and those that are missing, do nothing else.
+    let refused = form.privilege != Privilege::User || form.status != Status::Implemented;
+    let barrier = touches_memory || stack || refused || form.takes_cpu || !form.exceptions.is_empty();
     Facts { reads: flags.reads & flag::STATUS, writes: flags.writes && !form.takes_cpu, kills, barrier }
 }
 

@@ -398,10 +398,9 @@ impl<'a> Job<'a> {
         let mut read = Vec::new();
         let needed = liveness::lookahead(|| {
             let insn = self.fetch(at).ok()?;
-            let plain = insn.form().privilege == Privilege::User && insn.form().status == Status::Implemented;
             at = insn.next_eip();
             read.push(insn);
-            plain.then_some(insn)
+            Some(insn)
         });
         if needed == flag::STATUS {
             return needed;

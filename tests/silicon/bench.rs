@@ -2,10 +2,12 @@
 //!
 //! The windows keep what instructions wrote, on all three alike; only a difference sets them equal again.
 
+use crate::answers::{self, Answer, Row, Silicon, Tape};
 use crate::exempt::differs_in_flags;
 use crate::oracle::{self, Access, CODE, DATA, Oracle, PAGE, STACK, Segment, State, WINDOW};
 use crate::program::defines_flags;
 use crate::random::Random;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use table86::cpu::image::FXSAVE_BYTES;
@@ -45,7 +47,7 @@ const LIMIT: u64 = 30_000;
 const RF: u32 = oracle::flag::RF;
 
 /// Why a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The code ran to its end.
     End,
@@ -82,7 +84,8 @@ pub struct Left {
 pub struct Fx(pub [u8; FXSAVE_BYTES]);
 
 impl Fx {
-    fn of(image: &[u8]) -> Fx {
+    /// Of an image, which may be longer.
+    pub fn of(image: &[u8]) -> Fx {
         let mut fx = Fx(*image.first_chunk().expect("an FXSAVE image"));
         fx.0[6..24].fill(0);
         fx.0[28..32].fill(0);
@@ -161,7 +164,9 @@ pub enum Pace {
 /// A processor and the machines that are compared with it.
 pub struct Bench<'a> {
     /// The processor.
-    pub oracle: &'a mut Oracle,
+    pub oracle: Silicon<'a>,
+    /// Where its answers go, or come from.
+    tape: Option<Tape>,
     machines: [(&'static str, Machine); MACHINES],
     /// Selectors of [`BASES`].
     pub tls: [u16; 3],
@@ -204,14 +209,24 @@ fn map_code(memory: &Memory, start: u32, len: u32) {
 }
 
 impl<'a> Bench<'a> {
+    /// With this processor.
+    pub fn new(oracle: &'a mut Oracle, machines: [(&'static str, Machine); MACHINES]) -> Bench<'a> {
+        Bench::with(Silicon::here(oracle), machines)
+    }
+
+    /// Without a processor, for [`Bench::play`]; `tls` are the selectors that the recorded one had.
+    pub fn without(tls: [u16; 3], machines: [(&'static str, Machine); MACHINES]) -> Bench<'static> {
+        let mut silicon = Silicon::elsewhere(&[CODE, DATA, STACK], tls);
+        silicon.bytes_mut(CODE, WINDOW as usize).fill(HLT);
+        Bench::with(silicon, machines)
+    }
+
     /// Maps the windows on both sides.
-    pub fn new(oracle: &'a mut Oracle, mut machines: [(&'static str, Machine); MACHINES]) -> Bench<'a> {
-        oracle.fpu = false;
+    fn with(mut oracle: Silicon<'a>, mut machines: [(&'static str, Machine); MACHINES]) -> Bench<'a> {
         for (start, len) in [(SLOTS, SLOTS_LEN), (PROGRAMS, PROGRAMS_LEN)] {
-            oracle.map(start, len, Access::ReadWriteExecute).expect("a window for code");
-            oracle.bytes_mut(start, len as usize).fill(HLT);
+            oracle.map(start, len, Access::ReadWriteExecute, HLT);
         }
-        oracle.map(MIXED, MIXED_LEN, Access::ReadWrite).expect("a window");
+        oracle.map(MIXED, MIXED_LEN, Access::ReadWrite, 0);
         let mut tls = [0; 3];
         for (slot, base) in BASES.into_iter().enumerate() {
             tls[slot] = oracle.set_segment(slot, &Segment::flat(base)).expect("32-bit system calls");
@@ -219,7 +234,7 @@ impl<'a> Bench<'a> {
                 machine.cpu.descriptors.gdt[usize::from(tls[slot] >> 3)] = flat_descriptor(base);
             }
         }
-        let mut bench = Bench { oracle, machines, tls, next_slot: SLOTS, next_program: PROGRAMS };
+        let mut bench = Bench { oracle, tape: None, machines, tls, next_slot: SLOTS, next_program: PROGRAMS };
         bench.begin_anew();
         bench
     }
@@ -345,13 +360,50 @@ impl<'a> Bench<'a> {
     pub fn program_place(&mut self, len: u32) -> u32 {
         assert!(len + EXIT_LEN < PROGRAMS_LEN);
         if self.next_program + len + EXIT_LEN + 64 > PROGRAMS + PROGRAMS_LEN {
-            self.next_program = PROGRAMS;
-            self.oracle.bytes_mut(PROGRAMS, PROGRAMS_LEN as usize).fill(HLT);
-            for (_, machine) in &self.machines {
-                map_code(&machine.memory, PROGRAMS, PROGRAMS_LEN);
-            }
+            self.clear_programs();
         }
         self.next_program
+    }
+
+    /// Makes all of the place for programs HLT again; how often its pages were written is forgotten.
+    pub fn clear_programs(&mut self) {
+        self.next_program = PROGRAMS;
+        self.oracle.bytes_mut(PROGRAMS, PROGRAMS_LEN as usize).fill(HLT);
+        for (_, machine) in &self.machines {
+            map_code(&machine.memory, PROGRAMS, PROGRAMS_LEN);
+        }
+    }
+
+    /// Lets the next program stand there.
+    pub fn program_goes_to(&mut self, at: u32) {
+        self.next_program = at;
+    }
+
+    /// Makes a program on all sides what it was before it ran, if it stores into its own code.
+    pub fn reload(&mut self, at: u32, code: &[u8]) {
+        self.oracle.load(code, at);
+        for (_, machine) in &self.machines {
+            let mut now = vec![0; code.len()];
+            machine.memory.read_bytes(at, &mut now).expect("programs are mapped");
+            if now != code {
+                machine.memory.write_bytes(at, code).expect("programs are mapped");
+            }
+        }
+    }
+
+    /// Where code that was modified differs: address, the processor's byte, the machine's; the first place.
+    pub fn code_difference(&self, at: u32, len: usize) -> Option<String> {
+        let silicon = self.oracle.bytes(at, len);
+        let mut now = vec![0; len];
+        self.machines.iter().find_map(|(name, machine)| {
+            machine.memory.read_bytes(at, &mut now).expect("programs are mapped");
+            let place = (0..len).find(|place| silicon[*place] != now[*place])?;
+            let [theirs, ours] = [silicon[place], now[place]];
+            Some(format!(
+                "{name}: code at {:#x} is {theirs:02x} on silicon, {ours:02x} here",
+                at + place as u32
+            ))
+        })
     }
 
     /// Puts a program where [`Bench::program_place`] said.
@@ -383,8 +435,59 @@ impl<'a> Bench<'a> {
         at
     }
 
-    /// Runs code that is in its place on the processor.
+    /// Writes down the processor's answers from here on.
+    pub fn record(&mut self) {
+        self.tape = Some(Tape::blank());
+    }
+
+    /// The answers since.
+    pub fn recorded(&mut self) -> Row {
+        self.tape.take().expect("it was recorded").row()
+    }
+
+    /// Takes answers from a recording from here on.
+    pub fn play(&mut self, row: Row) {
+        self.tape = Some(Tape::of(row));
+    }
+
+    /// Ends that; says whether the cases since were those of the recording.
+    pub fn played(&mut self) -> bool {
+        self.tape.take().is_some_and(|tape| tape.is_the_same())
+    }
+
+    /// Runs code that is in its place on the processor, or takes its answer from a recording.
     pub fn silicon(&mut self, code: &[u8], at: u32, state: &State) -> Left {
+        let Some(mut tape) = self.tape.take() else { return self.ask(code, at, state) };
+        let case = answers::case(code, at, state, self.oracle.fpu);
+        let played = tape.is_played().then(|| tape.answer(case)).flatten();
+        let left = match &played {
+            Some(answer) => {
+                for answers::Run(start, bytes) in &answer.memory {
+                    self.oracle.bytes_mut(*start, bytes.len()).copy_from_slice(bytes);
+                }
+                answer.left(at, state)
+            }
+            None => self.ask(code, at, state),
+        };
+        if !tape.is_played() {
+            tape.note(case, Answer::new(at, state, &left, self.written()));
+        }
+        self.tape = Some(tape);
+        left
+    }
+
+    /// What the processor has written since the machines had the same memory.
+    fn written(&self) -> Vec<answers::Run> {
+        let machine = &self.machines[0].1;
+        let windows = WINDOWS.into_iter().chain([(CODE, WINDOW)]);
+        let differences = windows.map(|(start, len)| {
+            let before = &*machine_bytes(machine, start, len as usize);
+            answers::runs(start, before, self.oracle.bytes(start, len as usize))
+        });
+        differences.flatten().collect()
+    }
+
+    fn ask(&mut self, code: &[u8], at: u32, state: &State) -> Left {
         let outcome = self.oracle.run(code, at, state);
         let State { regs, eip, eflags, segs, .. } = outcome.state;
         let event = match outcome.stop {
@@ -434,7 +537,7 @@ impl<'a> Bench<'a> {
             self.copy_memory();
         }
         if self.oracle.bytes(CODE, WINDOW as usize) != [HLT; WINDOW as usize] {
-            self.oracle.clear_code();
+            self.oracle.bytes_mut(CODE, WINDOW as usize).fill(HLT);
             for (_, machine) in &self.machines {
                 machine.memory.fill(CODE, HLT, WINDOW).expect("it is mapped");
             }

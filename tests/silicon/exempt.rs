@@ -3,6 +3,9 @@
 
 use crate::oracle::State;
 use crate::single::{eflags_bits, flag_case};
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use table86::isa::vendor::find;
 use table86::isa::{DEPARTURES, FEATURES, FORMS, Feature, Form, Insn, Part, Status, Vendor};
 
@@ -21,14 +24,59 @@ const UNVERIFIABLE: [(&str, &str); 11] = [
     ("smsw", "shows the host's own CR0 where it has no UMIP"),
 ];
 
+/// A processor that machines are compared with: this one, unless [`compare_with`] said otherwise on this thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Processor {
+    /// Vendor, family and model, as CPUID gives them.
+    pub name: String,
+    /// Features of `opcodes/features.toml` that it shows.
+    pub features: BTreeSet<String>,
+}
+
+thread_local! {
+    static PROCESSOR: RefCell<Processor> = RefCell::new(Processor::here());
+}
+
+/// Compares with this processor, on this thread, as long as what is given back lives.
+pub fn compare_with(processor: &Processor) -> Comparing {
+    Comparing(PROCESSOR.replace(processor.clone()))
+}
+
+/// A comparison with another processor; has the one that comes again behind it.
+pub struct Comparing(Processor);
+
+impl Drop for Comparing {
+    fn drop(&mut self) {
+        PROCESSOR.set(self.0.clone());
+    }
+}
+
+/// What is asked about the processor that machines are compared with.
+fn ask<T>(question: impl FnOnce(&Processor) -> T) -> T {
+    PROCESSOR.with_borrow(question)
+}
+
+impl Processor {
+    /// The one that runs this.
+    pub fn here() -> Processor {
+        let shown = FEATURES.iter().filter(|feature| shows(feature));
+        Processor { name: name(), features: shown.map(|feature| feature.name.to_owned()).collect() }
+    }
+
+    /// Its maker, if the tables know anything about its processors.
+    pub fn vendor(&self) -> Option<Vendor> {
+        Vendor::by_id(self.name.split('-').next()?.as_bytes())
+    }
+}
+
 /// Whether the table declares that this processor differs in this part of the row's outcome.
 pub fn departs(form: &Form, part: Part) -> bool {
-    form.departure(Vendor::of_host(), part).is_some()
+    form.departure(ask(Processor::vendor), part).is_some()
 }
 
 /// Whether this processor differs in this part of any row's outcome.
 pub fn departs_always(part: Part) -> bool {
-    find(DEPARTURES, Vendor::of_host(), part).is_some()
+    find(DEPARTURES, ask(Processor::vendor), part).is_some()
 }
 
 /// What this processor makes of a row's undefined flags, as bits of EFLAGS.
@@ -53,7 +101,7 @@ impl UndefinedFlags {
         let case = flag_case(insn, state);
         let all = facts.undefined[case];
         let bits = eflags_bits;
-        let Some(vendor) = Vendor::of_host() else {
+        let Some(vendor) = ask(Processor::vendor) else {
             return UndefinedFlags { all: bits(all), unknown: bits(all), ..UndefinedFlags::default() };
         };
         let Some(theirs) = facts.vendors.iter().find(|theirs| theirs.vendor == vendor) else {
@@ -85,7 +133,7 @@ impl UndefinedFlags {
 /// Flags, as the tables' bits, in which this processor may differ from us behind an instruction of this row.
 pub fn flags_that_differ(form: &Form) -> u8 {
     let flags = &form.flags;
-    let Some(vendor) = Vendor::of_host() else {
+    let Some(vendor) = ask(Processor::vendor) else {
         return flags.undefined.iter().fold(0, |all, case| all | case);
     };
     let theirs = flags.vendors.iter().filter(|theirs| theirs.vendor == vendor);
@@ -122,15 +170,21 @@ pub fn is_implemented(form: &Form) -> bool {
 
 /// Whether this processor has what the row needs.
 pub fn is_here(form: &Form) -> bool {
-    form.cpuid.iter().all(|name| host_has(name))
+    form.cpuid.iter().all(|name| has(name))
 }
 
 /// Whether this processor's CPUID shows a feature of `opcodes/features.toml`.
-pub fn host_has(name: &str) -> bool {
-    FEATURES.iter().any(|feature| feature.name == name && has(feature))
+pub fn has(name: &str) -> bool {
+    ask(|processor| processor.features.contains(name))
 }
 
-fn has(feature: &Feature) -> bool {
+/// Whether a row's result is the host processor's own, so that only that one can be compared with.
+pub fn is_the_hosts_own(form: &Form) -> bool {
+    matches!(form.body, "rcpps" | "rsqrtps")
+}
+
+/// Whether the host's CPUID shows a feature.
+fn shows(feature: &Feature) -> bool {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
     let range = feature.leaf & 0x8000_0000;
     if __cpuid(range).eax < feature.leaf {
@@ -139,6 +193,18 @@ fn has(feature: &Feature) -> bool {
     let leaf = __cpuid_count(feature.leaf, 0);
     let registers = [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx];
     registers[feature.register] >> feature.bit & 1 != 0
+}
+
+/// Vendor, family and model of the host's processor.
+fn name() -> String {
+    use std::arch::x86_64::__cpuid;
+    let vendor = __cpuid(0);
+    let vendor = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat();
+    let signature = __cpuid(1).eax;
+    let [base, model] = [signature >> 8 & 15, signature >> 4 & 15];
+    let family = if base == 15 { base + (signature >> 20 & 0xff) } else { base };
+    let model = if base == 6 || base == 15 { model | signature >> 12 & 0xf0 } else { model };
+    format!("{}-{family}-{model}", String::from_utf8_lossy(&vendor))
 }
 
 /// Whether this processor can be asked about a row.

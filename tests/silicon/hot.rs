@@ -83,7 +83,7 @@ impl Lines {
         let state = state(random);
         let mut composer = Composer::new(self, random);
         let used = lines.filter(|line| composer.line(&self.lines[*line]).is_some()).count();
-        (Program { items: composer.items, state }, used)
+        (Program { items: composer.items, state, modifies: false }, used)
     }
 }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::field_reassign_with_default, dead_code)]
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
+mod answers;
 mod bench;
 #[path = "../fpu/cases.rs"]
 mod cases;
@@ -13,20 +14,24 @@ mod exempt;
 mod faults;
 mod hot;
 mod models;
+mod modifying;
 mod operands;
 #[path = "../oracle/mod.rs"]
 mod oracle;
 mod program;
 mod random;
 mod record;
+mod recorded;
 mod refused;
 mod rounds;
+mod rows;
 mod sequence;
 mod single;
 mod stops;
 mod vector;
 mod x87;
 
+use answers::Row;
 use bench::{Bench, machines};
 use faults::Faults;
 use oracle::with_oracle;
@@ -35,6 +40,11 @@ use refused::Refused;
 use sequence::prove_programs;
 use single::{Report, prove_row, row};
 use table86::isa::FORMS;
+
+/// What TABLE86_BLESS=1 asks for: to write down what is found.
+fn is_blessing() -> bool {
+    std::env::var_os("TABLE86_BLESS").is_some_and(|value| value == "1")
+}
 
 /// The seed of all tests here; a failure can be repeated with it.
 const SEED: u64 = 0x7461_626c_6538_3605;
@@ -51,6 +61,19 @@ fn programs_end_as_on_the_processor_however_they_are_cut() {
         let outcome = prove_programs(&mut bench, count, SEED);
         println!("{outcome}");
         assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
+    });
+}
+
+#[test]
+fn programs_that_store_into_their_code_end_as_on_the_processor() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        let count = std::env::var("PROGRAMS").map_or(PROGRAMS, |text| text.parse().expect("a number"));
+        let outcome = sequence::prove_modifying(&mut bench, count, SEED);
+        println!("{outcome}");
+        assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
+        assert!(outcome.modified > count / 3, "{outcome}");
     });
 }
 
@@ -263,4 +286,37 @@ fn fpu_encodings_without_a_row_are_undefined_on_the_processor() {
         let wrong = x87::prove_gaps(&mut bench);
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     });
+}
+
+#[test]
+fn recorded_answers_of_processors_are_what_the_machines_do() {
+    let part = std::env::var("ROW").unwrap_or_default();
+    if is_blessing() {
+        let failed = recorded::record(&part, SEED);
+        assert!(failed.is_empty(), "not recorded, as they differ:\n{}", failed.join("\n"));
+    }
+    for played in recorded::play(&part, SEED, |_| ()) {
+        println!("{}: {} rows, {} states", played.name, played.rows, played.vectors);
+        assert_eq!(played.complaint(), None);
+        assert!(played.rows > 900 || !part.is_empty(), "only {} rows are compared", played.rows);
+    }
+}
+
+#[test]
+fn a_recording_of_other_states_is_stale_and_not_a_mismatch() {
+    for played in recorded::play(" shld Ev", SEED + 1, |_| ()) {
+        assert!(played.mismatches.is_empty(), "{}", played.mismatches.join("\n"));
+        assert!(played.rows == 0 && played.stale.len() > 1, "{:?}", played.stale);
+    }
+}
+
+#[test]
+fn one_wrong_answer_in_a_recording_is_a_mismatch() {
+    for played in recorded::play(" xchg Ev", SEED, Row::falsify) {
+        assert!(played.rows > 0 && played.stale.is_empty(), "{:?}", played.stale);
+        assert_eq!(
+            played.mismatches.iter().filter(|text| text.contains("differed: 1 }")).count(),
+            played.rows
+        );
+    }
 }

@@ -8,15 +8,16 @@ use crate::oracle::{DATA, PAGE, STACK, State, WINDOW, flag};
 use crate::random::Random;
 use table86::isa::{Access, Code, FORMS, Flow, Form, Insn, Privilege, Size, decode};
 
-const ECX: u8 = 1;
+pub const EAX: u8 = 0;
+pub const ECX: u8 = 1;
 const ESP: u8 = 4;
 const ESI: u8 = 6;
-const EDI: u8 = 7;
+pub const EDI: u8 = 7;
 
 /// The counter of the loop around a program; nothing else is stored there.
 const COUNTER: u32 = DATA + WINDOW - 0x40;
 /// Where absolute operands are.
-const ABSOLUTE: [u32; 4] = [DATA + 0x20, DATA + 0x101, DATA + 2 * PAGE - 2, DATA + 3 * PAGE + 4];
+pub const ABSOLUTE: [u32; 4] = [DATA + 0x20, DATA + 0x101, DATA + 2 * PAGE - 2, DATA + 3 * PAGE + 4];
 /// Where a program that shall fault goes: across the end of memory, and where nothing is.
 const BEYOND: [u32; 4] = [DATA + WINDOW - 1, DATA + WINDOW, DATA - 1, 0x40];
 
@@ -40,6 +41,8 @@ pub struct Program {
     pub items: Vec<Item>,
     /// The state.
     pub state: State,
+    /// Whether it stores into its own code.
+    pub modifies: bool,
 }
 
 /// CMP of two registers with a prefix that means nothing, which nothing else here has before a CMP: it stands behind
@@ -60,19 +63,22 @@ pub fn defines_flags(code: &[u8]) -> bool {
 const READERS: [&str; 6] = ["adc", "sbb", "rcl", "rcr", "cmc", "lahf"];
 
 /// Rows that programs are made of.
+#[derive(Default)]
 pub struct Rows {
     /// Whatever goes on behind itself and has only operands that its row shows.
-    plain: Vec<usize>,
+    pub plain: Vec<usize>,
     /// Those that read flags.
     readers: Vec<usize>,
     /// PUSH and POP.
     stack: Vec<usize>,
+    /// Those that only the kernel may execute.
+    privileged: Vec<usize>,
 }
 
 impl Rows {
     /// Sorts the rows.
     pub fn choose() -> Rows {
-        let mut rows = Rows { plain: Vec::new(), readers: Vec::new(), stack: Vec::new() };
+        let mut rows = Rows::default();
         for (index, form) in FORMS.iter().enumerate() {
             let usable = exempt::is_comparable(form)
                 && exempt::unverifiable(form).is_none()
@@ -87,6 +93,9 @@ impl Rows {
                     rows.readers.push(index);
                 }
             }
+            if exempt::is_comparable(form) && form.privilege != Privilege::User && form.flow == Flow::Next {
+                rows.privileged.push(index);
+            }
             if usable && matches!(form.body, "push" | "push_segment" | "pop" | "pop_memory" | "pushf") {
                 rows.stack.push(index);
             }
@@ -96,16 +105,29 @@ impl Rows {
 }
 
 /// Writes programs.
-struct Author<'a> {
-    random: &'a mut Random,
-    rows: &'a Rows,
-    frame: Frame,
-    items: Vec<Item>,
+pub struct Author<'a> {
+    /// Chooses what is written.
+    pub random: &'a mut Random,
+    /// What is chosen from.
+    pub rows: &'a Rows,
+    /// Registers that have to stay.
+    pub frame: Frame,
+    /// What is written.
+    pub items: Vec<Item>,
     labels: u32,
 }
 
 /// Makes a program of about `len` instructions.
 pub fn write(rows: &Rows, len: u32, random: &mut Random) -> Program {
+    write_one(rows, len, false, random)
+}
+
+/// Makes one that stores into its own code.
+pub fn write_modifying(rows: &Rows, len: u32, random: &mut Random) -> Program {
+    write_one(rows, len, true, random)
+}
+
+fn write_one(rows: &Rows, len: u32, modifies: bool, random: &mut Random) -> Program {
     let mut state = State::default();
     state.regs = [0; 8].map(|_: u32| random.operand());
     state.eflags = status_flags(random) & !flag::ID;
@@ -120,21 +142,23 @@ pub fn write(rows: &Rows, len: u32, random: &mut Random) -> Program {
     state.regs[usize::from(ESP)] = STACK + WINDOW / 2 + (random.below(64) & !3);
     let frame = Frame { bases: [one, two], stack: true, index };
     let mut author = Author { random, rows, frame, items: Vec::new(), labels: 0 };
-    author.write(len);
-    Program { items: author.items, state }
+    author.write(len, modifies);
+    Program { items: author.items, state, modifies }
 }
 
 impl Author<'_> {
-    fn label(&mut self) -> u32 {
+    /// A new label.
+    pub fn label(&mut self) -> u32 {
         self.labels += 1;
         self.labels
     }
 
-    fn code(&mut self, bytes: &[u8]) {
+    /// Writes code.
+    pub fn code(&mut self, bytes: &[u8]) {
         self.items.push(Item::Code(bytes.to_vec()));
     }
 
-    fn write(&mut self, len: u32) {
+    fn write(&mut self, len: u32, modifies: bool) {
         let (top, end) = (self.label(), self.label());
         let functions: Vec<u32> = (0..self.random.below(3)).map(|_| self.label()).collect();
         let rounds = self.random.below(5) as u8;
@@ -143,6 +167,8 @@ impl Author<'_> {
         self.items.push(Item::Label(top));
         let fault = self.random.percent(15).then(|| self.random.below(len));
         let mut open: Vec<(u32, u32)> = Vec::new();
+        let sites = if modifies { self.choose_sites() } else { Vec::new() };
+        let places: Vec<u32> = sites.iter().map(|_| self.random.below(len)).collect();
         for at in 0..len {
             for (label, _) in open.extract_if(.., |(_, place)| *place <= at) {
                 self.items.push(Item::Label(label));
@@ -150,7 +176,11 @@ impl Author<'_> {
             if fault == Some(at) {
                 self.faulting();
             }
+            for (site, _) in sites.iter().zip(&places).filter(|(_, place)| **place == at) {
+                self.write_site(*site);
+            }
             match self.random.below(100) {
+                95.. if modifies => self.modify(&sites),
                 0..12 => {
                     let (short, label) = (self.random.percent(60), self.label());
                     open.push((label, at + 1 + self.random.below(if short { 7 } else { 30 })));
@@ -238,7 +268,7 @@ impl Author<'_> {
 
     /// A string instruction between two places in memory.
     fn string(&mut self) {
-        if [ECX, ESI, EDI].iter().any(|register| self.is_kept(*register)) {
+        if self.is_string_kept() || self.is_kept(ESI) {
             return;
         }
         let mut code = Vec::new();
@@ -266,18 +296,31 @@ impl Author<'_> {
         self.code(&code);
     }
 
-    fn is_kept(&self, register: u8) -> bool {
+    /// Whether a string cannot be filled, as registers for it have to stay.
+    pub fn is_string_kept(&self) -> bool {
+        self.is_kept(ECX) || self.is_kept(EDI)
+    }
+
+    /// Whether a register has to stay.
+    pub fn is_kept(&self, register: u8) -> bool {
         register == ESP || register == self.frame.index || self.frame.bases.contains(&register)
     }
 
-    fn free_register(&mut self) -> u8 {
+    /// A register that may be written.
+    pub fn free_register(&mut self) -> u8 {
         let free: Vec<u8> = (0..8).filter(|register| !self.is_kept(*register)).collect();
         self.random.pick(&free)
     }
 
-    /// An instruction that faults: its memory operand is where nothing is.
+    /// An instruction that faults: its memory operand is where nothing is, or it is the kernel's.
     fn faulting(&mut self) {
         loop {
+            if self.random.percent(20) {
+                let index = self.random.pick(&self.rows.privileged);
+                if let Some(encoding) = self.encode(index, Some(self.frame), &ABSOLUTE) {
+                    return self.code(&encoding.bytes);
+                }
+            }
             let index = self.random.pick(&self.rows.plain);
             if let Some(encoding) = self.encode(index, None, &BEYOND)
                 && encoding.insn.mem.is_some_and(|mem| BEYOND.contains(&mem.disp))
@@ -288,14 +331,15 @@ impl Author<'_> {
         }
     }
 
-    fn encode(&mut self, index: usize, frame: Option<Frame>, absolute: &[u32]) -> Option<Encoding> {
+    /// A row in bytes; operands are where `absolute` says or, with a frame, around its bases.
+    pub fn encode(&mut self, index: usize, frame: Option<Frame>, absolute: &[u32]) -> Option<Encoding> {
         let options =
             Options { absolute, targets: &[], reach: [0; 2], exit: 0, frame, decorate: frame.is_some() };
         encode(index, 0, &options, self.random)
     }
 
     /// One of these rows.
-    fn instruction(&mut self, rows: &[usize]) {
+    pub fn instruction(&mut self, rows: &[usize]) {
         loop {
             let index = self.random.pick(rows);
             // A division would end most programs.
@@ -316,7 +360,7 @@ impl Author<'_> {
     }
 
     /// Whether it writes none of the registers that have to stay, and uses no segment but the flat ones.
-    fn is_harmless(&self, insn: &Insn) -> bool {
+    pub fn is_harmless(&self, insn: &Insn) -> bool {
         let form = insn.form();
         let flat =
             insn.segment.is_none_or(|seg| !matches!(seg, table86::cpu::Seg::Fs | table86::cpu::Seg::Gs));

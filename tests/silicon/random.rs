@@ -1,5 +1,11 @@
 //! Random numbers with a seed, and values at which instructions have edges.
 
+/// FNV-1a of bytes, on top of what came before: 0 for nothing.
+pub fn digest(before: u64, bytes: &[u8]) -> u64 {
+    let start = 0xcbf2_9ce4_8422_2325 ^ before;
+    bytes.iter().fold(start, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
 /// A generator: SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators").
 #[derive(Clone)]
 pub struct Random(u64);

@@ -1,7 +1,7 @@
 //! The record of what was proven, `opcodes/PROOF.tsv`: written with `TABLE86_BLESS=1`, and otherwise compared with what was
 //! found.
 
-use crate::exempt;
+use crate::exempt::{self, Processor};
 use crate::single::{Tally, row};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -30,7 +30,7 @@ pub struct Record {
 impl Record {
     /// Nothing is proven yet.
     pub fn new(test: &'static str) -> Record {
-        Record { test, processor: processor(), found: Vec::new(), failed: Vec::new() }
+        Record { test, processor: Processor::here().name, found: Vec::new(), failed: Vec::new() }
     }
 
     /// Notes how a row fared.
@@ -49,7 +49,7 @@ impl Record {
 
     /// Writes the record, or compares it with what was found; panics on rows that are not proven.
     pub fn settle(self) {
-        let blessing = std::env::var_os("TABLE86_BLESS").is_some_and(|value| value == "1");
+        let blessing = crate::is_blessing();
         if blessing {
             self.write();
         }
@@ -101,16 +101,4 @@ impl Record {
         }
         std::fs::write(&path, text).expect("the record can be written");
     }
-}
-
-/// Vendor, family and model, as CPUID gives them.
-pub fn processor() -> String {
-    use std::arch::x86_64::__cpuid;
-    let vendor = __cpuid(0);
-    let vendor = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat();
-    let signature = __cpuid(1).eax;
-    let [base, model] = [signature >> 8 & 15, signature >> 4 & 15];
-    let family = if base == 15 { base + (signature >> 20 & 0xff) } else { base };
-    let model = if base == 6 || base == 15 { model | signature >> 12 & 0xf0 } else { model };
-    format!("{}-{family}-{model}", String::from_utf8_lossy(&vendor))
 }

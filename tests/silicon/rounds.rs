@@ -24,7 +24,7 @@ impl Lines {
             let beyond = at + 1 == lines.len() && composer.random.percent(75);
             used += usize::from(composer.rounds(self.line(*line), beyond).is_some());
         }
-        (Program { items: composer.items, state }, used)
+        (Program { items: composer.items, state, modifies: false }, used)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Programs on the processor and on the machines: in one go, in pieces, and up to a limit.
 
-use crate::bench::{Bench, Difference, Event, Left, Pace};
+use crate::bench::{Bench, Difference, Event, Left, PROGRAMS, Pace};
 use crate::hot::Lines;
+use crate::oracle::PAGE;
 use crate::oracle::flag::ARITHMETIC;
-use crate::program::{Program, Rows, write};
+use crate::program::{Program, Rows, write, write_modifying};
 use crate::random::Random;
 use crate::single::Before;
 use std::fmt::{self, Write};
@@ -20,6 +21,8 @@ pub struct Outcome {
     pub lines: usize,
     /// Programs that ended by a fault.
     pub faulted: u32,
+    /// Programs whose code was another one afterwards.
+    pub modified: u32,
     /// The first programs that differ, made as short as possible.
     pub mismatches: Vec<String>,
 }
@@ -51,10 +54,32 @@ pub fn prove_programs(bench: &mut Bench<'_>, count: u32, seed: u64) -> Outcome {
     outcome
 }
 
+/// Runs `count` programs that store into their own code.
+pub fn prove_modifying(bench: &mut Bench<'_>, count: u32, seed: u64) -> Outcome {
+    let rows = Rows::choose();
+    let mut outcome = Outcome::default();
+    for number in 0..count {
+        let mut random = Random::new(seed, u64::from(number) << 16 | 9);
+        if number % 16 == 0 {
+            bench.fill(&mut random);
+        }
+        let len = 20 + random.below(100);
+        let program = write_modifying(&rows, len, &mut random);
+        outcome.try_program(bench, program, random.next(), number);
+        if outcome.mismatches.len() == ENOUGH {
+            break;
+        }
+    }
+    outcome
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Outcome { programs, instructions, faulted, lines, .. } = self;
         write!(f, "{programs} programs, {faulted} of them fault, {instructions} instructions")?;
+        if self.modified > 0 {
+            write!(f, ", {} changed their code", self.modified)?;
+        }
         if *lines > 0 { write!(f, ", {lines} specialised handlers and pairs") } else { Ok(()) }
     }
 }
@@ -65,10 +90,12 @@ impl Outcome {
         self.programs += 1;
         self.instructions += found.instructions;
         self.faulted += u32::from(found.faulted);
+        self.modified += u32::from(found.modified);
         if !found.differences.is_empty() {
+            let whole = listing(&program);
             let program = shorten(bench, program, seed);
             let mut text = describe(bench, &program, seed, number);
-            let _ = writeln!(text, "before it was shortened:\n{}", found.differences.join("\n"));
+            let _ = writeln!(text, "before it was shortened:\n{whole}{}", found.differences.join("\n"));
             self.mismatches.push(text);
         }
     }
@@ -120,10 +147,13 @@ fn prove_lines(
 }
 
 /// What one program showed.
+#[derive(Default)]
 struct Found {
     differences: Vec<String>,
     instructions: u64,
     faulted: bool,
+    /// Its code was another one afterwards.
+    modified: bool,
     /// A machine did not come to an end.
     endless: bool,
 }
@@ -132,13 +162,23 @@ struct Found {
 fn compare(bench: &mut Bench<'_>, program: &Program, seed: u64) -> Option<Found> {
     let mut random = Random::new(seed, 5);
     let len = program.assemble(0)?.len() as u32;
-    let at = bench.program_place(len);
+    let at = if program.modifies {
+        if random.percent(25) {
+            bench.clear_programs();
+        }
+        // Mostly over the end of a page.
+        PROGRAMS + (1 + random.below(16)) * PAGE - random.below(len + PAGE / 4)
+    } else {
+        bench.program_place(len)
+    };
     let code = program.assemble(at)?;
+    bench.program_goes_to(at);
     bench.load_program(&code);
     let saved = bench.save();
-    let mut found = Found { differences: Vec::new(), instructions: 0, faulted: false, endless: false };
+    let mut found = Found::default();
     for pace in [Pace::Whole, Pace::Pieces(random.next())] {
         bench.restore(&saved);
+        bench.reload(at, &code);
         let silicon = bench.silicon(&code, at, &program.state);
         if silicon.event == Event::Hang {
             bench.restore(&saved);
@@ -146,10 +186,14 @@ fn compare(bench: &mut Bench<'_>, program: &Program, seed: u64) -> Option<Found>
         }
         found.faulted = matches!(silicon.event, Event::Fault { .. });
         let (differences, instructions) = run(bench, &code, at, program, pace, &silicon);
-        if bench.has_changed(at, &code) {
+        if !program.modifies && bench.has_changed(at, &code) {
             // Nobody reloads it, so a second run would be one of another program.
             bench.restore(&saved);
             return None;
+        }
+        if program.modifies {
+            found.modified |= bench.has_changed(at, &code);
+            found.differences.extend(bench.code_difference(at, code.len()));
         }
         found.instructions += instructions;
         found.endless |= differences.iter().any(|difference| difference.left.event == Event::Hang);
@@ -162,6 +206,7 @@ fn compare(bench: &mut Bench<'_>, program: &Program, seed: u64) -> Option<Found>
     }
     // The machines among themselves, wherever a limit stops them.
     bench.restore(&saved);
+    bench.reload(at, &code);
     let limit = u64::from(random.below(1500));
     let lefts = bench.run_limited(at, &program.state, limit);
     if lefts.iter().any(|left| *left != lefts[0]) {
@@ -171,6 +216,7 @@ fn compare(bench: &mut Bench<'_>, program: &Program, seed: u64) -> Option<Found>
     // PUSHF shows the trap flag by which the processor is stepped.
     if random.percent(10) && !program.pushes_flags() {
         let steps = random.below(60);
+        bench.reload(at, &code);
         let silicon = bench.silicon_steps(at, &program.state, steps);
         if let Some((silicon, flags_differ)) = silicon {
             bench.restore(&saved);
@@ -229,26 +275,31 @@ fn shorten(bench: &mut Bench<'_>, mut program: Program, seed: u64) -> Program {
     program
 }
 
-fn describe(bench: &mut Bench<'_>, program: &Program, seed: u64, number: u32) -> String {
-    let mut text = format!("program {number}\n  before  {}\n", Before(&program.state));
-    if let Some(code) = program.assemble(0x1000) {
-        let mut at = 0;
-        while let Ok(insn) = decode(&code[at..], 0x1000 + at as u32) {
-            let bytes: Vec<String> =
-                code[at..at + usize::from(insn.len)].iter().map(|byte| format!("{byte:02x}")).collect();
-            let form = insn.form();
-            let condition = form.condition.map_or("", |number| CONDITIONS[usize::from(number)].name);
-            let _ = writeln!(
-                text,
-                "  {:04x} {:<36} {} {} {condition}",
-                insn.eip,
-                bytes.join(" "),
-                form.mnemonic,
-                form.ops
-            );
-            at += usize::from(insn.len);
-        }
+/// The instructions of a program, as they are before it runs.
+fn listing(program: &Program) -> String {
+    let mut text = String::new();
+    let Some(code) = program.assemble(0x1000) else { return text };
+    let mut at = 0;
+    while let Ok(insn) = decode(&code[at..], 0x1000 + at as u32) {
+        let bytes: Vec<String> =
+            code[at..at + usize::from(insn.len)].iter().map(|byte| format!("{byte:02x}")).collect();
+        let form = insn.form();
+        let condition = form.condition.map_or("", |number| CONDITIONS[usize::from(number)].name);
+        let _ = writeln!(
+            text,
+            "  {:04x} {:<36} {} {} {condition}",
+            insn.eip,
+            bytes.join(" "),
+            form.mnemonic,
+            form.ops
+        );
+        at += usize::from(insn.len);
     }
+    text
+}
+
+fn describe(bench: &mut Bench<'_>, program: &Program, seed: u64, number: u32) -> String {
+    let mut text = format!("program {number}\n  before  {}\n{}", Before(&program.state), listing(program));
     for difference in compare(bench, program, seed).map(|found| found.differences).unwrap_or_default() {
         let _ = writeln!(text, "{difference}");
     }

@@ -6,17 +6,19 @@
 // A state is filled field by field; modules shared with the tests are not used whole here.
 #![allow(clippy::field_reassign_with_default, dead_code)]
 
+mod answers;
 mod bench;
 #[path = "../fpu/cases.rs"]
 mod cases;
 mod encode;
 mod exempt;
+mod modifying;
 mod operands;
 #[path = "../oracle/mod.rs"]
 mod oracle;
 mod program;
 mod random;
-mod record;
+mod rows;
 mod single;
 mod vector;
 mod x87;
@@ -24,7 +26,7 @@ mod x87;
 use bench::{Bench, machines};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use single::{Report, Tally, row};
+use single::{Tally, row};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -140,32 +142,12 @@ fn prove_chunk(
     vectors: u32,
     seed: u64,
 ) -> (Tally, Vec<String>) {
-    let seed = random::Random::new(seed, u64::from(chunk)).next();
-    bench.begin_anew();
-    let form = &FORMS[index];
-    let special = x87::is_here(form) || vector::is_here(form);
-    bench.oracle.fpu = special;
-    if !special {
-        let mut report = Report::default();
-        let tally = single::prove_row(bench, index, vectors, seed, &mut report);
-        return (tally, report.mismatches);
-    }
-    let mut text = String::new();
-    let prove = if x87::is_here(form) { x87::prove_row } else { vector::prove_row };
-    let tally = prove(bench, index, vectors, seed, &mut text);
-    (tally, if text.is_empty() { Vec::new() } else { vec![text] })
+    rows::prove_anew(bench, index, vectors, random::Random::new(seed, u64::from(chunk)).next())
 }
 
 impl Sweep {
     fn run(&self) -> Result<bool, String> {
-        let rows: Vec<usize> = (0..FORMS.len())
-            .filter(|index| {
-                let form = &FORMS[*index];
-                exempt::is_comparable(form)
-                    && exempt::unverifiable(form).is_none()
-                    && row(form).contains(&self.rows)
-            })
-            .collect();
+        let rows: Vec<usize> = rows::comparable(&self.rows).map(|(index, _)| index).collect();
         if rows.is_empty() {
             return Err(format!("no row that can be compared has `{}` in its line", self.rows));
         }
@@ -173,7 +155,7 @@ impl Sweep {
             "# sweep of {} states a row, seed {:#x}, {}",
             self.vectors,
             self.seed,
-            record::processor()
+            exempt::Processor::here().name
         );
         let mut notes = Notes::open(self.report.as_deref(), &head)?;
         let machines = machines();
@@ -194,6 +176,8 @@ impl Sweep {
             let done = match known {
                 Some(done) => {
                     bar.inc(chunks.len() as u64);
+                    // What took no time says nothing about what is left.
+                    bar.reset_eta();
                     done
                 }
                 None => {

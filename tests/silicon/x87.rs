@@ -4,18 +4,18 @@
 use crate::bench::{BASES, Bench, Difference, Event, Left, Pace, SLOT, SLOT_ENTRY};
 use crate::cases::Rng;
 use crate::encode::{Encoding, encode_for_slot};
-use crate::exempt::{departs, host_has};
+use crate::exempt::{departs, has};
 use crate::operands::prepare;
 use crate::oracle::{DATA, PAGE, State, WINDOW};
 use crate::random::Random;
-use crate::single::{Tally, departs_in_memory, describe, is_fault, is_same};
+use crate::single::{Tally, departs_in_memory, describe, is_fault, is_right, numbers_for};
 use std::fmt::Write;
 use table86::cpu::Seg;
 use table86::cpu::image::{FXSAVE_BYTES, MXCSR_MASK};
 use table86::fpu::soft::{F80, flag};
 use table86::fpu::{FXSAVE_X87, Fpu};
 use table86::isa::decode::NO_REG;
-use table86::isa::{Code, Form, Part, Size, decode};
+use table86::isa::{Code, FORMS, Form, Part, Size, decode};
 
 /// States tried with each encoding.
 const STATES: u32 = 8;
@@ -41,7 +41,7 @@ pub fn is_here(form: &Form) -> bool {
 
 /// Compares a row on so many states. Differences are written to the report.
 pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, report: &mut String) -> Tally {
-    let mut random = Random::new(seed, index as u64);
+    let mut random = numbers_for(&FORMS[index], seed);
     let mut rng = Rng(random.next());
     let mut tally = Tally::default();
     bench.fill(&mut random);
@@ -141,7 +141,7 @@ fn mend_pointers(bench: &mut Bench<'_>, encoding: &Encoding, state: &State, oper
     let selector = encoding.insn.mem.map_or(0, |mem| state.segs[mem.seg as usize]);
     let base = base(bench, selector).unwrap_or(0);
     let unmasked = bench.oracle.bytes(ENVIRONMENT + STATUS, 1)[0] & PENDING != 0;
-    let no_selectors = host_has("ZERO_FCS_FDS");
+    let no_selectors = has("ZERO_FCS_FDS");
     let mut mend = |at: u32, theirs: &[u8], ours: &[u8]| {
         let bytes = bench.oracle.bytes_mut(ENVIRONMENT + at, ours.len());
         if bytes == theirs {
@@ -158,7 +158,7 @@ fn mend_pointers(bench: &mut Bench<'_>, encoding: &Encoding, state: &State, oper
     if no_selectors {
         mend(FDP + 4, &[0; 2], &selector.to_le_bytes());
     }
-    if !unmasked && host_has("FDP_EXCPTN_ONLY") {
+    if !unmasked && has("FDP_EXCPTN_ONLY") {
         mend(FDP, &before.fdp.to_le_bytes(), &at.wrapping_sub(base).to_le_bytes());
     }
 }
@@ -286,7 +286,7 @@ fn compare(
             mend_pointers(bench, encoding, state, operand);
         }
         let differences = bench.compare(code, encoding.insn.eip, state, pace, &silicon, |left| {
-            is_same(&encoding.insn, left, &silicon, state) || rounds_otherwise && is_close(left, &silicon)
+            is_right(&encoding.insn, left, &silicon, state) || rounds_otherwise && is_close(left, &silicon)
         });
         if is_kept_store(bench, encoding, &silicon, &differences)
             || departs_in_memory(bench, &encoding.insn, state, &silicon, &differences)
