@@ -102,6 +102,9 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// A bit of a key: what computes in software for a family that the host's FPU can do.
+    pub const SOFTWARE: u64 = 1 << 42;
+
     pub fn key(&self) -> u64 {
         // The fourth stands above all else.
         const SHIFTS: [u32; 4] = [16, 24, 32, 56];

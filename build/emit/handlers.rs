@@ -23,6 +23,9 @@ pub fn emit(families: &Families, hot: &Hot) -> String {
         if let Some(handler) = single(families, instance) {
             singles.insert(instance.key(), handler);
         }
+        if let Some(handler) = in_software(families, instance) {
+            singles.insert(instance.key() | Instance::SOFTWARE, handler);
+        }
     }
     let mut pairs: BTreeMap<(u64, u64), String> = BTreeMap::new();
     for (first, second) in &hot.pairs {
@@ -373,6 +376,14 @@ fn single(families: &Families, instance: &Instance) -> Option<String> {
         _ if family.is_live(instance) => format!("x87::<{run}>"),
         _ => format!("single::<{run}, {}>", instance.live),
     })
+}
+
+/// The second handler of what the host's FPU can do: the row's body.
+fn in_software(families: &Families, instance: &Instance) -> Option<String> {
+    let family = families.list.get(usize::from(instance.family).checked_sub(1)?)?;
+    family.is_live(instance).then_some(())?;
+    // The bodies enter flags themselves.
+    Some(format!("single::<{}, false>", type_of(families, instance)?))
 }
 
 fn pair(families: &Families, first: &Instance, second: &Instance) -> Option<String> {

@@ -5,7 +5,7 @@ use super::float::host;
 use super::mxcsr::{ALL_MASKED, Mxcsr};
 use super::{Cpu, Fault, Pending, Seg, Word, eflags};
 use crate::engine::op::{Ext, Op};
-use crate::fpu::Fpu;
+use crate::fpu::{Fpu, notes};
 #[cfg(trap_memory)]
 use crate::fpu::{live, soft::flag};
 use crate::memory::access::{self, GuestAtomic, GuestValue};
@@ -165,6 +165,13 @@ impl Exec {
             self.apart(|x| live::spill(x.cpu()));
         }
         &mut self.cpu().fpu
+    }
+
+    /// As [`Exec::fpu`], and with the pointers to the last instruction.
+    #[inline(always)]
+    pub fn fpu_with_pointers<'a>(self) -> &'a mut Fpu {
+        notes::settle(self.cpu());
+        self.fpu()
     }
 
     /// The x87's status word, as FNSTSW stores it.

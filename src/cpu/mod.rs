@@ -88,6 +88,8 @@ pub struct Cpu {
     /// What the host's FPU has of `fpu`.
     #[cfg(trap_memory)]
     pub(crate) live: crate::fpu::live::Live,
+    /// What becomes `fpu.pointers`.
+    pub(crate) notes: crate::fpu::notes::Notes,
     /// Bases of ES CS SS DS FS GS, and a zero for "no segment".
     pub segment_bases: [u32; 8],
     pub(crate) exit: Exit,
@@ -143,6 +145,7 @@ impl Cpu {
             system_flags: eflags::IF | eflags::FIXED,
             #[cfg(trap_memory)]
             live: crate::fpu::live::Live::new(false),
+            notes: crate::fpu::notes::Notes::NONE,
             segment_bases: [0; 8],
             exit: Exit::Jump,
             shadow_top: 0,

@@ -1,7 +1,9 @@
 //! What the bodies of x87 instructions have in common: #MF first, memory formats, the last instruction's pointers.
 
-use super::{Exec, Fault, Seg};
+use super::{Exec, Fault};
+use crate::fpu::notes::{note, note_memory};
 use crate::fpu::soft::F80;
+use crate::fpu::soft::quick::Quick;
 use crate::fpu::{Fpu, Operand, Store};
 use crate::memory::access::GuestValue;
 
@@ -11,6 +13,8 @@ pub trait Real: GuestValue {
     fn operand(self) -> Operand;
     /// ST(0) rounded to the format.
     fn rounded(fpu: &Fpu) -> Store<Self>;
+    /// The same on the short way, if it is one.
+    fn rounded_quick(fpu: &Fpu) -> Option<Quick<Self>>;
 }
 
 impl Real for u32 {
@@ -22,6 +26,10 @@ impl Real for u32 {
     fn rounded(fpu: &Fpu) -> Store<Self> {
         fpu.fst_f32()
     }
+    #[inline(always)]
+    fn rounded_quick(fpu: &Fpu) -> Option<Quick<Self>> {
+        fpu.fst_f32_quick()
+    }
 }
 
 impl Real for u64 {
@@ -32,6 +40,10 @@ impl Real for u64 {
     #[inline(always)]
     fn rounded(fpu: &Fpu) -> Store<Self> {
         fpu.fst_f64()
+    }
+    #[inline(always)]
+    fn rounded_quick(fpu: &Fpu) -> Option<Quick<Self>> {
+        fpu.fst_f64_quick()
     }
 }
 
@@ -90,25 +102,12 @@ pub(super) fn wait_in_place(x: Exec) -> Result<(), Fault> {
     if x.cpu().fpu.pending() { Err(Fault::MF) } else { Ok(()) }
 }
 
-/// Keeps the address and opcode of a non-control instruction (SDM Vol. 1, 8.1.8 and 8.1.9).
+/// Begins an instruction on registers that has a short way, which is to be a part of the handler.
 #[inline(always)]
-pub(crate) fn note(x: Exec) {
-    let cpu = x.cpu();
-    let pointers = &mut cpu.fpu.pointers;
-    pointers.fip = x.eip();
-    pointers.fcs = cpu.selectors[Seg::Cs as usize];
-    pointers.fop = x.fop();
-}
-
-/// As [`note`], with the offset of a memory operand in its segment.
-#[inline(always)]
-pub(crate) fn note_memory(x: Exec, addr: u32) {
+pub(super) fn begin<'a>(x: Exec) -> Result<&'a mut Fpu, Fault> {
+    wait(x)?;
     note(x);
-    let cpu = x.cpu();
-    let segment = x.memory_segment();
-    let pointers = &mut cpu.fpu.pointers;
-    pointers.fdp = addr.wrapping_sub(cpu.segment_bases[segment]);
-    pointers.fds = cpu.selectors.get(segment).copied().unwrap_or_default();
+    Ok(&mut x.cpu().fpu)
 }
 
 /// An instruction on registers; gives what `change` does.
@@ -119,6 +118,15 @@ pub(super) fn on_registers<R>(x: Exec, change: impl FnOnce(&mut Fpu) -> R) -> Re
         note(x);
         Ok(change(&mut x.cpu().fpu))
     })
+}
+
+/// As [`begin`], for one that reads a memory operand.
+#[inline(always)]
+pub(super) fn begin_with<'a, T: GuestValue>(x: Exec, addr: u32) -> Result<(&'a mut Fpu, T), Fault> {
+    wait(x)?;
+    let value = x.load(addr)?;
+    note_memory(x, addr);
+    Ok((&mut x.cpu().fpu, value))
 }
 
 /// An instruction that reads a memory operand.
@@ -174,6 +182,19 @@ pub(super) fn store<T: Copy, V: GuestValue>(
         x.cpu().fpu.commit(&store, pops);
         Ok(())
     })
+}
+
+/// As [`store`] of a floating-point format.
+#[inline(always)]
+pub(super) fn store_real<T: Real>(x: Exec, addr: u32, pops: u8) -> Result<(), Fault> {
+    wait(x)?;
+    if let Some(store) = T::rounded_quick(&x.cpu().fpu) {
+        x.store(addr, store.value)?;
+        note_memory(x, addr);
+        x.cpu().fpu.commit_quick(&store, pops);
+        return Ok(());
+    }
+    store(x, addr, pops, T::rounded, |bits| bits)
 }
 
 /// As [`store`], of 80 bits.

@@ -224,7 +224,8 @@ pub(crate) unsafe extern "C" fn x87<I: Live>(cpu: *mut Cpu, op: *const Op, mem: 
 #[inline(never)]
 unsafe extern "C" fn x87_elsewhere<I: Live>(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
     let x = enter(cpu, op, mem);
-    if x.apart(|x| live::load(x.cpu())) {
+    if live::may_load(x.cpu()) {
+        x.apart(|x| live::load(x.cpu()));
         // SAFETY: the same op.
         return unsafe { dispatch(x, op) };
     }

@@ -77,6 +77,9 @@ pub(crate) fn indexed(at: usize, which: u8) -> u64 {
 /// The flag of a key that says that the flags it writes are needed.
 pub(crate) const LIVE: u64 = 1 << 40;
 
+/// The bit of a key that says "in software": a second handler of what the host's FPU can do.
+pub(crate) const SOFTWARE: u64 = 1 << 42;
+
 fn hash(key: u64) -> u64 {
     let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed ^ mixed >> 29

@@ -43,7 +43,10 @@ unsafe extern "C" fn chain(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const
 #[cfg(not(trap_memory))]
 pub(crate) unsafe fn run(cpu: *mut Cpu, op: *const Op, memory: &crate::memory::Memory) {
     // SAFETY: the caller's promise.
-    unsafe { chain(cpu, op, memory.base()) };
+    unsafe {
+        chain(cpu, op, memory.base());
+        crate::fpu::notes::settle(&mut *cpu);
+    }
 }
 
 #[cfg(trap_memory)]
@@ -59,7 +62,7 @@ mod trap {
     use crate::cpu::fault::page_fault;
     use crate::cpu::float::host;
     use crate::cpu::{Exit, Fault};
-    use crate::fpu::live;
+    use crate::fpu::{live, notes};
     use crate::memory::{Memory, guarded};
     use std::arch::naked_asm;
     use std::cell::Cell;
@@ -121,6 +124,7 @@ mod trap {
             if (*cpu).live.on {
                 live::spill(&mut *cpu);
             }
+            notes::settle(&mut *cpu);
             (*cpu).mxcsr |= host::leave();
         }
         RUNNING.set(std::ptr::null_mut());

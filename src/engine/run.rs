@@ -10,8 +10,7 @@ use super::translate::{Location, MAX_SLOTS, Settings, Translations};
 use crate::cpu::fault::page_fault;
 use crate::cpu::{Cpu, Exit, Fault, FaultKind, Seg, eflags, reg};
 use crate::fpu::Backend;
-#[cfg(trap_memory)]
-use crate::fpu::live;
+use crate::fpu::notes;
 use crate::isa::decode::{MAX_LEN, operand_bytes};
 use crate::isa::{Access, Code, Flow, Insn, Operand, Rep, Size, decode, flag};
 use crate::memory::{Memory, page};
@@ -201,6 +200,7 @@ impl Machine {
         {
             self.cpu.live.allowed = self.settings.fpu == Backend::Live;
         }
+        self.code.lock().set_fpu(self.settings.fpu);
     }
 
     fn with_settings(memory: Arc<Memory>, settings: Settings) -> std::io::Result<Machine> {
@@ -237,6 +237,7 @@ impl Machine {
     /// Says that the machine runs no handlers, after a thread that ran it is gone.
     pub(crate) fn abandoned(&mut self) {
         self.gate.reset();
+        self.cpu.notes = notes::Notes::NONE;
         // It was that thread's FPU which had the state.
         #[cfg(trap_memory)]
         {
@@ -300,7 +301,7 @@ impl Machine {
             if let Some(Location { run: run @ 1.., .. }) = location {
                 let op = self.cpu.exit_op;
                 // SAFETY: the translator has put so many before the op.
-                unsafe { live::note_run(&mut self.cpu, op, run) };
+                unsafe { notes::settle_run(&mut self.cpu, op, run) };
             }
             self.code.leave(&self.gate);
             match self.cpu.exit {

@@ -37,7 +37,7 @@ pub(crate) struct Settings {
     pub(crate) stitch: bool,
     /// How often a block has to run to be worth a good translation: before, it has a quick one. 0: all have a good one at once.
     pub(crate) warm: u32,
-    /// What computes for the x87; the same translations do for both.
+    /// What computes for the x87. A translation made for one is right for both, and faster for its own.
     pub(crate) fpu: Backend,
     /// Count how often each instruction runs: see [`super::tally`].
     pub(crate) count: bool,
@@ -268,6 +268,11 @@ impl Translations {
     /// Where blocks stop.
     pub(crate) fn breakpoints(&self) -> &HashSet<u32> {
         &self.breakpoints
+    }
+
+    /// Chooses for which way of computing for the x87 code is translated from now on.
+    pub(crate) fn set_fpu(&mut self, backend: Backend) {
+        self.settings.fpu = backend;
     }
 
     /// Lets blocks stop at these addresses only.
@@ -534,13 +539,18 @@ impl Translations {
         let locked = insn.mem.is_some() && (insn.lock || form.lock == Lock::Always);
         let live = flag_is_live(item);
         let family = keys::family(family, live, locked, item.condition(insn));
+        // Either handler is right for both; this one does not have to ask first.
+        let software = self.settings.fpu == Backend::Soft;
+        let single = |key| {
+            software.then(|| keys::single(key | keys::SOFTWARE)).flatten().or_else(|| keys::single(key))
+        };
         let first = if self.settings.specialise && !job.step && !job.quick {
             let choices = operand_keys(job, insn);
             let choices = choices.iter().map(|operands| operands | family);
             item.keys = choices.filter(|key| keys::single(*key).is_some()).collect();
-            item.keys.first().and_then(|key| keys::single(*key))
+            item.keys.first().and_then(|key| single(*key))
         } else {
-            keys::single(shape.generic | family)
+            single(shape.generic | family)
         };
         let Some(handler) = first else {
             // The generator makes a generic handler for whatever it declares; a gap is an instruction that is missing.

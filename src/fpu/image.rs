@@ -155,7 +155,7 @@ impl Fpu {
         let p = &self.pointers;
         put_u16(image, 0, self.control);
         put_u16(image, 2, self.status());
-        put_u16(image, 4, self.tags.into());
+        put_u16(image, 4, self.tags().into());
         put_u16(image, 6, p.fop & 0x7ff);
         put_u32(image, 8, p.fip);
         put_u32(image, 12, p.fcs.into());
@@ -176,7 +176,7 @@ impl Fpu {
         };
         self.set_control(get_u16(image, 0));
         self.set_status(get_u16(image, 2));
-        self.tags = image[4];
+        self.set_tags(image[4]);
         self.load_registers(&image[32..], 16);
     }
 

@@ -4,18 +4,18 @@
 //! A row with `takes = "x87"` is then done by its own opcode, whose bytes the generator has put into the handler. [`load`] gives
 //! the guest's state to the host once such a row comes and all exceptions are masked, so that none can be pending, and
 //! [`spill`] takes it back: on the way out of the handlers, and before anything else looks at [`Fpu`] (`Exec::fpu`). The
-//! control word is always in [`Fpu`] as well. The pointers are not the host's: [`Live`] remembers the last ops, and their bodies'
-//! own `note` makes pointers of them.
+//! control word is always in [`Fpu`] as well. The pointers are not the host's: see
+//! [`notes`](super::notes).
 //!
 //! Inline assembly must leave the stack of the x87 as it found it, for the compiler may use it. For x86-64 it does not:
 //! `tests/release.rs` finds no x87 instruction in the program but those of handlers and of this module.
 #![allow(unsafe_code)]
 
+use super::notes::{note, note_memory};
 use super::soft::flag;
 use super::{Fpu, SAVE_32};
-use crate::cpu::{Cpu, Exec, eflags, x87};
-use crate::engine::op::Op;
-use crate::engine::operand::{Address, FixedNumber, MemAny};
+use crate::cpu::{Cpu, Exec, eflags};
+use crate::engine::operand::FixedNumber;
 use std::arch::asm;
 use std::mem::offset_of;
 
@@ -27,26 +27,15 @@ pub(crate) struct Live {
     pub(crate) on: bool,
     /// It may have it.
     pub(crate) allowed: bool,
-    /// The linear address that the op at `memory` accessed. Stored with 32 bits of zeros behind it, which say that nothing came
-    /// after.
-    addr: u32,
-    /// The op without a memory operand that left its note last, if it came after the one at `memory`: its address and 1, which no
-    /// lower half of is 0.
-    last: [u32; 2],
-    /// The op with a memory operand that left its notes last, since `on`.
-    memory: *const Op,
 }
 
 impl Live {
-    /// Offsets of what copies of handlers may leave out.
+    /// Offset of what copies of handlers may leave out.
     pub(crate) const ON: usize = offset_of!(Live, on);
-    pub(crate) const ADDR: usize = offset_of!(Live, addr);
-    pub(crate) const LAST: usize = offset_of!(Live, last);
-    pub(crate) const MEMORY: usize = offset_of!(Live, memory);
 
     /// Nothing loaded.
     pub(crate) const fn new(allowed: bool) -> Live {
-        Live { on: false, allowed, addr: 0, last: [0; 2], memory: std::ptr::null() }
+        Live { on: false, allowed }
     }
 }
 
@@ -56,16 +45,18 @@ pub(crate) fn is_possible() -> bool {
     std::arch::x86_64::__cpuid(0x8000_0001).ecx & LAHF != 0
 }
 
-/// Gives the guest's state to the host, if it may have it and no exception can occur.
-pub(crate) fn load(cpu: &mut Cpu) -> bool {
-    if !cpu.live.allowed || !cpu.fpu.masks_all() {
-        return false;
-    }
+/// Whether the host may have the guest's state, and no exception can occur.
+#[inline(always)]
+pub(crate) fn may_load(cpu: &Cpu) -> bool {
+    cpu.live.allowed && cpu.fpu.masks_all()
+}
+
+/// Gives the guest's state to the host; [`may_load`] says so.
+pub(crate) fn load(cpu: &mut Cpu) {
     let image = cpu.fpu.save32();
     // SAFETY: reads an image of that length; all exceptions are masked.
     unsafe { asm!("frstor [{}]", in(reg) &image, options(nostack, readonly, preserves_flags)) };
-    cpu.live = Live { on: true, ..Live::new(true) };
-    true
+    cpu.live.on = true;
 }
 
 /// Takes the guest's state back, and leaves the host's FPU as compiled code expects it.
@@ -78,37 +69,7 @@ pub(crate) fn spill(cpu: &mut Cpu) {
     let pointers = cpu.fpu.pointers;
     cpu.fpu.restore32(&image);
     cpu.fpu.pointers = pointers;
-    let Live { addr, last, memory, .. } = cpu.live;
-    cpu.live = Live::new(true);
-    let cpu = &raw mut *cpu;
-    let x = |op: *const Op| Exec { cpu, op, mem: std::ptr::null_mut() };
-    if !memory.is_null() {
-        x87::note_memory(x(memory), addr);
-    }
-    if last[0] != 0 {
-        let last = u64::from(last[1]) << 32 | u64::from(last[0]);
-        x87::note(x((last - 1) as *const Op));
-    }
-}
-
-/// Notes the pointers of as many ops directly before `op`, which were executed one after the other; all are the x87's, and leave
-/// pointers. The state is in [`Fpu`].
-///
-/// # Safety
-/// So many are there, each with two slots.
-pub(crate) unsafe fn note_run(cpu: &mut Cpu, op: *const Op, run: u8) {
-    /// ModRM bytes from here on have no memory operand.
-    const REGISTERS: u16 = 0xc0;
-    let cpu = &raw mut *cpu;
-    for back in (1..=usize::from(run)).rev() {
-        // SAFETY: the caller's promise.
-        let x = Exec { cpu, op: unsafe { op.sub(2 * back) }, mem: std::ptr::null_mut() };
-        if x.fop() & 0xff < REGISTERS {
-            x87::note_memory(x, MemAny::address(x));
-        } else {
-            x87::note(x);
-        }
-    }
+    cpu.live.on = false;
 }
 
 /// Loads the control word that [`Fpu`] has into the host.
@@ -125,13 +86,6 @@ pub(crate) fn status() -> u16 {
     // SAFETY: reads a register.
     unsafe { asm!("fnstsw ax", out("ax") status, options(nomem, nostack, preserves_flags)) };
     status
-}
-
-/// Remembers an op without a memory operand.
-#[inline(always)]
-fn note(x: Exec) {
-    // SAFETY: as many bytes as `last` has.
-    unsafe { (&raw mut (*x.cpu).live.last).cast::<u64>().write_unaligned(x.op as u64 + 1) };
 }
 
 /// An instruction without operands. For this and the others, the host has the guest's state.
@@ -211,17 +165,9 @@ pub(crate) fn store_80<const OPCODE: u8, const MODRM: u8>(x: Exec, addr: u32) {
     }
 }
 
-/// Remembers an op with a memory operand.
-#[inline(always)]
-fn note_memory(x: Exec, addr: u32) {
-    x.cpu().live.memory = x.op;
-    // SAFETY: `addr` and the lower half of `last`, which is behind it.
-    unsafe { (&raw mut (*x.cpu).live).byte_add(Live::ADDR).cast::<u64>().write_unaligned(u64::from(addr)) };
-}
-
 impl Fpu {
     /// Whether no exception can become pending.
-    #[inline]
+    #[inline(always)]
     const fn masks_all(&self) -> bool {
         self.control & flag::EXCEPTIONS == flag::EXCEPTIONS
     }

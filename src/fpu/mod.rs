@@ -10,6 +10,7 @@ mod image;
 mod insn;
 #[cfg(trap_memory)]
 pub(crate) mod live;
+pub(crate) mod notes;
 pub mod soft;
 
 pub use image::{ENV_16, ENV_32, FXSAVE_X87, SAVE_16, SAVE_32, Width};
@@ -53,8 +54,10 @@ pub const CONTROL_INIT: u16 = 0x037f;
 const CONTROL_WRITABLE: u16 = 0x1f3f;
 /// Bit 6 of the control word, reserved.
 const CONTROL_FIXED: u16 = 0x0040;
-/// The bits of the status word kept as written; TOP, ES and B are not among them.
-const STATUS_STICKY: u16 = flag::EXCEPTIONS | flag::SF | flag::CODES;
+/// The bits of the status word kept as written in [`Fpu::status`].
+const STATUS_STICKY: u16 = (flag::EXCEPTIONS | flag::SF | flag::CODES) & !STATUS_APART;
+/// Those that are bytes of their own, as each operation writes them.
+const STATUS_APART: u16 = flag::PE | flag::C1;
 
 /// Where the last non-control instruction was and what it accessed (SDM Vol. 1, 8.1.8 and 8.1.9).
 #[repr(C)]
@@ -80,12 +83,16 @@ pub struct Fpu {
     regs: [F80; 8],
     /// Never with reserved bits other than bit 6, which is set.
     control: u16,
-    /// [`STATUS_STICKY`], and ES and B, which follow from the exceptions and their masks. TOP is kept apart.
+    /// [`STATUS_STICKY`], and ES and B, which follow from the exceptions and their masks.
     status: u16,
     /// 0 to 7.
     top: u8,
-    /// The abridged tag word: bit n set when Rn is not empty.
-    tags: u8,
+    /// PE.
+    inexact: bool,
+    /// C1: of a result, that it was rounded away from zero.
+    away: bool,
+    /// Whether Rn is not empty.
+    full: [bool; 8],
     /// The last instruction's pointers, kept by whoever runs instructions.
     pub pointers: Pointers,
 }
@@ -98,7 +105,9 @@ impl Default for Fpu {
             control: CONTROL_INIT,
             status: 0,
             top: 0,
-            tags: 0,
+            inexact: false,
+            away: false,
+            full: [false; 8],
             pointers: Pointers::default(),
         }
     }
@@ -113,6 +122,7 @@ impl Fpu {
     /// Clears the exceptions, SF, ES and B; the condition codes stay. SDM Vol. 2A, "FCLEX/FNCLEX".
     pub const fn fnclex(&mut self) {
         self.status &= flag::CODES;
+        self.inexact = false;
     }
 
     /// Whether an unmasked exception waits, so that a waiting instruction raises `#MF`.
@@ -141,13 +151,18 @@ impl Fpu {
     #[inline]
     #[must_use]
     pub const fn status(&self) -> u16 {
-        self.status | (self.top as u16) << 11
+        self.status
+            | (self.inexact as u16) << flag::PE.trailing_zeros()
+            | (self.away as u16) << flag::C1.trailing_zeros()
+            | (self.top as u16) << 11
     }
 
     /// Replaces the status word, TOP included; ES and B are recomputed from the exceptions and their masks.
     #[inline]
     pub const fn set_status(&mut self, status: u16) {
         self.status = status & STATUS_STICKY;
+        self.inexact = status & flag::PE != 0;
+        self.away = status & flag::C1 != 0;
         self.top = (status >> 11 & 7) as u8;
         self.summarize();
     }
@@ -162,14 +177,14 @@ impl Fpu {
     /// The abridged tag word: bit n set when Rn is not empty.
     #[inline]
     #[must_use]
-    pub const fn tags(&self) -> u8 {
-        self.tags
+    pub fn tags(&self) -> u8 {
+        (0..8).fold(0, |tags, n| tags | u8::from(self.full[n]) << n)
     }
 
     /// Replaces the abridged tag word.
     #[inline]
-    pub const fn set_tags(&mut self, tags: u8) {
-        self.tags = tags;
+    pub fn set_tags(&mut self, tags: u8) {
+        self.full = std::array::from_fn(|n| tags >> n & 1 != 0);
     }
 
     /// The full tag word: two bits a physical register; 00 valid, 01 zero, 10 special, 11 empty
@@ -177,7 +192,7 @@ impl Fpu {
     #[must_use]
     pub fn tag_word(&self) -> u16 {
         (0..8u8).fold(0, |word, n| {
-            let tag = if self.tags >> n & 1 == 0 {
+            let tag = if !self.full[usize::from(n)] {
                 3
             } else {
                 match self.physical(n).class() {
@@ -192,7 +207,7 @@ impl Fpu {
 
     /// Replaces the tags from a full tag word, of which only "empty" or not is taken, as on silicon.
     pub fn set_tag_word(&mut self, word: u16) {
-        self.tags = (0..8).fold(0, |tags, n| tags | u8::from(word >> (2 * n) & 3 != 3) << n);
+        self.full = std::array::from_fn(|n| word >> (2 * n) & 3 != 3);
     }
 
     /// The physical register Rn, whatever its tag says; `n` counts modulo 8.
@@ -218,16 +233,22 @@ impl Fpu {
     /// Replaces ST(`i`) and marks it as not empty.
     #[inline]
     pub const fn set_st(&mut self, i: u8, value: F80) {
-        let n = self.top.wrapping_add(i) & 7;
-        self.regs[n as usize] = value;
-        self.tags |= 1 << n;
+        let n = self.number(i);
+        self.regs[n] = value;
+        self.full[n] = true;
     }
 
     /// Whether ST(`i`) is empty.
     #[inline]
     #[must_use]
     pub const fn is_empty(&self, i: u8) -> bool {
-        self.tags >> (self.top.wrapping_add(i) & 7) & 1 == 0
+        !self.full[self.number(i)]
+    }
+
+    /// The physical register that ST(`i`) is, 0 to 7.
+    #[inline(always)]
+    const fn number(&self, i: u8) -> usize {
+        (self.top.wrapping_add(i) & 7) as usize
     }
 
     /// The MMX register `n`, the significand of Rn; `n` counts modulo 8.
@@ -248,21 +269,21 @@ impl Fpu {
     #[inline]
     pub const fn enter_mmx(&mut self) {
         self.top = 0;
-        self.tags = 0xff;
+        self.full = [true; 8];
     }
 
     /// Marks all registers as empty and sets TOP to 0. SDM Vol. 2A, "EMMS".
     #[inline]
     pub const fn emms(&mut self) {
         self.top = 0;
-        self.tags = 0;
+        self.full = [false; 8];
     }
 
     /// Recomputes ES and B.
     #[inline]
     const fn summarize(&mut self) {
         self.status &= STATUS_STICKY;
-        if self.status & !self.control & flag::EXCEPTIONS != 0 {
+        if self.status() & !self.control & flag::EXCEPTIONS != 0 {
             self.status |= flag::ES | flag::B;
         }
     }

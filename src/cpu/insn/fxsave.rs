@@ -19,7 +19,7 @@ pub fn fxsave(x: Exec, addr: u32) -> Result<(), Fault> {
         aligned(addr)?;
         x.probe_write(addr.wrapping_add(LAST), 1)?;
         x.collect_mxcsr_flags();
-        x.fpu();
+        x.fpu_with_pointers();
         let image = x.cpu().fxsave();
         write_image(x, addr, &image)
     })
@@ -35,7 +35,7 @@ pub fn fxrstor(x: Exec, addr: u32) -> Result<(), Fault> {
         if mxcsr(&image) & !MXCSR_MASK != 0 {
             return Err(Fault::gp(0));
         }
-        x.fpu();
+        x.fpu_with_pointers();
         x.cpu().fxrstor(&image);
         x.mxcsr_replaced();
         Ok(())

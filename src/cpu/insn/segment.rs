@@ -1,6 +1,7 @@
 //! Segment registers and questions about descriptors. Rows: `opcodes/segment.toml`.
 
 use crate::cpu::{Descriptors, Exec, Fault, Pending, Seg, Word};
+use crate::fpu::notes;
 use crate::memory::access::GuestValue;
 
 /// Loads a segment register after the checks of user mode; on a fault nothing has changed.
@@ -9,6 +10,8 @@ use crate::memory::access::GuestValue;
 /// #GP, #NP or #SS with the selector, see [`Descriptors::load_data`].
 pub(super) fn load_segment(x: Exec, seg: Seg, selector: u16) -> Result<(), Fault> {
     let base = x.cpu().descriptors.load_data(seg, selector)?;
+    // Those of the x87 are in segments as they were.
+    notes::settle(x.cpu());
     x.cpu().selectors[seg as usize] = selector;
     x.cpu().segment_bases[seg as usize] = base;
     Ok(())

@@ -1,6 +1,6 @@
 //! x87 arithmetic and transcendental functions. Rows: `opcodes/x87_arith.toml`; what they compute: [`crate::fpu`].
 
-use crate::cpu::x87::{Integer, Real, on_registers, with_memory};
+use crate::cpu::x87::{Integer, Real, begin, begin_with, on_registers, with_memory};
 use crate::cpu::{Exec, Fault};
 use crate::fpu::Fpu;
 use crate::fpu::Operand::St;
@@ -8,121 +8,149 @@ use crate::fpu::Operand::St;
 /// Adds ST(`i`) to ST(0). SDM Vol. 2A, "FADD/FADDP/FIADD".
 #[inline(always)]
 pub fn fadd(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fadd(0, St(i), 0))
+    begin(x)?.fadd(0, St(i), 0);
+    Ok(())
 }
 
 /// Adds ST(0) to ST(`i`). SDM Vol. 2A, "FADD/FADDP/FIADD".
 #[inline(always)]
 pub fn fadd_to(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fadd(i, St(0), 0))
+    begin(x)?.fadd(i, St(0), 0);
+    Ok(())
 }
 
 /// Adds ST(0) to ST(`i`) and pops. SDM Vol. 2A, "FADD/FADDP/FIADD".
 #[inline(always)]
 pub fn faddp(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fadd(i, St(0), 1))
+    begin(x)?.fadd(i, St(0), 1);
+    Ok(())
 }
 
 /// Adds an m32fp or m64fp to ST(0). SDM Vol. 2A, "FADD/FADDP/FIADD".
 #[inline(always)]
 pub fn fadd_real<T: Real>(x: Exec, addr: u32) -> Result<(), Fault> {
-    with_memory(x, addr, |fpu, value: T| fpu.fadd(0, value.operand(), 0))
+    let (fpu, value) = begin_with::<T>(x, addr)?;
+    fpu.fadd(0, value.operand(), 0);
+    Ok(())
 }
 
 /// Adds an integer to ST(0). SDM Vol. 2A, "FADD/FADDP/FIADD".
 #[inline(always)]
 pub fn fiadd<T: Integer>(x: Exec, addr: u32) -> Result<(), Fault> {
-    with_memory(x, addr, |fpu, value: T| fpu.fadd(0, value.operand(), 0))
+    let (fpu, value) = begin_with::<T>(x, addr)?;
+    fpu.fadd(0, value.operand(), 0);
+    Ok(())
 }
 
 /// Multiplies ST(0) by ST(`i`). SDM Vol. 2A, "FMUL/FMULP/FIMUL".
 #[inline(always)]
 pub fn fmul(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fmul(0, St(i), 0))
+    begin(x)?.fmul(0, St(i), 0);
+    Ok(())
 }
 
 /// Multiplies ST(`i`) by ST(0). SDM Vol. 2A, "FMUL/FMULP/FIMUL".
 #[inline(always)]
 pub fn fmul_to(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fmul(i, St(0), 0))
+    begin(x)?.fmul(i, St(0), 0);
+    Ok(())
 }
 
 /// Multiplies ST(`i`) by ST(0) and pops. SDM Vol. 2A, "FMUL/FMULP/FIMUL".
 #[inline(always)]
 pub fn fmulp(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fmul(i, St(0), 1))
+    begin(x)?.fmul(i, St(0), 1);
+    Ok(())
 }
 
 /// Multiplies ST(0) by an m32fp or m64fp. SDM Vol. 2A, "FMUL/FMULP/FIMUL".
 #[inline(always)]
 pub fn fmul_real<T: Real>(x: Exec, addr: u32) -> Result<(), Fault> {
-    with_memory(x, addr, |fpu, value: T| fpu.fmul(0, value.operand(), 0))
+    let (fpu, value) = begin_with::<T>(x, addr)?;
+    fpu.fmul(0, value.operand(), 0);
+    Ok(())
 }
 
 /// Multiplies ST(0) by an integer. SDM Vol. 2A, "FMUL/FMULP/FIMUL".
 #[inline(always)]
 pub fn fimul<T: Integer>(x: Exec, addr: u32) -> Result<(), Fault> {
-    with_memory(x, addr, |fpu, value: T| fpu.fmul(0, value.operand(), 0))
+    let (fpu, value) = begin_with::<T>(x, addr)?;
+    fpu.fmul(0, value.operand(), 0);
+    Ok(())
 }
 
 /// Subtracts ST(`i`) from ST(0). SDM Vol. 2A, "FSUB/FSUBP/FISUB".
 #[inline(always)]
 pub fn fsub(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fsub(0, St(i), 0))
+    begin(x)?.fsub(0, St(i), 0);
+    Ok(())
 }
 
 /// Subtracts ST(0) from ST(`i`). SDM Vol. 2A, "FSUB/FSUBP/FISUB".
 #[inline(always)]
 pub fn fsub_to(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fsub(i, St(0), 0))
+    begin(x)?.fsub(i, St(0), 0);
+    Ok(())
 }
 
 /// Subtracts ST(0) from ST(`i`) and pops. SDM Vol. 2A, "FSUB/FSUBP/FISUB".
 #[inline(always)]
 pub fn fsubp(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fsub(i, St(0), 1))
+    begin(x)?.fsub(i, St(0), 1);
+    Ok(())
 }
 
 /// Subtracts an m32fp or m64fp from ST(0). SDM Vol. 2A, "FSUB/FSUBP/FISUB".
 #[inline(always)]
 pub fn fsub_real<T: Real>(x: Exec, addr: u32) -> Result<(), Fault> {
-    with_memory(x, addr, |fpu, value: T| fpu.fsub(0, value.operand(), 0))
+    let (fpu, value) = begin_with::<T>(x, addr)?;
+    fpu.fsub(0, value.operand(), 0);
+    Ok(())
 }
 
 /// Subtracts an integer from ST(0). SDM Vol. 2A, "FSUB/FSUBP/FISUB".
 #[inline(always)]
 pub fn fisub<T: Integer>(x: Exec, addr: u32) -> Result<(), Fault> {
-    with_memory(x, addr, |fpu, value: T| fpu.fsub(0, value.operand(), 0))
+    let (fpu, value) = begin_with::<T>(x, addr)?;
+    fpu.fsub(0, value.operand(), 0);
+    Ok(())
 }
 
 /// Replaces ST(0) by ST(`i`) less it. SDM Vol. 2A, "FSUBR/FSUBRP/FISUBR".
 #[inline(always)]
 pub fn fsubr(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fsubr(0, St(i), 0))
+    begin(x)?.fsubr(0, St(i), 0);
+    Ok(())
 }
 
 /// Replaces ST(`i`) by ST(0) less it. SDM Vol. 2A, "FSUBR/FSUBRP/FISUBR".
 #[inline(always)]
 pub fn fsubr_to(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fsubr(i, St(0), 0))
+    begin(x)?.fsubr(i, St(0), 0);
+    Ok(())
 }
 
 /// Replaces ST(`i`) by ST(0) less it and pops. SDM Vol. 2A, "FSUBR/FSUBRP/FISUBR".
 #[inline(always)]
 pub fn fsubrp(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fsubr(i, St(0), 1))
+    begin(x)?.fsubr(i, St(0), 1);
+    Ok(())
 }
 
 /// Replaces ST(0) by an m32fp or m64fp less it. SDM Vol. 2A, "FSUBR/FSUBRP/FISUBR".
 #[inline(always)]
 pub fn fsubr_real<T: Real>(x: Exec, addr: u32) -> Result<(), Fault> {
-    with_memory(x, addr, |fpu, value: T| fpu.fsubr(0, value.operand(), 0))
+    let (fpu, value) = begin_with::<T>(x, addr)?;
+    fpu.fsubr(0, value.operand(), 0);
+    Ok(())
 }
 
 /// Replaces ST(0) by an integer less it. SDM Vol. 2A, "FSUBR/FSUBRP/FISUBR".
 #[inline(always)]
 pub fn fisubr<T: Integer>(x: Exec, addr: u32) -> Result<(), Fault> {
-    with_memory(x, addr, |fpu, value: T| fpu.fsubr(0, value.operand(), 0))
+    let (fpu, value) = begin_with::<T>(x, addr)?;
+    fpu.fsubr(0, value.operand(), 0);
+    Ok(())
 }
 
 /// Divides ST(0) by ST(`i`). SDM Vol. 2A, "FDIV/FDIVP/FIDIV".
@@ -188,13 +216,15 @@ pub fn fidivr<T: Integer>(x: Exec, addr: u32) -> Result<(), Fault> {
 /// Inverts the sign of ST(0). SDM Vol. 2A, "FCHS".
 #[inline(always)]
 pub fn fchs(x: Exec) -> Result<(), Fault> {
-    on_registers(x, Fpu::fchs)
+    begin(x)?.fchs();
+    Ok(())
 }
 
 /// Clears the sign of ST(0). SDM Vol. 2A, "FABS".
 #[inline(always)]
 pub fn fabs(x: Exec) -> Result<(), Fault> {
-    on_registers(x, Fpu::fabs)
+    begin(x)?.fabs();
+    Ok(())
 }
 
 /// Replaces ST(0) by its exponent and pushes its significand. SDM Vol. 2A, "FXTRACT".

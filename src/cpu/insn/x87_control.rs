@@ -44,7 +44,7 @@ pub fn fwait(x: Exec) -> Result<(), Fault> {
 /// Initializes. SDM Vol. 2A, "FINIT/FNINIT".
 #[inline(always)]
 pub fn fninit(x: Exec) -> Result<(), Fault> {
-    x.fpu().fninit();
+    x.fpu_with_pointers().fninit();
     Ok(())
 }
 
@@ -89,10 +89,10 @@ pub fn fldenv<W: Word + GuestValue>(x: Exec, addr: u32) -> Result<(), Fault> {
         wait(x)?;
         if W::BITS == 16 {
             let image = read::<W, _>(x, addr)?;
-            x.cpu().fpu.load_env16(&image);
+            x.fpu_with_pointers().load_env16(&image);
         } else {
             let image = read::<W, _>(x, addr)?;
-            x.cpu().fpu.load_env32(&image);
+            x.fpu_with_pointers().load_env32(&image);
         }
         Ok(())
     })
@@ -115,7 +115,7 @@ fn save<W: Word, const N: usize>(
     then: impl FnOnce(&mut Fpu),
 ) -> Result<(), Fault> {
     x.apart(move |x| {
-        let image = image(x.fpu());
+        let image = image(x.fpu_with_pointers());
         x.probe_write(addr, W::BYTES)?;
         x.probe_write(addr.wrapping_add(N as u32 - 1), 1)?;
         write_image(x, addr, &image)?;
@@ -151,10 +151,10 @@ pub fn frstor<W: Word + GuestValue>(x: Exec, addr: u32) -> Result<(), Fault> {
         wait(x)?;
         if W::BITS == 16 {
             let image = read::<W, _>(x, addr)?;
-            x.cpu().fpu.restore16(&image);
+            x.fpu_with_pointers().restore16(&image);
         } else {
             let image = read::<W, _>(x, addr)?;
-            x.cpu().fpu.restore32(&image);
+            x.fpu_with_pointers().restore32(&image);
         }
         Ok(())
     })

@@ -1,7 +1,7 @@
 //! x87 loads, stores, exchanges, conditional moves and constants. Rows: `opcodes/x87_transfer.toml`; what they
 //! compute: [`crate::fpu`].
 
-use crate::cpu::x87::{Integer, Real, on_registers, store, store_80, with_memory, with_memory_80};
+use crate::cpu::x87::{Integer, Real, begin, begin_with, store, store_80, store_real, with_memory_80};
 use crate::cpu::{Exec, Fault};
 use crate::fpu::soft::F80;
 use crate::fpu::soft::constant::Constant;
@@ -10,13 +10,16 @@ use crate::fpu::{Fpu, Operand};
 /// Pushes ST(`i`). SDM Vol. 2A, "FLD".
 #[inline(always)]
 pub fn fld(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fld(Operand::St(i)))
+    begin(x)?.fld(Operand::St(i));
+    Ok(())
 }
 
 /// Pushes an m32fp or m64fp. SDM Vol. 2A, "FLD".
 #[inline(always)]
 pub fn fld_real<T: Real>(x: Exec, addr: u32) -> Result<(), Fault> {
-    with_memory(x, addr, |fpu, value: T| fpu.fld(value.operand()))
+    let (fpu, value) = begin_with::<T>(x, addr)?;
+    fpu.fld(value.operand());
+    Ok(())
 }
 
 /// Pushes an m80fp. SDM Vol. 2A, "FLD".
@@ -28,7 +31,9 @@ pub fn fld_extended(x: Exec, addr: u32) -> Result<(), Fault> {
 /// Pushes an integer. SDM Vol. 2A, "FILD".
 #[inline(always)]
 pub fn fild<T: Integer>(x: Exec, addr: u32) -> Result<(), Fault> {
-    with_memory(x, addr, |fpu, value: T| fpu.fld(value.operand()))
+    let (fpu, value) = begin_with::<T>(x, addr)?;
+    fpu.fld(value.operand());
+    Ok(())
 }
 
 /// Pushes an integer of 18 packed decimal digits. SDM Vol. 2A, "FBLD".
@@ -40,31 +45,34 @@ pub fn fbld(x: Exec, addr: u32) -> Result<(), Fault> {
 /// Copies ST(0) to ST(`i`). SDM Vol. 2A, "FST/FSTP".
 #[inline(always)]
 pub fn fst(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fst_st(i, 0))
+    begin(x)?.fst_st(i, 0);
+    Ok(())
 }
 
 /// Copies ST(0) to ST(`i`) and pops. SDM Vol. 2A, "FST/FSTP".
 #[inline(always)]
 pub fn fstp(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fst_st(i, 1))
+    begin(x)?.fst_st(i, 1);
+    Ok(())
 }
 
 /// Copies ST(0) to ST(`i`) unless it is empty, and pops: an undocumented instruction.
 #[inline(always)]
 pub fn fstpnce(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fstpnce(i))
+    begin(x)?.fstpnce(i);
+    Ok(())
 }
 
 /// Stores ST(0) as an m32fp or m64fp. SDM Vol. 2A, "FST/FSTP".
 #[inline(always)]
 pub fn fst_real<T: Real>(x: Exec, addr: u32) -> Result<(), Fault> {
-    store(x, addr, 0, T::rounded, |bits| bits)
+    store_real::<T>(x, addr, 0)
 }
 
 /// Stores ST(0) as an m32fp or m64fp and pops. SDM Vol. 2A, "FST/FSTP".
 #[inline(always)]
 pub fn fstp_real<T: Real>(x: Exec, addr: u32) -> Result<(), Fault> {
-    store(x, addr, 1, T::rounded, |bits| bits)
+    store_real::<T>(x, addr, 1)
 }
 
 /// Stores ST(0) as it is and pops. SDM Vol. 2A, "FST/FSTP".
@@ -100,14 +108,16 @@ pub fn fbstp(x: Exec, addr: u32) -> Result<(), Fault> {
 /// Exchanges ST(0) and ST(`i`). SDM Vol. 2A, "FXCH".
 #[inline(always)]
 pub fn fxch(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.fxch(i))
+    begin(x)?.fxch(i);
+    Ok(())
 }
 
 /// Copies ST(`i`) to ST(0) if condition `CC`, numbered as those of Jcc, holds.
 #[inline(always)]
 fn fcmov<const CC: u8>(x: Exec, i: u8) -> Result<(), Fault> {
     let holds = x.flags().condition::<CC>();
-    on_registers(x, move |fpu| fpu.fcmov(i, holds))
+    begin(x)?.fcmov(i, holds);
+    Ok(())
 }
 
 /// Copies ST(`i`) to ST(0) when below. SDM Vol. 2A, "FCMOVcc".
@@ -161,41 +171,48 @@ pub fn fcmovnu(x: Exec, i: u8) -> Result<(), Fault> {
 /// Pushes 1. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
 #[inline(always)]
 pub fn fld1(x: Exec) -> Result<(), Fault> {
-    on_registers(x, |fpu| fpu.fld_constant(Constant::One))
+    begin(x)?.fld_constant(Constant::One);
+    Ok(())
 }
 
 /// Pushes log2 10. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
 #[inline(always)]
 pub fn fldl2t(x: Exec) -> Result<(), Fault> {
-    on_registers(x, |fpu| fpu.fld_constant(Constant::Log2Ten))
+    begin(x)?.fld_constant(Constant::Log2Ten);
+    Ok(())
 }
 
 /// Pushes log2 e. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
 #[inline(always)]
 pub fn fldl2e(x: Exec) -> Result<(), Fault> {
-    on_registers(x, |fpu| fpu.fld_constant(Constant::Log2E))
+    begin(x)?.fld_constant(Constant::Log2E);
+    Ok(())
 }
 
 /// Pushes π. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
 #[inline(always)]
 pub fn fldpi(x: Exec) -> Result<(), Fault> {
-    on_registers(x, |fpu| fpu.fld_constant(Constant::Pi))
+    begin(x)?.fld_constant(Constant::Pi);
+    Ok(())
 }
 
 /// Pushes log10 2. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
 #[inline(always)]
 pub fn fldlg2(x: Exec) -> Result<(), Fault> {
-    on_registers(x, |fpu| fpu.fld_constant(Constant::Log10Two))
+    begin(x)?.fld_constant(Constant::Log10Two);
+    Ok(())
 }
 
 /// Pushes ln 2. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
 #[inline(always)]
 pub fn fldln2(x: Exec) -> Result<(), Fault> {
-    on_registers(x, |fpu| fpu.fld_constant(Constant::LnTwo))
+    begin(x)?.fld_constant(Constant::LnTwo);
+    Ok(())
 }
 
 /// Pushes +0. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
 #[inline(always)]
 pub fn fldz(x: Exec) -> Result<(), Fault> {
-    on_registers(x, |fpu| fpu.fld_constant(Constant::Zero))
+    begin(x)?.fld_constant(Constant::Zero);
+    Ok(())
 }

@@ -1,14 +1,15 @@
 //! Runs of x87 instructions: what their handlers do for those who come after them, and need not do in a copy.
 //!
 //! A handler of the x87 looks whether the host's FPU has the state, and leaves a note for the pointers to the last instruction
-//! (`fpu::live`). In a row of them the first looks and the last leaves notes for all; for guest registers do not change meanwhile, and
-//! so whoever finds that an access in the middle has faulted can make up the notes of those before it (`live::note_run`).
+//! (`fpu::notes`). In a row of them the first looks and the last leaves notes for all; for guest registers do not change meanwhile, and
+//! so whoever finds that an access in the middle has faulted can make up the notes of those before it (`notes::settle_run`).
 
 use super::analysis::{Value, Values, number};
 use super::code::{Block, End};
 use crate::cpu::Cpu;
 use crate::engine::op::Op;
 use crate::fpu::live::Live;
+use crate::fpu::notes::Notes as Left;
 use iced_x86::{Code, ConditionCode, Instruction, OpKind, Register};
 use std::mem::offset_of;
 
@@ -35,9 +36,9 @@ pub(super) struct Notes {
 
 /// The notes that an instruction leaves.
 fn notes(insn: &Instruction, values: &Values) -> Notes {
-    const LAST: u64 = (offset_of!(Cpu, live) + Live::LAST) as u64;
-    const MEMORY: u64 = (offset_of!(Cpu, live) + Live::MEMORY) as u64;
-    const ADDR: u64 = (offset_of!(Cpu, live) + Live::ADDR) as u64;
+    const LAST: u64 = (offset_of!(Cpu, notes) + Left::LAST) as u64;
+    const MEMORY: u64 = (offset_of!(Cpu, notes) + Left::MEMORY) as u64;
+    const ADDR: u64 = (offset_of!(Cpu, notes) + Left::ADDR) as u64;
     let store = insn.code() == Code::Mov_rm64_r64
         && insn.op0_kind() == OpKind::Memory
         && insn.memory_index() == Register::None
@@ -59,29 +60,43 @@ impl Notes {
     }
 }
 
-/// Takes the look out of a handler. `None` if it is not found.
-pub(super) fn omit_look(blocks: &mut Vec<Block>) -> Option<()> {
-    const ON: u64 = (offset_of!(Cpu, live) + Live::ON) as u64;
-    let first = blocks.first_mut()?;
-    let End::Branch { insn, taken, not_taken } = first.end else { return None };
-    let looks = |insn: &Instruction| {
-        insn.code() == Code::Cmp_rm8_imm8
-            && insn.memory_base() == Register::RDI
-            && insn.memory_index() == Register::None
-            && insn.memory_displacement64() == ON
-            && insn.immediate8() == 0
-    };
-    let at = first.insns.iter().position(looks)?;
-    // What decides is the comparison, and nothing else does anything that it or the branch could notice.
-    let plain = |insn: &Instruction| insn.rflags_modified() == 0 && insn.op0_register() != Register::RDI;
-    if insn.condition_code() != ConditionCode::e || !first.insns[at + 1..].iter().all(plain) {
-        return None;
+/// Where a handler looks, and where it goes on if the host's FPU has the state: else it leaves its work to another handler.
+pub(super) struct Look {
+    at: usize,
+    on: u64,
+    off: u64,
+}
+
+impl Look {
+    /// Finds it. `None` in a handler of something else, or in one that computes in software.
+    pub(super) fn find(blocks: &[Block]) -> Option<Look> {
+        const ON: u64 = (offset_of!(Cpu, live) + Live::ON) as u64;
+        let first = blocks.first()?;
+        let End::Branch { insn, taken, not_taken } = &first.end else { return None };
+        let looks = |insn: &Instruction| {
+            insn.code() == Code::Cmp_rm8_imm8
+                && insn.memory_base() == Register::RDI
+                && insn.memory_index() == Register::None
+                && insn.memory_displacement64() == ON
+                && insn.immediate8() == 0
+        };
+        let at = first.insns.iter().position(looks)?;
+        // What decides is the comparison, and nothing else does anything that it or the branch could notice.
+        let plain = |insn: &Instruction| insn.rflags_modified() == 0 && insn.op0_register() != Register::RDI;
+        let leaves = |block: &Block| block.start == *taken && matches!(block.end, End::Outside(_));
+        let found = insn.condition_code() == ConditionCode::e
+            && first.insns[at + 1..].iter().all(plain)
+            && blocks.iter().any(leaves);
+        found.then_some(Look { at, on: *not_taken, off: *taken })
     }
-    first.insns.remove(at);
-    first.end = End::Goto(not_taken);
-    let reached = blocks.iter().any(|block| block.successors().any(|to| to == taken));
-    blocks.retain(|block| reached || block.start != taken);
-    Some(())
+
+    /// Takes it out.
+    pub(super) fn omit(&self, blocks: &mut Vec<Block>) {
+        blocks[0].insns.remove(self.at);
+        blocks[0].end = End::Goto(self.on);
+        let reached = blocks.iter().any(|block| block.successors().any(|to| to == self.off));
+        blocks.retain(|block| reached || block.start != self.off);
+    }
 }
 
 /// What each of a block's ops may leave out, and how many ops of the x87 stand directly before it. `notes` are those of their

@@ -8,7 +8,7 @@ use super::access::Access;
 use super::analysis::{Analysis, Operand, RDI, RSI, Step, Value, Values, number};
 use super::code::{Block, End, read};
 use super::facts::{condition, immediate_form, is_pure};
-use super::runs::{Notes, Omit, omit_look};
+use super::runs::{Look, Notes, Omit};
 use iced_x86::{Code, FlowControl, InstructionInfoFactory, OpKind, Register};
 use std::collections::HashMap;
 
@@ -110,8 +110,9 @@ fn outside(opcode: &[u8], target: u64) -> Atom {
 /// then the handler is used as it is. What is to be left out is.
 pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> {
     let mut blocks = read(bytes, base)?;
+    let look = Look::find(&blocks);
     if omit.look {
-        omit_look(&mut blocks)?;
+        look.as_ref()?.omit(&mut blocks);
     }
     let mut analysis = Analysis { info: InstructionInfoFactory::new() };
     let starts = analysis.flow(&blocks);
@@ -123,6 +124,10 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
         steps.retain(|step| !notes.add(&step.insn, &step.values, omit));
         bodies.push(steps);
         ends.push(values);
+    }
+    // Runs are those of the host's FPU.
+    if look.is_none() {
+        notes = Notes::default();
     }
     // Where the block goes on with the next op: how far that is.
     let goes_on: Vec<Option<u32>> =

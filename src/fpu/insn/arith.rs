@@ -2,8 +2,35 @@
 
 use super::Fpu;
 use super::Operand;
+use super::general;
+use super::soft::quick::{self, Quick};
 use super::soft::rem::{self, Remainder};
 use super::soft::{Env, F80, arith, convert, flag, scale};
+
+/// An operation that has a short way. A type and no closure, so that the short way is always inlined.
+trait Dyadic {
+    /// The short way.
+    fn quick(a: F80, b: F80) -> Option<Quick<F80>>;
+    /// Every case.
+    fn general(a: F80, b: F80, env: &mut Env) -> F80;
+}
+
+macro_rules! dyadic {
+    ($($name:ident: $op:ident),*) => {$(
+        struct $name;
+        impl Dyadic for $name {
+            #[inline(always)]
+            fn quick(a: F80, b: F80) -> Option<Quick<F80>> {
+                quick::$op(a, b)
+            }
+            fn general(a: F80, b: F80, env: &mut Env) -> F80 {
+                arith::$op(a, b, env)
+            }
+        }
+    )*};
+}
+
+dyadic!(Add: add, Sub: sub, SubReversed: sub_reversed, Mul: mul);
 
 impl Fpu {
     /// Replaces ST(`destination`) by `op` of it and the source, then pops `pops` times.
@@ -31,6 +58,31 @@ impl Fpu {
         }
     }
 
+    /// As [`Fpu::dyadic`], on the short way first.
+    #[inline(always)]
+    fn dyadic_quick<O: Dyadic>(&mut self, destination: u8, source: Operand, pops: u8) {
+        if self.is_plain()
+            && !self.is_empty(destination)
+            && let Some(b) = source.read_quick(self)
+            && let Some(result) = O::quick(self.st(destination), b)
+        {
+            self.settle_quick(result.inexact, result.away);
+            self.replace(destination, result.value);
+            return self.pop(pops);
+        }
+        source.general(self, move |fpu, source| fpu.dyadic(destination, source, pops, O::general));
+    }
+
+    /// Replaces ST(0) by `op` of it, which raises nothing.
+    #[inline(always)]
+    fn silent(&mut self, op: impl FnOnce(F80) -> F80) {
+        if !self.is_empty(0) {
+            self.settle_quick(false, false);
+            return self.replace(0, op(self.st(0)));
+        }
+        general(self, (), |fpu, ()| fpu.monadic(|a, _| op(a)));
+    }
+
     /// Replaces ST(0) by `op` of it.
     #[inline(always)]
     pub(super) fn monadic(&mut self, op: impl FnOnce(F80, &mut Env) -> F80) {
@@ -38,28 +90,28 @@ impl Fpu {
     }
 
     /// Adds the source to ST(`destination`), then pops `pops` times. SDM Vol. 2A, "FADD/FADDP/FIADD".
-    #[inline]
+    #[inline(always)]
     pub fn fadd(&mut self, destination: u8, source: Operand, pops: u8) {
-        self.dyadic(destination, source, pops, arith::add);
+        self.dyadic_quick::<Add>(destination, source, pops);
     }
 
     /// Subtracts the source from ST(`destination`), then pops `pops` times. SDM Vol. 2A, "FSUB/FSUBP/FISUB".
-    #[inline]
+    #[inline(always)]
     pub fn fsub(&mut self, destination: u8, source: Operand, pops: u8) {
-        self.dyadic(destination, source, pops, arith::sub);
+        self.dyadic_quick::<Sub>(destination, source, pops);
     }
 
     /// Replaces ST(`destination`) by the source less it, then pops `pops` times.
     /// SDM Vol. 2A, "FSUBR/FSUBRP/FISUBR".
-    #[inline]
+    #[inline(always)]
     pub fn fsubr(&mut self, destination: u8, source: Operand, pops: u8) {
-        self.dyadic(destination, source, pops, arith::sub_reversed);
+        self.dyadic_quick::<SubReversed>(destination, source, pops);
     }
 
     /// Multiplies ST(`destination`) by the source, then pops `pops` times. SDM Vol. 2A, "FMUL/FMULP/FIMUL".
-    #[inline]
+    #[inline(always)]
     pub fn fmul(&mut self, destination: u8, source: Operand, pops: u8) {
-        self.dyadic(destination, source, pops, arith::mul);
+        self.dyadic_quick::<Mul>(destination, source, pops);
     }
 
     /// Divides ST(`destination`) by the source, then pops `pops` times. SDM Vol. 2A, "FDIV/FDIVP/FIDIV".
@@ -82,15 +134,15 @@ impl Fpu {
     }
 
     /// Clears the sign of ST(0). SDM Vol. 2A, "FABS".
-    #[inline]
+    #[inline(always)]
     pub fn fabs(&mut self) {
-        self.monadic(|a, _| a.abs());
+        self.silent(F80::abs);
     }
 
     /// Inverts the sign of ST(0). SDM Vol. 2A, "FCHS".
-    #[inline]
+    #[inline(always)]
     pub fn fchs(&mut self) {
-        self.monadic(|a, _| a.chs());
+        self.silent(F80::chs);
     }
 
     /// Rounds ST(0) to an integral value. SDM Vol. 2A, "FRNDINT".

@@ -3,7 +3,7 @@
 use super::Fpu;
 use super::Operand;
 use super::soft::compare::{self, Comparison};
-use super::soft::{Env, F80, flag};
+use super::soft::{Env, F80, flag, quick};
 
 impl Fpu {
     /// Compares ST(0) with the source; an unmasked exception only prevents the pops.
@@ -29,13 +29,25 @@ impl Fpu {
         (outcome, env)
     }
 
-    #[inline]
+    /// The short way of a comparison.
+    #[inline(always)]
+    fn comparison_quick(&mut self, source: Operand, pops: u8) -> Option<Comparison> {
+        // Neither precision nor rounding matter, and nothing is raised.
+        if self.is_empty(0) {
+            return None;
+        }
+        let outcome = quick::compare(self.st(0), source.read_quick(self)?)?;
+        self.pop(pops);
+        Some(outcome)
+    }
+
+    #[inline(always)]
     fn compare_to_codes(&mut self, (outcome, env): (Comparison, Env)) {
         self.settle(&env);
         self.set_codes(flag::C0 | flag::C2 | flag::C3, compare::codes(outcome));
     }
 
-    #[inline]
+    #[inline(always)]
     fn compare_to_flags(&mut self, (outcome, env): (Comparison, Env)) -> Comparison {
         self.settle_keeping_c1(&env);
         outcome
@@ -43,21 +55,35 @@ impl Fpu {
 
     /// Compares ST(0) with the source into C3, C2 and C0, then pops `pops` times.
     /// SDM Vol. 2A, "FCOM/FCOMP/FCOMPP" and "FICOM/FICOMP".
-    #[inline]
+    #[inline(always)]
     pub fn fcom(&mut self, source: Operand, pops: u8) {
-        let outcome = self.comparison(source, pops, compare::compare);
-        self.compare_to_codes(outcome);
+        self.compare_codes(source, pops, compare::compare);
+    }
+
+    #[inline(always)]
+    fn compare_codes(
+        &mut self,
+        source: Operand,
+        pops: u8,
+        op: impl FnOnce(F80, F80, &mut Env) -> Comparison,
+    ) {
+        if let Some(outcome) = self.comparison_quick(source, pops) {
+            return self.set_codes(flag::CODES, compare::codes(outcome));
+        }
+        source.general(self, move |fpu, source| {
+            let outcome = fpu.comparison(source, pops, op);
+            fpu.compare_to_codes(outcome);
+        });
     }
 
     /// Compares as [`Fpu::fcom`], with `#IA` for signaling NaNs only. SDM Vol. 2A, "FUCOM/FUCOMP/FUCOMPP".
-    #[inline]
+    #[inline(always)]
     pub fn fucom(&mut self, source: Operand, pops: u8) {
-        let outcome = self.comparison(source, pops, compare::compare_quiet);
-        self.compare_to_codes(outcome);
+        self.compare_codes(source, pops, compare::compare_quiet);
     }
 
     /// Compares ST(0) with +0 into C3, C2 and C0. SDM Vol. 2A, "FTST".
-    #[inline]
+    #[inline(always)]
     pub fn ftst(&mut self) {
         self.fcom(Operand::F80(F80::ZERO), 0);
     }
@@ -66,17 +92,31 @@ impl Fpu {
     /// SDM Vol. 2A, "FCOMI/FCOMIP/FUCOMI/FUCOMIP".
     ///
     /// `None`, unordered, sets ZF, PF and CF; else ZF means equal and CF less; OF, SF and AF are cleared.
-    #[inline]
+    #[inline(always)]
     pub fn fcomi(&mut self, i: u8, pops: u8) -> Comparison {
-        let outcome = self.comparison(Operand::St(i), pops, compare::compare);
-        self.compare_to_flags(outcome)
+        self.compare_flags(i, pops, compare::compare)
+    }
+
+    #[inline(always)]
+    fn compare_flags(
+        &mut self,
+        i: u8,
+        pops: u8,
+        op: impl FnOnce(F80, F80, &mut Env) -> Comparison,
+    ) -> Comparison {
+        if let Some(outcome) = self.comparison_quick(Operand::St(i), pops) {
+            return outcome;
+        }
+        Operand::St(i).general(self, move |fpu, source| {
+            let outcome = fpu.comparison(source, pops, op);
+            fpu.compare_to_flags(outcome)
+        })
     }
 
     /// Compares as [`Fpu::fcomi`], with `#IA` for signaling NaNs only.
-    #[inline]
+    #[inline(always)]
     pub fn fucomi(&mut self, i: u8, pops: u8) -> Comparison {
-        let outcome = self.comparison(Operand::St(i), pops, compare::compare_quiet);
-        self.compare_to_flags(outcome)
+        self.compare_flags(i, pops, compare::compare_quiet)
     }
 
     /// Examines ST(0) into C0–C3. SDM Vol. 2A, "FXAM".

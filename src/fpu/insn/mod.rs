@@ -15,6 +15,8 @@
 //! - FLD ST(i) of an empty register onto a full stack is an underflow.
 //! - FSCALE beyond what an unmasked `#O` or `#U` can wrap gives an infinity or zero with `#P`.
 //! - FXTRACT, FSINCOS and FPTAN of an empty register onto a full stack are underflows.
+//!
+//! What programs do most has a short way ([`quick`]) before the general one, which then is a function apart ([`general`]).
 
 mod arith;
 mod compare;
@@ -26,8 +28,16 @@ mod trans;
 pub use load::Operand;
 pub use store::Store;
 
-use super::Fpu;
-use super::soft::{self, Env, F80, flag};
+use super::soft::{self, Env, F80, flag, quick};
+use super::{Fpu, STATUS_APART};
+
+/// Runs the general case of an instruction as a function of its own: what it keeps on the host's stack must not be its caller's, a
+/// handler that is to end in a tail call.
+#[cold]
+#[inline(never)]
+fn general<T, R>(fpu: &mut Fpu, operand: T, run: impl FnOnce(&mut Fpu, T) -> R) -> R {
+    run(fpu, operand)
+}
 
 impl Fpu {
     /// Starts an operation under the current control word.
@@ -39,34 +49,57 @@ impl Fpu {
     /// Enters what an operation raised into the status word; C1 is cleared if it was not raised.
     #[inline]
     const fn settle(&mut self, env: &Env) {
-        self.status = self.status & !flag::C1 | env.flags();
+        self.status |= env.flags() & !STATUS_APART;
+        self.settle_quick(env.flags() & flag::PE != 0, env.flags() & flag::C1 != 0);
         if env.unmasked() != 0 {
             self.status |= flag::ES | flag::B;
         }
     }
 
+    /// Whether [`quick`] does what the control word asks for.
+    #[inline(always)]
+    const fn is_plain(&self) -> bool {
+        quick::is_plain(self.control)
+    }
+
+    /// Enters what [`quick`] raised: `#P`, and whether the result was rounded away from zero.
+    #[inline(always)]
+    const fn settle_quick(&mut self, inexact: bool, away: bool) {
+        self.inexact |= inexact;
+        self.away = away;
+    }
+
+    /// Replaces ST(`i`), which is not empty.
+    #[inline(always)]
+    const fn replace(&mut self, i: u8, value: F80) {
+        self.set_physical(self.top.wrapping_add(i), value);
+    }
+
     /// Enters what an operation raised as [`Fpu::settle`] does, but touches C1 on a stack fault only.
     #[inline]
     const fn settle_keeping_c1(&mut self, env: &Env) {
-        let c1 = self.status & flag::C1;
+        let away = self.away;
         self.settle(env);
         if env.flags() & flag::SF == 0 {
-            self.status |= c1;
+            self.away |= away;
         }
     }
 
     /// Replaces the condition codes in `mask` by those in `codes`.
     #[inline]
     const fn set_codes(&mut self, mask: u16, codes: u16) {
-        self.status = self.status & !mask | codes;
+        self.status = self.status & !(mask & !flag::C1) | codes & !flag::C1;
+        if mask & flag::C1 != 0 {
+            self.away = codes & flag::C1 != 0;
+        }
     }
 
     /// Empties ST(0) and increments TOP, `count` times.
-    #[inline]
+    #[inline(always)]
     const fn pop(&mut self, count: u8) {
         let mut left = count;
         while left != 0 {
-            self.tags &= !(1 << self.top);
+            self.full[self.number(0)] = false;
             self.top = (self.top + 1) & 7;
             left -= 1;
         }

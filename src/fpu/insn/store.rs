@@ -9,6 +9,8 @@
 //! ```
 
 use super::Fpu;
+use super::general;
+use super::soft::quick::{self, Quick};
 use super::soft::{Env, F80, bcd, convert, flag};
 
 /// What a store to memory is going to do.
@@ -51,6 +53,25 @@ impl Fpu {
         if !store.env.stops_store() {
             self.pop(pops);
         }
+    }
+
+    /// What [`Fpu::fst_f32`] is going to do, if the short way knows it.
+    #[inline(always)]
+    pub(crate) fn fst_f32_quick(&self) -> Option<Quick<u32>> {
+        if self.is_plain() && !self.is_empty(0) { quick::to_f32(self.st(0)) } else { None }
+    }
+
+    /// What [`Fpu::fst_f64`] is going to do, if the short way knows it.
+    #[inline(always)]
+    pub(crate) fn fst_f64_quick(&self) -> Option<Quick<u64>> {
+        if self.is_plain() && !self.is_empty(0) { quick::to_f64(self.st(0)) } else { None }
+    }
+
+    /// As [`Fpu::commit`], of such a store.
+    #[inline(always)]
+    pub(crate) const fn commit_quick<T: Copy>(&mut self, store: &Quick<T>, pops: u8) {
+        self.settle_quick(store.inexact, store.away);
+        self.pop(pops);
     }
 
     /// Converts ST(0) to the bits of an `m32fp`. SDM Vol. 2A, "FST/FSTP".
@@ -113,20 +134,22 @@ impl Fpu {
     }
 
     /// Copies ST(0) to ST(`i`) and pops `pops` times. SDM Vol. 2A, "FST/FSTP".
-    #[inline]
-    pub const fn fst_st(&mut self, i: u8, pops: u8) {
-        let mut env = self.env();
-        let value = if self.is_empty(0) {
-            env.stack_underflow();
-            F80::INDEFINITE
-        } else {
-            self.st(0)
-        };
-        self.settle(&env);
-        if !env.stops() {
-            self.set_st(i, value);
-            self.pop(pops);
+    #[inline(always)]
+    pub fn fst_st(&mut self, i: u8, pops: u8) {
+        if !self.is_empty(0) {
+            self.settle_quick(false, false);
+            self.set_st(i, self.st(0));
+            return self.pop(pops);
         }
+        general(self, i, move |fpu, i| {
+            let mut env = fpu.env();
+            env.stack_underflow();
+            fpu.settle(&env);
+            if !env.stops() {
+                fpu.set_st(i, F80::INDEFINITE);
+                fpu.pop(pops);
+            }
+        });
     }
 
     /// Copies ST(0) to ST(`i`) unless it is empty, and pops, never with a fault: the undocumented FSTPNCE, `D9 D8+i`.

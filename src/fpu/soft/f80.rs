@@ -120,7 +120,7 @@ impl F80 {
     #[inline]
     #[must_use]
     pub const fn is_normal(self) -> bool {
-        self.sig & INTEGER != 0 && (self.se & 0x7fff).wrapping_sub(1) < 0x7ffe
+        self.sig & INTEGER != 0 && (self.exponent() as u32).wrapping_sub(1) < 0x7ffe
     }
 
     /// Whether the value is ±0.

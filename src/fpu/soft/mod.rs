@@ -16,6 +16,7 @@ pub mod constant;
 pub mod convert;
 mod env;
 mod f80;
+pub mod quick;
 pub mod rem;
 mod round;
 pub mod scale;
