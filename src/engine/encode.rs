@@ -6,27 +6,10 @@ use super::path::Job;
 use crate::cpu::exec::attribute;
 use crate::cpu::{Seg, ZERO_REG};
 use crate::isa::decode::NO_REG;
-use crate::isa::{Access, Code, Insn, Operand, Rep, Size};
-
-/// Whether an immediate stands beside a memory operand or another immediate.
-pub(super) fn needs_second_slot(insn: &Insn) -> bool {
-    let immediates = passed(insn).filter(|operand| matches!(operand.code, Code::I | Code::SignedI)).count();
-    immediates > 1 || (insn.mem.is_some() && immediates > 0) || register_beside_memory(insn).is_some()
-}
-
-/// The second register beside a memory operand: the op has no field for it.
-pub(super) fn register_beside_memory(insn: &Insn) -> Option<u8> {
-    let named = |operand: &&Operand| matches!(operand.code, Code::G | Code::B);
-    insn.mem.and_then(|_| passed(insn).filter(named).nth(1)).and_then(|operand| register(insn, operand))
-}
+use crate::isa::{Access, Code, FORMS, Insn, Operand, Rep, Size};
 
 /// Bytes of an XMM register.
 const XMM_BYTES: u8 = 16;
-
-/// Byte offset of a register.
-fn register_offset(number: u8, bytes: u32) -> u8 {
-    if bytes == 1 { (number & 3) * 4 + (number >> 2) } else { number * 4 }
-}
 
 /// The operands that reach the body, as the generator counts them.
 pub(super) fn passed(insn: &Insn) -> impl Iterator<Item = &'static Operand> {
@@ -35,28 +18,146 @@ pub(super) fn passed(insn: &Insn) -> impl Iterator<Item = &'static Operand> {
     })
 }
 
+/// Where an encoding says which register an operand is, and what an op has of that: its byte offset in the file, or its
+/// number for those outside.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Where [`numbers`] has the register's number, and which bits of that count.
+    shift: u8,
+    mask: u8,
+    /// The number, if the encoding does not say it.
+    fixed: u8,
+    /// What a number is multiplied by.
+    unit: u8,
+    /// Numbers 4 to 7 mean the second bytes of the first four registers.
+    bytes: bool,
+}
+
+/// The registers' numbers that an encoding has: of ModRM's rm and reg, of VEX, and of the opcode.
+fn numbers(insn: &Insn) -> u32 {
+    u32::from_le_bytes([insn.rm(), insn.reg(), insn.vvvv, insn.low])
+}
+
+impl Place {
+    /// Of an operand that is no register.
+    const NONE: Place = Place { shift: 0, mask: 0, fixed: 0, unit: 0, bytes: false };
+    const RM: Place = Place { shift: 0, mask: 7, fixed: 0, unit: 1, bytes: false };
+    const REG: Place = Place { shift: 8, ..Place::RM };
+    const VVVV: Place = Place { shift: 16, ..Place::RM };
+    const LOW: Place = Place { shift: 24, ..Place::RM };
+
+    fn is(fixed: u8) -> Place {
+        Place { mask: 0, fixed, ..Place::RM }
+    }
+
+    fn of(operand: &Operand, in_memory: bool) -> Option<Place> {
+        let bytes = operand.size == Size::B;
+        let general = |place: Place| Place { unit: 4, bytes, ..place };
+        let xmm = |place: Place| Place { unit: XMM_BYTES, ..place };
+        Some(match operand.code {
+            Code::E | Code::R if !in_memory => general(Place::RM),
+            Code::G => general(Place::REG),
+            Code::B => general(Place::VVVV),
+            Code::Z => general(Place::LOW),
+            Code::Reg(number) => general(Place::is(number)),
+            Code::S | Code::C | Code::D | Code::P => Place::REG,
+            Code::SegReg(number) => Place::is(number),
+            Code::StI => Place::RM,
+            Code::Q | Code::N if !in_memory => Place::RM,
+            Code::V => xmm(Place::REG),
+            Code::W | Code::U if !in_memory => xmm(Place::RM),
+            Code::St => Place::is(0),
+            _ => return None,
+        })
+    }
+
+    #[inline(always)]
+    fn in_op(self, numbers: u32) -> u8 {
+        let number = (numbers >> self.shift) as u8 & self.mask | self.fixed;
+        if self.bytes { (number & 3) * 4 + (number >> 2) } else { number * self.unit }
+    }
+}
+
 /// The register that an operand names in this encoding: its byte offset, or its number for those outside the file.
 fn register(insn: &Insn, operand: &Operand) -> Option<u8> {
-    let bytes = match operand.size {
-        Size::B => 1,
-        _ => 4,
-    };
-    Some(match operand.code {
-        Code::E | Code::R if insn.mem.is_none() => register_offset(insn.rm(), bytes),
-        Code::G => register_offset(insn.reg(), bytes),
-        Code::B => register_offset(insn.vvvv, bytes),
-        Code::Z => register_offset(insn.low, bytes),
-        Code::Reg(number) => register_offset(number, bytes),
-        Code::S | Code::C | Code::D => insn.reg(),
-        Code::SegReg(number) => number,
-        Code::StI => insn.rm(),
-        Code::P => insn.reg(),
-        Code::Q | Code::N if insn.mem.is_none() => insn.rm(),
-        Code::V => insn.reg() * XMM_BYTES,
-        Code::W | Code::U if insn.mem.is_none() => insn.rm() * XMM_BYTES,
-        Code::St => 0,
-        _ => return None,
-    })
+    Place::of(operand, insn.mem.is_some()).map(|place| place.in_op(numbers(insn)))
+}
+
+/// What the ops of a row have in common, where its ModRM is a register or where it is memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// The part of a key that says where operands are, of the handler that takes them anywhere.
+    pub(super) generic: u64,
+    /// An immediate or a register stands beside a memory operand, or an immediate beside another one.
+    pub(super) second_slot: bool,
+    registers: [Place; 3],
+    /// The second register beside a memory operand, for which the op has no field.
+    beside: Option<Place>,
+    string: StringOperand,
+    address_only: bool,
+}
+
+/// Memory at ESI or EDI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StringOperand {
+    None,
+    /// Of string instructions.
+    Repeated,
+    /// Of MASKMOVQ and MASKMOVDQU.
+    Single,
+}
+
+impl Shape {
+    fn of(insn: &Insn) -> Shape {
+        let in_memory = insn.mem.is_some();
+        let mut places = passed(insn).filter_map(|operand| Place::of(operand, in_memory));
+        let registers = [(); 3].map(|()| places.next().unwrap_or(Place::NONE));
+        let immediates =
+            passed(insn).filter(|operand| matches!(operand.code, Code::I | Code::SignedI)).count();
+        let named = |operand: &&Operand| matches!(operand.code, Code::G | Code::B);
+        let beside = passed(insn).filter(named).nth(1).filter(|_| in_memory);
+        let has = |codes: &[Code]| insn.form().operands.iter().any(|operand| codes.contains(&operand.code));
+        let parts = passed(insn).enumerate().filter_map(|(at, operand)| any_key(insn, at, operand));
+        Shape {
+            generic: parts.fold(0, |key, part| key | part),
+            second_slot: immediates > 1 || in_memory && immediates > 0 || beside.is_some(),
+            registers,
+            beside: beside.and_then(|operand| Place::of(operand, in_memory)),
+            string: match () {
+                () if has(&[Code::XEdi]) => StringOperand::Single,
+                () if has(&[Code::X, Code::Y]) => StringOperand::Repeated,
+                () => StringOperand::None,
+            },
+            address_only: passed(insn).any(|operand| operand.access == Access::Address),
+        }
+    }
+
+    /// The second register beside a memory operand.
+    pub(super) fn register_beside(&self, insn: &Insn) -> Option<u8> {
+        self.beside.map(|place| place.in_op(numbers(insn)))
+    }
+}
+
+/// The shapes of rows that were met.
+#[derive(Debug, Default)]
+pub(super) struct Shapes {
+    /// For each row twice, with and without memory: place in `met` and one more, 0 before it is there.
+    places: Vec<u16>,
+    met: Vec<Shape>,
+}
+
+impl Shapes {
+    pub(super) fn of(&mut self, insn: &Insn) -> &Shape {
+        if self.places.is_empty() {
+            self.places = vec![0; 2 * FORMS.len()];
+        }
+        let place = &mut self.places[2 * usize::from(insn.index) + usize::from(insn.mem.is_some())];
+        if *place == 0 {
+            self.met.push(Shape::of(insn));
+            *place = self.met.len() as u16;
+        }
+        &self.met[usize::from(*place) - 1]
+    }
 }
 
 /// The part of a key that fits an operand wherever it is; `None` if keys do not speak of it.
@@ -78,12 +179,6 @@ fn any_key(insn: &Insn, at: usize, operand: &Operand) -> Option<u64> {
         _ => spec::MEMORY,
     };
     Some(keys::operand(at, spec))
-}
-
-/// The part of a key that says where operands are, of the handler that takes them anywhere.
-pub(super) fn generic_key(insn: &Insn) -> u64 {
-    let parts = passed(insn).enumerate().filter_map(|(at, operand)| any_key(insn, at, operand));
-    parts.fold(0, |key, part| key | part)
 }
 
 /// The parts of keys that say where operands are, most special first.
@@ -136,36 +231,31 @@ fn memory_keys(job: &Job<'_>, insn: &Insn, at: usize) -> Few {
 }
 
 /// Fills an op's fields.
-pub(super) fn encode(job: &Job<'_>, insn: &Insn, handler: Handler) -> Op {
+pub(super) fn encode(job: &Job<'_>, insn: &Insn, shape: &Shape, handler: Handler) -> Op {
     let form = insn.form();
-    let mut op = Op { handler, a: 0, b: 0, c: 0, d: 0, imm: insn.imm };
-    let mut registers = passed(insn).filter_map(|operand| register(insn, operand));
-    op.a = registers.next().unwrap_or(0);
-    op.b = registers.next().unwrap_or(0);
-    op.c = registers.next().unwrap_or(0);
+    let [a, b, c] = shape.registers.map(|place| place.in_op(numbers(insn)));
+    let mut op = Op { handler, a, b, c, d: 0, imm: insn.imm };
     if insn.addr16 {
         op.d |= attribute::ADDR16;
     }
     if insn.lock {
         op.d |= attribute::LOCKED;
     }
-    let has = |codes: &[Code]| form.operands.iter().any(|operand| codes.contains(&operand.code));
-    if has(&[Code::XEdi]) {
+    if shape.string != StringOperand::None {
         op.d |= (insn.segment.unwrap_or(Seg::Ds) as u8) << attribute::SEG_SHIFT;
-    } else if has(&[Code::X, Code::Y]) {
+    }
+    if shape.string == StringOperand::Repeated {
         op.a = match (form.rep, insn.rep) {
             (Rep::Ignored, _) | (_, 0) => 0,
             (_, 0xf3) => 1,
             _ => 2,
         };
-        op.d |= (insn.segment.unwrap_or(Seg::Ds) as u8) << attribute::SEG_SHIFT;
     }
     if let Some(mem) = insn.mem {
         let offset = |register: u8| if register == NO_REG { ZERO_REG } else { register * 4 };
         op.b = offset(mem.base);
         op.c = offset(mem.index);
-        let address_only = passed(insn).any(|operand| operand.access == Access::Address);
-        let seg = if address_only { Seg::None } else { job.segment(mem.seg) };
+        let seg = if shape.address_only { Seg::None } else { job.segment(mem.seg) };
         op.d |= mem.scale | (seg as u8) << attribute::SEG_SHIFT;
         op.imm = mem.disp;
         if form.after_pop && mem.base == 4 {

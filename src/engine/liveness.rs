@@ -15,6 +15,14 @@ pub(crate) struct Facts {
     pub(crate) barrier: bool,
 }
 
+impl Facts {
+    /// What is needed of them where no flag is left out.
+    pub(crate) fn without_liveness(insn: &Insn) -> Facts {
+        let form = insn.form();
+        Facts { reads: 0, writes: form.flags.writes && !form.takes_cpu, kills: 0, barrier: true }
+    }
+}
+
 /// Facts about a decoded instruction.
 pub(crate) fn facts(insn: &Insn) -> Facts {
     let form = insn.form();

@@ -14,7 +14,7 @@ pub(crate) const MAX_INSNS: usize = 96;
 /// Calls are followed into their target while the block is shorter than this.
 const INLINE_UNTIL: usize = 48;
 /// Instructions at most in a block that may run only once.
-const QUICK_INSNS: usize = 16;
+const QUICK_INSNS: usize = 24;
 
 /// An instruction on its way into ops.
 pub(super) struct Item {
@@ -56,6 +56,7 @@ pub(super) struct Job<'a> {
     pub(super) verified: bool,
     /// Verified code is read once, as other threads may change it at any moment.
     pub(super) snapshot: Option<Snapshot>,
+    pub(super) window: Window,
     /// What the block depends on.
     pub(super) pages: Vec<u32>,
     /// How many of the pages hold its instructions; the others were looked ahead at.
@@ -79,12 +80,38 @@ impl Snapshot {
         Snapshot { eip, bytes }
     }
 
-    /// Copies the code at `eip`; gives how much there is of it.
-    fn fetch(&self, eip: u32, out: &mut [u8]) -> usize {
+    /// The code at `eip`, as much as there is of it.
+    fn rest(&self, eip: u32) -> &[u8] {
         let from = (eip.wrapping_sub(self.eip) as usize).min(self.bytes.len());
-        let len = out.len().min(self.bytes.len() - from);
-        out[..len].copy_from_slice(&self.bytes[from..from + len]);
-        len
+        &self.bytes[from..]
+    }
+}
+
+/// Code that is read ahead, so that not each instruction has to be fetched by itself.
+pub(super) struct Window {
+    eip: u32,
+    len: usize,
+    bytes: [u8; WINDOW],
+}
+
+/// Bytes that a window has at most.
+const WINDOW: usize = 64;
+
+impl Window {
+    /// Nothing yet.
+    const EMPTY: Window = Window { eip: 0, len: 0, bytes: [0; WINDOW] };
+
+    /// The code at `eip`: an instruction's worth at least, if so much can be fetched. Of another page only what that needs is
+    /// read.
+    fn rest(&mut self, memory: &Memory, eip: u32) -> &[u8] {
+        let mut from = eip.wrapping_sub(self.eip) as usize;
+        if from.saturating_add(MAX_LEN) > self.len {
+            let here = (page::SIZE - eip % page::SIZE) as usize;
+            self.eip = eip;
+            self.len = memory.fetch(eip, &mut self.bytes[..here.clamp(MAX_LEN, WINDOW)]);
+            from = 0;
+        }
+        &self.bytes[from..self.len]
     }
 }
 
@@ -173,6 +200,7 @@ impl<'a> Job<'a> {
             quick: false,
             verified: false,
             snapshot: None,
+            window: Window::EMPTY,
             pages: Vec::new(),
             decoded: 0,
             breakpoints: Arc::default(),
@@ -184,17 +212,17 @@ impl<'a> Job<'a> {
         Job { max: QUICK_INSNS, quick: true, ..Job::new(cpu, memory, mode) }
     }
 
-    /// The block at `eip`, with the flags that are needed, and in `pages` what it depends on.
-    pub(super) fn read(&mut self, eip: u32, specialise: bool) -> Vec<Item> {
+    /// Replaces `items` by those of the block at `eip`, with the flags that are needed, and `pages` by what it depends on.
+    pub(super) fn read(&mut self, eip: u32, specialise: bool, items: &mut Vec<Item>) {
         self.pages.clear();
+        self.window = Window::EMPTY;
         self.snapshot = self.verified.then(|| Snapshot::take(self.memory, eip));
-        let mut items = self.decode(eip);
+        self.decode(eip, items);
         self.decoded = self.pages.len();
         if specialise && !self.quick {
-            bring_together(&mut items);
+            bring_together(items);
         }
-        self.mark_live(&mut items);
-        items
+        self.mark_live(items);
     }
 
     /// Sees to it that changes to the block's pages are noticed. Tells whether the block has to be read again, as a page was
@@ -219,22 +247,22 @@ impl<'a> Job<'a> {
     }
 
     /// Reads the instruction at `eip`.
-    fn fetch(&self, eip: u32) -> Result<Insn, Stop> {
-        if self.breakpoints.contains(&eip) {
+    fn fetch(&mut self, eip: u32) -> Result<Insn, Stop> {
+        if !self.breakpoints.is_empty() && self.breakpoints.contains(&eip) {
             return Err(Stop::Breakpoint);
         }
-        let mut bytes = [0; MAX_LEN];
-        let fetched = match &self.snapshot {
-            Some(snapshot) => snapshot.fetch(eip, &mut bytes),
-            None => self.memory.fetch(eip, &mut bytes),
+        let bytes = match &self.snapshot {
+            Some(snapshot) => snapshot.rest(eip),
+            None => self.window.rest(self.memory, eip),
         };
-        match decode(&bytes[..fetched], eip) {
+        let bytes = &bytes[..bytes.len().min(MAX_LEN)];
+        match decode(bytes, eip) {
             Ok(insn) if self.cpu.cpuid.has_all(insn.form().cpuid) => Ok(insn),
             Ok(insn) => insn.without_prefix().ok_or(Stop::Undefined),
             Err(DecodeError::Undefined) => Err(Stop::Undefined),
             Err(DecodeError::TooLong) => Err(Stop::TooLong),
             Err(DecodeError::TooShort) => {
-                let missing = eip.wrapping_add(fetched as u32);
+                let missing = eip.wrapping_add(bytes.len() as u32);
                 // Linux fills in a page that may be read before it says that it may not be executed.
                 let byte = self.memory.page_byte(missing);
                 Err(Stop::Unfetchable(missing, byte & 7 != 0))
@@ -243,16 +271,20 @@ impl<'a> Job<'a> {
     }
 
     fn note_pages(&mut self, insn: &Insn) {
-        for page in [insn.eip >> 12, insn.next_eip().wrapping_sub(1) >> 12] {
-            if self.pages.last() != Some(&page) && !self.pages.contains(&page) {
+        let [first, last] = [insn.eip, insn.next_eip().wrapping_sub(1)].map(|addr| addr >> 12);
+        if first == last && self.pages.last() == Some(&first) {
+            return;
+        }
+        for page in [first, last] {
+            if !self.pages.contains(&page) {
                 self.pages.push(page);
             }
         }
     }
 
     /// Decodes along the likely path.
-    pub(super) fn decode(&mut self, eip: u32) -> Vec<Item> {
-        let mut items: Vec<Item> = Vec::with_capacity(self.max.min(MAX_INSNS / 2));
+    pub(super) fn decode(&mut self, eip: u32, items: &mut Vec<Item>) {
+        items.clear();
         let mut at = eip;
         while items.len() < self.max {
             let insn = match self.fetch(at) {
@@ -278,7 +310,12 @@ impl<'a> Job<'a> {
             };
             self.note_pages(&insn);
             let form = insn.form();
-            let facts = liveness::facts(&insn);
+            let facts = if self.quick && !self.verified {
+                // All flags are needed.
+                Facts::without_liveness(&insn)
+            } else {
+                liveness::facts(&insn)
+            };
             let direct = insn.is_direct();
             let known =
                 |target: u32| items.iter().any(|item: &Item| item.insn.is_ok_and(|insn| insn.eip == target));
@@ -306,9 +343,14 @@ impl<'a> Job<'a> {
                 && !insn.opsize16
                 && items.len() + 1 + round() < self.max;
             let follow = follow || again;
-            let stops = form.privilege != Privilege::User
-                || matches!(form.status, Status::Todo(_))
-                || !(matches!(form.flow, Flow::Next | Flow::Branch) || follow);
+            // What is behind a branch may never run, so it is not worth a quick translation.
+            let goes_on = match form.flow {
+                Flow::Next => true,
+                Flow::Branch => !self.quick,
+                _ => follow,
+            };
+            let stops =
+                form.privilege != Privilege::User || matches!(form.status, Status::Todo(_)) || !goes_on;
             let writes_code = self.verified && facts.barrier;
             items.push(Item {
                 eip: at,
@@ -324,12 +366,11 @@ impl<'a> Job<'a> {
             }
             at = if follow { insn.imm } else { insn.next_eip() };
         }
-        items
     }
 
     /// Finds the flags needed behind each instruction.
     pub(super) fn mark_live(&mut self, items: &mut [Item]) {
-        if self.step || self.verified {
+        if self.step || self.verified || self.quick {
             return;
         }
         let mut live = match items.last().map(|item| item.insn) {
@@ -353,9 +394,6 @@ impl<'a> Job<'a> {
 
     /// Flags needed at `eip`; its pages become those of the block, which depends on them from now on.
     fn lookahead(&mut self, eip: u32) -> u8 {
-        if self.quick {
-            return flag::STATUS;
-        }
         let mut at = eip;
         let mut read = Vec::new();
         let needed = liveness::lookahead(|| {

@@ -4,7 +4,7 @@
 //! whose successor only the guest knows. Its way: decode, find which flags are needed, choose handlers, join pairs, link.
 
 use super::arena::Arena;
-use super::encode::{encode, generic_key, needs_second_slot, operand_keys, register_beside_memory};
+use super::encode::{Shapes, encode, operand_keys};
 use super::hash::Map;
 use super::op::{Ext, Handler, Op};
 use super::path::{Item, Job, MAX_INSNS, Mode, Stop, flag_is_live, has_no_effect};
@@ -17,6 +17,7 @@ use crate::fpu::Backend;
 use crate::isa::{Code, Flow, Imm, Insn, Lock, Privilege, Rep, Status};
 use crate::memory::Memory;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
@@ -48,8 +49,8 @@ struct Block {
     end: usize,
     eip: u32,
     mode: Mode,
-    /// Slot (from `start`) and address of each instruction.
-    insns: Box<[(u16, u32)]>,
+    /// Its instructions in [`Translations::places`].
+    insns: Range<usize>,
     /// What `verify` compares with.
     _copy: Option<Box<[u8]>>,
     valid: bool,
@@ -63,6 +64,8 @@ struct Block {
 pub(crate) struct Translations {
     arena: Arena,
     blocks: Vec<Block>,
+    /// Slot (from its block's `start`) and address of each instruction.
+    places: Vec<(u16, u32)>,
     entries: Map<(Mode, u32), u32>,
     by_page: Map<u32, Vec<u32>>,
     /// Entries of invalid blocks, to be led on to the next translation of their address.
@@ -75,6 +78,17 @@ pub(crate) struct Translations {
     settled: bool,
     breakpoints: Arc<HashSet<u32>>,
     sites: Sites,
+    shapes: Shapes,
+    /// Kept for the next block, so that it need not be allocated.
+    scratch: Scratch,
+}
+
+/// What the translator needs for a block.
+#[derive(Default)]
+struct Scratch {
+    items: Vec<Item>,
+    links: Vec<Pending>,
+    ops: Vec<usize>,
 }
 
 /// Where a fault happened.
@@ -104,6 +118,7 @@ impl Translations {
         Ok(Translations {
             arena: Arena::new(slots)?,
             blocks: Vec::new(),
+            places: Vec::new(),
             entries: Map::default(),
             by_page: Map::default(),
             stale: Map::default(),
@@ -113,6 +128,8 @@ impl Translations {
             settled: false,
             breakpoints: Arc::default(),
             sites: Sites::default(),
+            shapes: Shapes::default(),
+            scratch: Scratch::default(),
         })
     }
 
@@ -132,6 +149,7 @@ impl Translations {
     pub(crate) fn flush(&mut self) {
         self.arena.truncate(0);
         self.blocks.clear();
+        self.places.clear();
         self.entries.clear();
         self.by_page.clear();
         self.stale.clear();
@@ -189,14 +207,16 @@ impl Translations {
     /// Makes the block at `eip` and enters it into the tables; gives its first slot.
     fn add(&mut self, mut job: Job<'_>, eip: u32) -> usize {
         job.breakpoints = Arc::clone(&self.breakpoints);
-        let mut items = job.read(eip, self.settings.specialise);
+        let mut items = std::mem::take(&mut self.scratch.items);
+        job.read(eip, self.settings.specialise, &mut items);
         // Which pages it is can only be known by reading them, but what is read of a page counts only when no write to it
         // can go unnoticed any more.
         while job.guard_pages() {
-            items = job.read(eip, self.settings.specialise);
+            job.read(eip, self.settings.specialise, &mut items);
         }
         let index = self.blocks.len() as u32;
-        self.emit(&job, items, eip);
+        self.emit(&job, &mut items, eip);
+        self.scratch.items = items;
         for page in &job.pages {
             self.by_page.entry(*page).or_default().push(index);
         }
@@ -207,9 +227,10 @@ impl Translations {
     /// Translates one instruction, all flags exact, for [`Translations::drop_step`] to forget.
     pub(crate) fn step(&mut self, cpu: &Cpu, memory: &Memory, eip: u32) -> *const Op {
         let mut job = Job { max: 1, step: true, ..Job::new(cpu, memory, Mode::of(cpu)) };
-        let mut items = job.decode(eip);
+        let mut items = Vec::with_capacity(1);
+        job.decode(eip, &mut items);
         job.mark_live(&mut items);
-        self.emit(&job, items, eip);
+        self.emit(&job, &mut items, eip);
         self.arena.at(self.blocks[self.blocks.len() - 1].start)
     }
 
@@ -217,6 +238,7 @@ impl Translations {
     pub(crate) fn drop_step(&mut self) {
         if let Some(block) = self.blocks.pop() {
             self.arena.truncate(block.start);
+            self.places.truncate(block.insns.start);
         }
     }
 
@@ -232,9 +254,10 @@ impl Translations {
         let at = self.blocks.partition_point(|block| block.start <= slot).checked_sub(1)?;
         let block = &self.blocks[at];
         let offset = (slot - block.start) as u16;
-        let index = block.insns.partition_point(|(slot, _)| *slot <= offset).checked_sub(1)?;
+        let insns = &self.places[block.insns.clone()];
+        let index = insns.partition_point(|(slot, _)| *slot <= offset).checked_sub(1)?;
         let run = self.stitcher.as_ref().map_or(0, |stitcher| stitcher.run_before(op));
-        Some(Location { eip: block.insns[index].1, done: index as u32, run, site: block.site })
+        Some(Location { eip: insns[index].1, done: index as u32, run, site: block.site })
     }
 
     /// Where it is counted what runs.
@@ -322,12 +345,11 @@ impl Translations {
     }
 
     /// Writes ops, stubs and the side table.
-    fn emit(&mut self, job: &Job<'_>, mut items: Vec<Item>, eip: u32) {
+    fn emit(&mut self, job: &Job<'_>, items: &mut [Item], eip: u32) {
         let start = self.arena.used();
-        let mut links = Vec::new();
-        let mut side = Vec::with_capacity(items.len());
+        let first = self.places.len();
+        let Scratch { mut links, mut ops, .. } = std::mem::take(&mut self.scratch);
         let mut copy = None;
-        let mut ops = Vec::with_capacity(items.len() + 2);
         let counts = job.quick && !job.verified;
         if counts {
             let [a, b, c, d] = self.settings.warm.to_ne_bytes();
@@ -336,7 +358,7 @@ impl Translations {
         }
         if job.verified && !job.step {
             ops.push(start);
-            copy = self.emit_verifier(job, &items, eip);
+            copy = self.emit_verifier(job, items, eip);
         }
         let site = (self.settings.count && !job.step).then(|| {
             let insns = items.iter().filter_map(|item| item.insn.ok()).map(|insn| (insn.eip, insn.index));
@@ -350,10 +372,10 @@ impl Translations {
         let mut open = true;
         let mut next_eip = eip;
         let mut done = 0;
-        for item in &mut items {
+        for item in items.iter_mut() {
             let slot = self.arena.used();
             // A followed jump has no op; its place in the side table keeps the count of instructions right.
-            side.push(((slot - start) as u16, item.eip));
+            self.places.push(((slot - start) as u16, item.eip));
             done += 1;
             match item.insn {
                 Err(stop) => {
@@ -381,7 +403,7 @@ impl Translations {
         let mut seconds = Vec::new();
         let well = !job.step && !job.quick;
         if self.settings.specialise && well {
-            seconds = self.join_pairs(&items);
+            seconds = self.join_pairs(items);
         }
         if let (Some(stitcher), true) = (&mut self.stitcher, well) {
             let wanted = ops.iter().filter(|slot| !seconds.contains(slot));
@@ -389,7 +411,7 @@ impl Translations {
             // SAFETY: the ops of this block in order, which nobody runs yet.
             unsafe { stitcher.stitch(&ops) };
         }
-        for mut link in links {
+        for mut link in links.drain(..) {
             if let (Some(site), Some(done)) = (site, link.done) {
                 self.emit_exit(&mut link, site, done);
             }
@@ -400,13 +422,15 @@ impl Translations {
             end: self.arena.used(),
             eip,
             mode: job.mode,
-            insns: side.into(),
+            insns: first..self.places.len(),
             _copy: copy,
             valid: true,
             quick: counts,
             site,
         });
         debug_assert!(self.blocks[self.blocks.len() - 1].end - start <= MAX_SLOTS);
+        ops.clear();
+        self.scratch = Scratch { links, ops, items: Vec::new() };
     }
 
     /// Puts a stub before the target of a branch that leaves the block before its end: it counts that.
@@ -504,6 +528,7 @@ impl Translations {
             self.arena.push_op(plain(handlers::todo_row));
             return false;
         }
+        let shape = self.shapes.of(insn);
         let family = form.families[usize::from(insn.opsize16)];
         let direct = insn.is_direct();
         let locked = insn.mem.is_some() && (insn.lock || form.lock == Lock::Always);
@@ -515,19 +540,20 @@ impl Translations {
             item.keys = choices.filter(|key| keys::single(*key).is_some()).collect();
             item.keys.first().and_then(|key| keys::single(*key))
         } else {
-            keys::single(generic_key(insn) | family)
+            keys::single(shape.generic | family)
         };
         let Some(handler) = first else {
             // The generator makes a generic handler for whatever it declares; a gap is an instruction that is missing.
             self.arena.push_op(plain(handlers::todo_row));
             return false;
         };
-        let mut op = encode(job, insn, handler);
+        let mut op = encode(job, insn, shape, handler);
+        let (second_slot, beside) = (shape.second_slot, shape.register_beside(insn));
         let next = insn.next_eip();
         match form.flow {
-            Flow::Next if form.needs_eip || needs_second_slot(insn) => {
+            Flow::Next if form.needs_eip || second_slot => {
                 self.arena.push_op(op);
-                self.push_where(insn, done, form.needs_eip);
+                self.push_where(insn, beside, done, form.needs_eip);
                 true
             }
             Flow::Next => {
@@ -570,14 +596,14 @@ impl Translations {
             }
             Flow::Far | Flow::Sync | Flow::Trap => {
                 self.arena.push_op(op);
-                self.push_where(insn, done, true);
+                self.push_where(insn, beside, done, true);
                 false
             }
         }
     }
 
     /// The second slot of an instruction that is no branch.
-    fn push_where(&mut self, insn: &Insn, done: u32, with_eip: bool) {
+    fn push_where(&mut self, insn: &Insn, beside: Option<u8>, done: u32, with_eip: bool) {
         let place = if with_eip { u64::from(insn.next_eip()) << 32 | u64::from(insn.eip) } else { 0 };
         let link = AtomicPtr::new(place as usize as *mut Op);
         let imm2 = match insn.form().imms {
@@ -587,7 +613,7 @@ impl Translations {
             [Imm::Cp] | [_, _, ..] => insn.imm2,
             [_] => insn.imm,
         };
-        let aux = register_beside_memory(insn).map_or(done, u32::from);
+        let aux = beside.map_or(done, u32::from);
         self.arena.push_ext(Ext { link, imm2, aux });
     }
 
@@ -632,7 +658,8 @@ impl Translations {
         mut each: impl FnMut(u32, u64, Option<u64>),
     ) -> Vec<u32> {
         let mut job = Job::new(cpu, memory, Mode::of(cpu));
-        let items = job.read(eip, true);
+        let mut items = Vec::new();
+        job.read(eip, true, &mut items);
         let mut targets = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let Ok(insn) = item.insn else { continue };

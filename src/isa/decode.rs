@@ -185,6 +185,12 @@ impl Cursor<'_> {
         Ok(u32::from(self.byte()?) | u32::from(self.byte()?) << 8)
     }
     fn dword(&mut self) -> Result<u32, DecodeError> {
+        if self.at + 4 <= MAX_LEN
+            && let Some(bytes) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk)
+        {
+            self.at += 4;
+            return Ok(u32::from_le_bytes(*bytes));
+        }
         Ok(self.word()? | self.word()? << 16)
     }
     fn signed_byte(&mut self) -> Result<u32, DecodeError> {
