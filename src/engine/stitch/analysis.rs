@@ -94,7 +94,7 @@ impl Analysis {
     pub(super) fn vectors_used(&mut self, insn: &Instruction) -> u16 {
         let used = self.info.info(insn).used_registers().iter();
         let vectors = used.map(|used| used.register()).filter(|register| register.is_xmm());
-        vectors.fold(0, |all, register| all | 1 << (register as usize - Register::XMM0 as usize & 15))
+        vectors.fold(0, |all, register| all | 1 << ((register as usize - Register::XMM0 as usize) & 15))
     }
 
     /// The values behind an instruction.
