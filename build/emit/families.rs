@@ -362,7 +362,18 @@ pub fn register_offset(number: u8, bits: u32) -> u8 {
     if bits == 8 { (number & 3) * 4 + (number >> 2) } else { number * 4 }
 }
 
+/// Ways to find memory that have handlers of their own without being trained: segments and 16-bit addresses cost the others
+/// nothing. A scale that is a constant helps what stands in inner loops.
+fn flat_memory(scaled: bool) -> Vec<Spec> {
+    let scales = if scaled { 0..4 } else { 0..0 };
+    let plain = [Spec::Memory, Spec::Sib, Spec::Absolute, Spec::Base];
+    plain.into_iter().chain(scales.map(Spec::Scaled)).collect()
+}
+
 fn add_instances(form: &Form, family: &Family, id: u16, out: &mut std::collections::BTreeSet<Instance>) {
+    let vectors = passed(form).any(|operand| matches!(operand.code, Code::V | Code::U));
+    // Moves, and arithmetic with floats.
+    let often_indexed = form.body == "copy" || form.takes == Takes::Mxcsr;
     let mut combinations: Vec<Vec<Spec>> = vec![Vec::new()];
     for (operand, shape) in passed(form).zip(&family.shapes) {
         let choices: Vec<Spec> = match (operand.code, shape) {
@@ -375,15 +386,14 @@ fn add_instances(form: &Form, family: &Family, id: u16, out: &mut std::collectio
             (Code::Reg(number), Shape::Place { bits, .. }) => {
                 vec![Spec::Fixed(register_offset(number, *bits))]
             }
-            (Code::M, _) if family.live.is_some() => {
-                let scaled = (0..4).map(Spec::Scaled);
-                [Spec::Memory, Spec::Sib, Spec::Absolute, Spec::Base].into_iter().chain(scaled).collect()
-            }
+            (Code::M, _) if family.live.is_some() => flat_memory(true),
             (Code::XmmReg(number), _) => vec![Spec::FixedXmm(number)],
+            (Code::M, _) if vectors => flat_memory(often_indexed),
             (Code::M | Code::O, _) => vec![Spec::Memory],
+            (Code::E, _) if vectors => [vec![Spec::Register], flat_memory(often_indexed)].concat(),
             (Code::E, _) => vec![Spec::Register, Spec::Memory],
             (Code::Q, _) => vec![Spec::Mm, Spec::Memory],
-            (Code::W, _) => vec![Spec::Xmm, Spec::Memory],
+            (Code::W, _) => [vec![Spec::Xmm], flat_memory(often_indexed)].concat(),
             (Code::P | Code::N, _) => vec![Spec::Mm],
             (Code::V | Code::U, _) => vec![Spec::Xmm],
             _ => vec![Spec::Register],

@@ -3,7 +3,7 @@
 use super::families::Families;
 use crate::build::notation::{Access, Also, Code, Low, Mandatory, Size};
 use crate::build::rules::{Effect, FlagRule, Rules, mask};
-use crate::build::schema::{Form, Status};
+use crate::build::schema::{Form, Status, Takes};
 use crate::build::vendors::{Departure, VendorFlags};
 use std::fmt::Write as _;
 
@@ -90,7 +90,7 @@ fn emit_form(
         "// opcodes/{room}.toml:{line}\nForm {{ mnemonic: {mnemonic:?}, doc: {doc:?}, room: {room:?}, line: {line}, op: {op:?}, ops: {ops:?}, \
          operands: &[{operands}], also: &[{also}], imms: &[{imms}], ignores_mod: {ignores_mod}, \
          flags: FlagFacts {{ rule: {rule_name:?}, reads: {reads}, writes: {writes}, by_count: {by_count}, kills: {kills:?}, undefined: {undefined:?}, vendors: &[{vendor_flags}] }}, \
-         condition: {condition:?}, body: {body:?}, takes_cpu: {takes}, needs_eip: {needs_eip}, flow: Flow::{flow:?}, lock: Lock::{lock:?}, \
+         condition: {condition:?}, body: {body:?}, takes_cpu: {takes}, takes_mxcsr: {takes_mxcsr}, needs_eip: {needs_eip}, flow: Flow::{flow:?}, lock: Lock::{lock:?}, \
          rep: Rep::{rep:?}, privilege: Privilege::{privilege:?}, cpuid: &{cpuid:?}, exceptions: &{exceptions:?}, after_pop: {after_pop}, unaligned: {unaligned}, status: {status}, \
          note: {note:?}, departures: &[{departures}], has_vvvv: {has_vvvv}, without_prefix: {without_prefix:?}, families: {families:?} }},",
         room = form.room,
@@ -111,6 +111,7 @@ fn emit_form(
         condition = form.condition,
         body = form.body,
         takes = form.takes.cpu(),
+        takes_mxcsr = form.takes == Takes::Mxcsr,
         needs_eip = super::families::needs_eip(form),
         flow = form.flow,
         lock = form.lock,

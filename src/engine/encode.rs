@@ -201,7 +201,8 @@ pub(super) fn operand_keys(job: &Job<'_>, insn: &Insn) -> Few {
         };
         result = result.with_each(&choices);
     }
-    result
+    // A certain register saves less than segments cost.
+    result.with_last(keys::takes_any_memory)
 }
 
 /// The parts of keys for a memory operand.

@@ -43,6 +43,14 @@ impl Few {
         self.list[..self.len].iter().copied()
     }
 
+    /// The same, those that are `last` behind the others.
+    pub(crate) fn with_last(&self, last: impl Fn(u64) -> bool) -> Few {
+        let mut sorted = Few { list: [0; Few::MOST], len: self.len };
+        let keys = self.iter().filter(|key| !last(*key)).chain(self.iter().filter(|key| last(*key)));
+        sorted.list.iter_mut().zip(keys).for_each(|(place, key)| *place = key);
+        sorted
+    }
+
     /// Each of these joined with each of the others, in the order of these first.
     pub(crate) fn with_each(&self, others: &Few) -> Few {
         let mut joined = Few { list: [0; Few::MOST], len: 0 };
@@ -67,6 +75,11 @@ const OPERANDS: [u32; 4] = [16, 24, 32, 56];
 /// A key's part for operand `at`, 0 to 3.
 pub(crate) fn operand(at: usize, spec: u8) -> u64 {
     u64::from(spec) << OPERANDS[at & 3]
+}
+
+/// Whether a key takes a memory operand anywhere, whatever its segment.
+pub(crate) fn takes_any_memory(key: u64) -> bool {
+    OPERANDS.iter().any(|at| (key >> at) as u8 == spec::MEMORY)
 }
 
 /// A key's part for operand `at` being memory with a certain base, index and scale.

@@ -46,7 +46,10 @@ pub(crate) fn facts(insn: &Insn) -> Facts {
     let stack = matches!(form.flow, Flow::Call | Flow::Ret);
     // Privileged ones, and those that are missing, do nothing else.
     let refused = form.privilege != Privilege::User || form.status != Status::Implemented;
-    let barrier = touches_memory || stack || refused || form.takes_cpu || !form.exceptions.is_empty();
+    // #MF of the x87 is due at the next instruction of MMX.
+    let mmx = form.operands.iter().any(|operand| matches!(operand.code, Code::P | Code::Q | Code::N));
+    let raises = form.takes_mxcsr || mmx || !form.exceptions.is_empty();
+    let barrier = touches_memory || stack || refused || form.takes_cpu || raises;
     Facts { reads: flags.reads & flag::STATUS, writes: flags.writes && !form.takes_cpu, kills, barrier }
 }
 
@@ -65,24 +68,32 @@ fn known_count(insn: &Insn) -> Option<u32> {
     }
 }
 
-/// General registers that an instruction reads and writes, as masks by number; part of a register counts as all of it.
+/// Registers that an instruction reads and writes, as masks by number, XMM registers behind the general ones; part of a register
+/// counts as all of it.
 ///
-/// Only for instructions that work on values: a body that takes the CPU may use any.
-fn registers(insn: &Insn) -> (u8, u8) {
+/// Only for instructions that work on values: a body that takes the CPU may use any. MMX registers are not there, as an instruction
+/// that has one is a barrier.
+fn registers(insn: &Insn) -> (u16, u16) {
+    const XMM: u8 = 8;
     let (mut read, mut written) = (0, 0);
     for operand in insn.form().operands {
         let number = match operand.code {
             Code::E | Code::R if insn.mem.is_none() => insn.rm(),
             Code::G => insn.reg(),
+            Code::B => insn.vvvv,
             Code::Z => insn.low,
             Code::Reg(number) => number,
+            Code::V => XMM + insn.reg(),
+            Code::W | Code::U if insn.mem.is_none() => XMM + insn.rm(),
+            Code::XmmReg(number) => XMM + number,
             _ => continue,
         };
-        let bit = 1 << if operand.size == Size::B { number & 3 } else { number };
-        if matches!(operand.access, Access::R | Access::Rw) {
+        let byte = operand.size == Size::B && number < XMM;
+        let bit = 1 << if byte { number & 3 } else { number };
+        if operand.access.reads() {
             read |= bit;
         }
-        if matches!(operand.access, Access::W | Access::Rw) {
+        if operand.access.writes() {
             written |= bit;
         }
     }

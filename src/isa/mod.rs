@@ -316,6 +316,8 @@ pub struct Form {
     pub body: &'static str,
     /// The body works on the whole machine, not on values.
     pub takes_cpu: bool,
+    /// It computes as MXCSR says, and may raise #XM.
+    pub takes_mxcsr: bool,
     /// Its ops carry their address in a second slot.
     pub needs_eip: bool,
     /// Where EIP goes on.

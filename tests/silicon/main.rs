@@ -35,6 +35,7 @@ use answers::Row;
 use bench::{Bench, machines};
 use faults::Faults;
 use oracle::with_oracle;
+use program::Rows;
 use record::Record;
 use refused::Refused;
 use sequence::prove_programs;
@@ -52,13 +53,29 @@ const SEED: u64 = 0x7461_626c_6538_3605;
 /// Programs.
 const PROGRAMS: u32 = if cfg!(debug_assertions) { 400 } else { 4000 };
 
+/// The same, or as many as are asked for.
+fn programs() -> u32 {
+    std::env::var("PROGRAMS").map_or(PROGRAMS, |text| text.parse().expect("a number"))
+}
+
 #[test]
 fn programs_end_as_on_the_processor_however_they_are_cut() {
     let mut machines = Some(machines());
     with_oracle(|oracle| {
         let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
-        let count = std::env::var("PROGRAMS").map_or(PROGRAMS, |text| text.parse().expect("a number"));
-        let outcome = prove_programs(&mut bench, count, SEED);
+        let outcome = prove_programs(&mut bench, &Rows::choose(), programs(), SEED);
+        println!("{outcome}");
+        assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
+    });
+}
+
+#[test]
+fn programs_of_vectors_end_as_on_the_processor() {
+    let mut machines = Some(machines());
+    with_oracle(|oracle| {
+        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+        bench.oracle.fpu = true;
+        let outcome = prove_programs(&mut bench, &Rows::with_vectors(), programs(), SEED);
         println!("{outcome}");
         assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
     });

@@ -1,11 +1,12 @@
 //! Random programs: what writes flags, what reads them, what lies between, in one piece of code with branches, calls
-//! and a loop around it all. They touch only memory that is theirs, unless they are meant to fault.
+//! and a loop around it all; or mostly instructions of vectors in place of those that write flags. They touch only memory that is theirs, unless they are meant to fault.
 
 use crate::encode::{Encoding, Frame, MOST_INDEX, Options, encode};
 use crate::exempt;
 use crate::operands::status_flags;
 use crate::oracle::{DATA, PAGE, STACK, State, WINDOW, flag};
 use crate::random::Random;
+use crate::vector;
 use table86::isa::{Access, Code, FORMS, Flow, Form, Insn, Privilege, Size, decode};
 
 pub const EAX: u8 = 0;
@@ -16,6 +17,8 @@ pub const EDI: u8 = 7;
 
 /// The counter of the loop around a program; nothing else is stored there.
 const COUNTER: u32 = DATA + WINDOW - 0x40;
+/// What LDMXCSR loads.
+const MXCSR: u32 = COUNTER + 0x10;
 /// Where absolute operands are.
 pub const ABSOLUTE: [u32; 4] = [DATA + 0x20, DATA + 0x101, DATA + 2 * PAGE - 2, DATA + 3 * PAGE + 4];
 /// Where a program that shall fault goes: across the end of memory, and where nothing is.
@@ -73,6 +76,8 @@ pub struct Rows {
     stack: Vec<usize>,
     /// Those that only the kernel may execute.
     privileged: Vec<usize>,
+    /// Those of vectors, if the programs shall have them.
+    vectors: Vec<usize>,
 }
 
 impl Rows {
@@ -101,6 +106,18 @@ impl Rows {
             }
         }
         rows
+    }
+
+    /// The same with the rows of vectors.
+    pub fn with_vectors() -> Rows {
+        let wanted = |form: &Form| {
+            vector::is_here(form)
+                && exempt::is_comparable(form)
+                && form.body != "ldmxcsr"
+                && form.operands.iter().all(|operand| operand.code != Code::XEdi)
+        };
+        let vectors = FORMS.iter().enumerate().filter(|(_, form)| wanted(form)).map(|(index, _)| index);
+        Rows { vectors: vectors.collect(), ..Rows::choose() }
     }
 }
 
@@ -140,6 +157,12 @@ fn write_one(rows: &Rows, len: u32, modifies: bool, random: &mut Random) -> Prog
     state.regs[usize::from(two)] = DATA + 2 * PAGE + random.below(0x200);
     state.regs[usize::from(index)] = random.below(MOST_INDEX + 1);
     state.regs[usize::from(ESP)] = STACK + WINDOW / 2 + (random.below(64) & !3);
+    if !rows.vectors.is_empty() {
+        for register in [one, two, index] {
+            state.regs[usize::from(register)] &= !15;
+        }
+        vector::fill(&mut state, random);
+    }
     let frame = Frame { bases: [one, two], stack: true, index };
     let mut author = Author { random, rows, frame, items: Vec::new(), labels: 0 };
     author.write(len, modifies);
@@ -195,6 +218,7 @@ impl Author<'_> {
                 17..19 => self.pop_flags(),
                 19..21 => self.string(),
                 21..27 => self.instruction(&self.rows.stack),
+                27..85 if !self.rows.vectors.is_empty() => self.vectors(),
                 27..55 => self.instruction(&self.rows.readers),
                 _ => self.instruction(&self.rows.plain),
             }
@@ -322,9 +346,14 @@ impl Author<'_> {
                 }
             }
             let index = self.random.pick(&self.rows.plain);
+            // Some do not fault, as what they address is one byte, or near what a register points to.
+            if exempt::differs_in_flags(&FORMS[index]) {
+                continue;
+            }
             if let Some(encoding) = self.encode(index, None, &BEYOND)
                 && encoding.insn.mem.is_some_and(|mem| BEYOND.contains(&mem.disp))
                 && self.is_harmless(&encoding.insn)
+                && !exempt::differs_in_result(&encoding.insn)
             {
                 return self.code(&encoding.bytes);
             }
@@ -348,6 +377,7 @@ impl Author<'_> {
             }
             if let Some(encoding) = self.encode(index, Some(self.frame), &ABSOLUTE)
                 && self.is_harmless(&encoding.insn)
+                && (self.is_aligned(&encoding.insn) || self.random.below(500) == 0)
                 && !exempt::differs_in_result(&encoding.insn)
             {
                 let mut code = encoding.bytes;
@@ -359,13 +389,37 @@ impl Author<'_> {
         }
     }
 
+    /// A few instructions of vectors, or another MXCSR.
+    fn vectors(&mut self) {
+        if self.random.percent(3) {
+            // mov dword [PLACE], mxcsr; ldmxcsr [PLACE]
+            let mxcsr = vector::mxcsr(self.random);
+            let place = MXCSR.to_le_bytes();
+            self.code(&[&[0xc7, 0x05][..], &place, &mxcsr.to_le_bytes()].concat());
+            self.code(&[&[0x0f, 0xae, 0x15][..], &place].concat());
+        }
+        for _ in 0..1 + self.random.below(6) {
+            self.instruction(&self.rows.vectors);
+        }
+    }
+
+    /// Whether a memory operand is aligned as its row wants it, for registers are multiples of 16 or nowhere near.
+    fn is_aligned(&self, insn: &Insn) -> bool {
+        let wants = vector::wants_alignment(insn.form());
+        insn.mem.is_none_or(|mem| !wants || mem.disp.is_multiple_of(16) && mem.base != ESP)
+    }
+
     /// Whether it writes none of the registers that have to stay, and uses no segment but the flat ones.
     pub fn is_harmless(&self, insn: &Insn) -> bool {
         let form = insn.form();
         let flat =
             insn.segment.is_none_or(|seg| !matches!(seg, table86::cpu::Seg::Fs | table86::cpu::Seg::Gs));
         let code = insn.segment == Some(table86::cpu::Seg::Cs);
-        let implicit = form.body == "cmpxchg8b" && [0, 2].iter().any(|register| self.is_kept(*register));
+        let implicit = match form.body {
+            "cmpxchg8b" => [0, 2].iter().any(|register| self.is_kept(*register)),
+            "pcmpestri" | "pcmpistri" => self.is_kept(ECX),
+            _ => false,
+        };
         flat && !code
             && !implicit
             && !insn.addr16

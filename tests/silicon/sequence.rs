@@ -30,9 +30,8 @@ pub struct Outcome {
 /// Mismatches that are looked for.
 const ENOUGH: usize = 3;
 
-/// Runs `count` programs.
-pub fn prove_programs(bench: &mut Bench<'_>, count: u32, seed: u64) -> Outcome {
-    let rows = Rows::choose();
+/// Runs `count` programs of these rows.
+pub fn prove_programs(bench: &mut Bench<'_>, rows: &Rows, count: u32, seed: u64) -> Outcome {
     let mut outcome = Outcome::default();
     for number in 0..count {
         let mut random = Random::new(seed, u64::from(number));
@@ -45,7 +44,7 @@ pub fn prove_programs(bench: &mut Bench<'_>, count: u32, seed: u64) -> Outcome {
             _ => 60,
         };
         let len = 20 + random.below(most);
-        let program = write(&rows, len, &mut random);
+        let program = write(rows, len, &mut random);
         outcome.try_program(bench, program, random.next(), number);
         if outcome.mismatches.len() == ENOUGH {
             break;

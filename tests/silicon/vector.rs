@@ -112,11 +112,7 @@ fn suit(
             state.fx[at..at + 8].copy_from_slice(&lanes[..8]);
         }
     }
-    for register in state.fx[FXSAVE_X87..FXSAVE_BYTES].chunks_exact_mut(16) {
-        register.copy_from_slice(&vector(kind, random));
-    }
-    let mxcsr = mxcsr(random);
-    state.fx[MXCSR..MXCSR + 4].copy_from_slice(&mxcsr.to_le_bytes());
+    fill_xmm(state, |random| vector(kind, random), random);
     if form.operands.iter().any(|operand| operand.code == Code::XEdi) {
         let seg = encoding.insn.segment.unwrap_or(Seg::Ds);
         // By a null selector MASKMOVQ faults, but AMD's has changed the x87's tags by then.
@@ -141,10 +137,7 @@ fn suit(
         let offset = register(mem.base).wrapping_add(register(mem.index) << mem.scale).wrapping_add(mem.disp);
         base.wrapping_add(if encoding.insn.addr16 { offset & 0xffff } else { offset })
     };
-    let whole = |size: Size| matches!(size, Size::Dq | Size::Ps | Size::Pd);
-    let wants =
-        form.operands.iter().any(|operand| matches!(operand.code, Code::W | Code::M) && whole(operand.size));
-    if wants && !form.unaligned && mem.base != NO_REG && mem.base != mem.index && random.percent(85) {
+    if wants_alignment(form) && mem.base != NO_REG && mem.base != mem.index && random.percent(85) {
         let surplus = effective(state) & 15;
         let register = &mut state.regs[usize::from(mem.base)];
         *register = register.wrapping_sub(surplus);
@@ -159,6 +152,28 @@ fn suit(
     Some((at, value))
 }
 
+/// Gives the XMM registers lanes, and MXCSR something.
+fn fill_xmm(state: &mut State, mut lanes: impl FnMut(&mut Random) -> [u8; 16], random: &mut Random) {
+    for register in state.fx[FXSAVE_X87..FXSAVE_BYTES].chunks_exact_mut(16) {
+        register.copy_from_slice(&lanes(random));
+    }
+    state.fx[MXCSR..MXCSR + 4].copy_from_slice(&mxcsr(random).to_le_bytes());
+}
+
+/// Gives the XMM registers lanes of all kinds, and MXCSR something.
+pub fn fill(state: &mut State, random: &mut Random) {
+    let kinds = [Kind::Integers, Kind::Floats, Kind::Doubles, Kind::Text];
+    fill_xmm(state, |random| vector(random.pick(&kinds), random), random);
+}
+
+/// Whether a row's memory operand has to be aligned to 16 bytes.
+pub fn wants_alignment(form: &Form) -> bool {
+    let whole = |size: Size| matches!(size, Size::Dq | Size::Ps | Size::Pd);
+    let wants =
+        form.operands.iter().any(|operand| matches!(operand.code, Code::W | Code::M) && whole(operand.size));
+    wants && !form.unaligned
+}
+
 /// Lengths of strings that may be in a vector, unless the registers address memory.
 fn choose_lengths(encoding: &Encoding, state: &mut State, random: &mut Random) {
     let used = |number: u8| encoding.insn.mem.is_some_and(|mem| [mem.base, mem.index].contains(&number));
@@ -170,7 +185,7 @@ fn choose_lengths(encoding: &Encoding, state: &mut State, random: &mut Random) {
 }
 
 /// A control and status word without reserved bits: mostly everything masked, flags mostly clear.
-fn mxcsr(random: &mut Random) -> u32 {
+pub fn mxcsr(random: &mut Random) -> u32 {
     let flags = if random.percent(30) { random.word() & 0x3f } else { 0 };
     let masks = if random.percent(70) { 0x1f80 } else { random.word() & 0x1f80 };
     let modes = [0, 0, 0x40, 0x8000, 0x8040];

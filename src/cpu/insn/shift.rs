@@ -27,11 +27,12 @@ fn shifted<W: Word>(result: W, carry: bool, overflow: bool, f: &mut Pending) -> 
 #[inline(always)]
 pub fn shl<W: Word>(a: W, count: u8, f: &mut Pending) -> W {
     let count = masked(count);
-    if count == 0 {
-        return a;
-    }
     let wide = a.zext() << count;
     let result = W::low(wide);
+    // Behind the result, so that there is no branch where nobody wants the flags; likewise below.
+    if count == 0 {
+        return result;
+    }
     let carry = wide >> W::BITS & 1 != 0;
     shifted(result, carry, carry != result.sign(), f)
 }
@@ -40,10 +41,10 @@ pub fn shl<W: Word>(a: W, count: u8, f: &mut Pending) -> W {
 #[inline(always)]
 pub fn shr<W: Word>(a: W, count: u8, f: &mut Pending) -> W {
     let count = masked(count);
-    if count == 0 {
-        return a;
-    }
     let result = W::low(a.zext() >> count);
+    if count == 0 {
+        return result;
+    }
     shifted(result, a.zext() >> (count - 1) & 1 != 0, top_bits_differ(result), f)
 }
 
@@ -51,20 +52,21 @@ pub fn shr<W: Word>(a: W, count: u8, f: &mut Pending) -> W {
 #[inline(always)]
 pub fn sar<W: Word>(a: W, count: u8, f: &mut Pending) -> W {
     let count = masked(count);
+    let result = W::low((a.sext() >> count) as u64);
     if count == 0 {
-        return a;
+        return result;
     }
-    shifted(W::low((a.sext() >> count) as u64), a.sext() >> (count - 1) & 1 != 0, false, f)
+    shifted(result, a.sext() >> (count - 1) & 1 != 0, false, f)
 }
 
 /// Rotates left. SDM Vol. 2B, "RCL/RCR/ROL/ROR".
 #[inline(always)]
 pub fn rol<W: Word>(a: W, count: u8, f: &mut Pending) -> W {
     let count = masked(count);
-    if count == 0 {
-        return a;
-    }
     let result = rotated_left(a, count);
+    if count == 0 {
+        return result;
+    }
     let carry = result.zext() & 1 != 0;
     f.set_carry_overflow(carry, carry != result.sign());
     result
@@ -74,10 +76,10 @@ pub fn rol<W: Word>(a: W, count: u8, f: &mut Pending) -> W {
 #[inline(always)]
 pub fn ror<W: Word>(a: W, count: u8, f: &mut Pending) -> W {
     let count = masked(count);
-    if count == 0 {
-        return a;
-    }
     let result = rotated_left(a, W::BITS - count % W::BITS);
+    if count == 0 {
+        return result;
+    }
     f.set_carry_overflow(result.sign(), top_bits_differ(result));
     result
 }

@@ -1,5 +1,7 @@
 //! Instructions of handlers that access a guest register in the CPU, and how a copy may have it in a register of the host.
 
+use super::facts::COUNT;
+use super::vector::{self, Vector};
 use iced_x86::{Encoder, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
 /// Where in the CPU an operand is.
@@ -14,44 +16,62 @@ pub(super) enum Place {
 impl Place {
     /// The eight guest registers are the first bytes of the CPU.
     pub(super) const REGISTERS: u32 = 32;
+
+    /// Whether a register is at this offset in the CPU.
+    pub(super) fn is_register(offset: u32) -> bool {
+        offset < Place::REGISTERS || vector::FILE.contains(&offset)
+    }
 }
 
 /// Registers of the host that copies keep EAX, ECX, EDX, EBX, ESP, EBP, ESI and EDI in: those that handlers do not use, and two
 /// that few do.
 const HOSTS: [u8; 8] = [3, 5, 12, 13, 14, 15, 10, 11];
 
-/// Which guest registers are in their host register, a bit each. What is written goes to the CPU as well, so the guest's state
+/// Which guest registers, general ones and XMM, are in their host register, a bit each. What is written goes to the CPU as well, so the guest's state
 /// is complete at each instruction: only reading is saved, and the wait for what was just written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Kept(u8);
+pub(super) struct Kept {
+    general: u8,
+    vectors: u8,
+}
 
 impl Kept {
-    pub(super) const NONE: Kept = Kept(0);
-    pub(super) const ALL: Kept = Kept(0xff);
+    pub(super) const NONE: Kept = Kept { general: 0, vectors: 0 };
+    pub(super) const ALL: Kept = Kept { general: 0xff, vectors: 0xff };
 
     /// Those that are in both.
     pub(super) fn and(self, other: Kept) -> Kept {
-        Kept(self.0 & other.0)
+        Kept { general: self.general & other.general, vectors: self.vectors & other.vectors }
     }
 
-    /// Those that are not kept in one of these host registers (a bit each).
-    pub(super) fn without_hosts(self, uses: u16) -> Kept {
-        Kept((0..8).filter(|at| uses >> HOSTS[*at] & 1 == 0).map(|at| 1 << at).sum::<u8>() & self.0)
+    /// Those that are not kept in one of these host registers (a bit each), general ones and XMM.
+    pub(super) fn without_hosts(self, uses: u16, vectors: u16) -> Kept {
+        let free = (0..8).filter(|at| uses >> HOSTS[*at] & 1 == 0).map(|at| 1 << at).sum::<u8>();
+        Kept { general: free & self.general, vectors: vector::free(vectors) & self.vectors }
     }
 
     fn has(self, register: usize) -> bool {
-        self.0 >> register & 1 != 0
+        self.general >> register & 1 != 0
     }
 
     fn add(&mut self, register: usize) {
-        self.0 |= 1 << register;
+        self.general |= 1 << register;
+    }
+
+    pub(super) fn has_vector(self, number: u32) -> bool {
+        self.vectors >> number & 1 != 0
+    }
+
+    pub(super) fn add_vector(&mut self, number: u32) {
+        self.vectors |= 1 << number;
     }
 
     /// Forgets what lies in this range of the CPU.
     fn forget(&mut self, offset: u32, bytes: u32) {
         for register in offset / 4..(offset + bytes).div_ceil(4).min(8) {
-            self.0 &= !(1 << register);
+            self.general &= !(1 << register);
         }
+        self.vectors &= !vector::overlapping(offset, bytes);
     }
 }
 
@@ -64,6 +84,9 @@ pub(super) struct Access {
     opcode: Box<[u8]>,
     reg: u8,
     immediate: Box<[u8]>,
+    /// The field of an op that is its immediate: bytes from the op.
+    count: Option<u32>,
+    vector: Vector,
     place: Place,
     bytes: u32,
     reads: bool,
@@ -75,7 +98,8 @@ pub(super) struct Access {
 }
 
 impl Access {
-    pub(super) fn new(insn: &Instruction, place: Place) -> Option<Access> {
+    /// `count` is the field of an op that it shifts by in place of CL, if there is one.
+    pub(super) fn new(insn: &Instruction, place: Place, count: Option<u32>) -> Option<Access> {
         let mut encoded = *insn;
         encoded.set_memory_base(Register::RDI);
         encoded.set_memory_index(Register::None);
@@ -96,9 +120,14 @@ impl Access {
         Some(Access {
             prefixes: code[..prefixes].into(),
             rex: rex & !1,
-            opcode: code[opcode..at - 1].into(),
+            opcode: code[opcode..at - 1]
+                .iter()
+                .map(|byte| byte ^ if count.is_some() { COUNT } else { 0 })
+                .collect(),
             reg: modrm >> 3 & 7,
             immediate: code[at + 4..].into(),
+            count,
+            vector: Vector::of(insn, access == OpAccess::Read),
             place,
             bytes: insn.memory_size().size() as u32,
             reads: !matches!(access, OpAccess::Write),
@@ -110,24 +139,40 @@ impl Access {
     }
 
     /// Where the operand is, given what reads a field of the op.
-    fn offset(&self, field: impl FnOnce(u32, u8) -> u32) -> u32 {
+    fn offset(&self, field: impl Fn(u32, u8) -> u32) -> u32 {
         match self.place {
             Place::At(offset) => offset,
             Place::Named { from, bytes, plus } => field(from, bytes).wrapping_add(plus),
         }
     }
 
-    fn memory_form(&self, code: &mut Vec<u8>, offset: u32) {
+    /// The number of the other operand, a register.
+    pub(super) fn register(&self) -> u8 {
+        self.reg | (self.rex & 4) << 1
+    }
+
+    /// What it does with an XMM register.
+    pub(super) fn vector(&self) -> Vector {
+        self.vector
+    }
+
+    /// What is behind the operand; `field` reads a field of the op.
+    fn write_immediate(&self, code: &mut Vec<u8>, field: impl Fn(u32, u8) -> u32) {
+        code.extend(&self.immediate);
+        code.extend(self.count.map(|from| field(from, 1) as u8));
+    }
+
+    pub(super) fn memory_form(&self, code: &mut Vec<u8>, offset: u32, field: impl Fn(u32, u8) -> u32) {
         code.extend(&self.prefixes);
         if self.rex != 0 {
             code.push(self.rex);
         }
         code.extend(&self.opcode);
         operand(code, self.reg, offset);
-        code.extend(&self.immediate);
+        self.write_immediate(code, field);
     }
 
-    fn register_form(&self, code: &mut Vec<u8>, host: u8) {
+    pub(super) fn register_form(&self, code: &mut Vec<u8>, host: u8, field: impl Fn(u32, u8) -> u32) {
         code.extend(&self.prefixes);
         // Without a REX prefix, bytes of numbers 4 to 7 would be AH to BH.
         let byte = if self.bytes == 1 && host >= 4 { 0x40 } else { 0 };
@@ -137,43 +182,46 @@ impl Access {
         }
         code.extend(&self.opcode);
         code.push(0xc0 | self.reg << 3 | host & 7);
-        code.extend(&self.immediate);
+        self.write_immediate(code, field);
     }
 
     /// Writes the instruction as it is in the handler.
-    pub(super) fn write_plain(&self, code: &mut Vec<u8>, field: impl FnOnce(u32, u8) -> u32) {
-        self.memory_form(code, self.offset(field));
+    pub(super) fn write_plain(&self, code: &mut Vec<u8>, field: impl Fn(u32, u8) -> u32) {
+        self.memory_form(code, self.offset(&field), field);
     }
 
     /// Writes the instruction with the guest register in its host register where that is possible. `uses` are host registers
-    /// that the handler uses itself.
+    /// that the handler uses itself, general ones and XMM.
     pub(super) fn write(
         &self,
         code: &mut Vec<u8>,
         kept: &mut Kept,
-        uses: u16,
-        field: impl FnOnce(u32, u8) -> u32,
+        (uses, vectors): (u16, u16),
+        field: impl Fn(u32, u8) -> u32,
     ) {
-        let offset = self.offset(field);
+        let offset = self.offset(&field);
+        if vector::FILE.contains(&offset) && vector::write(self, code, kept, vectors, offset, &field) {
+            return;
+        }
         let register = offset as usize / 4;
         let host = HOSTS.get(register).copied().filter(|host| uses >> host & 1 == 0);
         let whole = offset.is_multiple_of(4) && self.bytes <= 4;
         let no_prefix = self.high_byte && host.is_some_and(|host| host >= 4);
         let Some(host) = host.filter(|_| whole && self.renames && !no_prefix) else {
-            self.memory_form(code, offset);
+            self.memory_form(code, offset, field);
             if self.writes {
                 kept.forget(offset, self.bytes);
             }
             return;
         };
         if self.bytes < 4 && !self.writes && !kept.has(register) {
-            return self.memory_form(code, offset);
+            return self.memory_form(code, offset, field);
         }
         if (self.reads || self.bytes < 4) && !kept.has(register) {
             move_word(code, 0x8b, host, offset);
         }
         kept.add(register);
-        self.register_form(code, host);
+        self.register_form(code, host, field);
         if self.writes {
             move_word(code, 0x89, host, offset);
         }
@@ -190,7 +238,7 @@ fn move_word(code: &mut Vec<u8>, opcode: u8, host: u8, offset: u32) {
 }
 
 /// ModRM and displacement of `[rdi + offset]`.
-fn operand(code: &mut Vec<u8>, reg: u8, offset: u32) {
+pub(super) fn operand(code: &mut Vec<u8>, reg: u8, offset: u32) {
     if offset < 128 {
         code.extend([0x47 | reg << 3, offset as u8]);
     } else {

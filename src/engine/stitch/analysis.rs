@@ -3,7 +3,7 @@
 
 use super::access::Place;
 use super::code::{Block, End};
-use super::facts::{field, is_cpu, is_pure, operand, pure_load};
+use super::facts::{count, field, is_cpu, is_pure, operand, pure_load};
 use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register};
 use std::collections::HashMap;
 
@@ -32,6 +32,8 @@ pub(super) struct Step {
     pub(super) values: Values,
     /// What becomes of its memory operand.
     pub(super) operand: Operand,
+    /// The field of an op that it shifts by in place of CL, as an immediate: bytes from the op.
+    pub(super) count: Option<u32>,
 }
 
 /// What the copy has in place of a memory operand.
@@ -50,6 +52,7 @@ pub(super) fn number(register: Register) -> Option<usize> {
     full.is_gpr64().then(|| full as usize - Register::RAX as usize)
 }
 
+pub(super) const RCX: usize = 1;
 pub(super) const RDX: usize = 2;
 pub(super) const RSP: usize = 4;
 pub(super) const RSI: usize = 6;
@@ -85,6 +88,13 @@ impl Analysis {
             reads |= 1 << RSI | 1 << RDI | 0b111 | 3 << 8;
         }
         (reads, writes)
+    }
+
+    /// XMM registers of the host that an instruction uses, as a bit set.
+    pub(super) fn vectors_used(&mut self, insn: &Instruction) -> u16 {
+        let used = self.info.info(insn).used_registers().iter();
+        let vectors = used.map(|used| used.register()).filter(|register| register.is_xmm());
+        vectors.fold(0, |all, register| all | 1 << ((register as usize - Register::XMM0 as usize) & 15))
     }
 
     /// The values behind an instruction.
@@ -163,7 +173,12 @@ impl Analysis {
     pub(super) fn steps(&mut self, block: &Block, mut values: Values) -> (Vec<Step>, Values) {
         let mut steps = Vec::with_capacity(block.insns.len());
         for insn in &block.insns {
-            steps.push(Step { insn: *insn, values, operand: operand(insn, &values) });
+            steps.push(Step {
+                insn: *insn,
+                values,
+                operand: operand(insn, &values),
+                count: count(insn, &values),
+            });
             self.apply(&mut values, insn);
         }
         (steps, values)
@@ -192,6 +207,9 @@ impl Analysis {
             if !other {
                 reads &= !(1 << gone);
             }
+        }
+        if step.count.is_some() && number(insn.op0_register()) != Some(RCX) {
+            reads &= !(1 << RCX);
         }
         if step.accesses_guest() {
             // A fault finds the op in RSI.
@@ -231,7 +249,12 @@ impl Analysis {
                     Value::Memory | Value::Op(_) => true,
                     // Arrays of the CPU lie behind its registers.
                     Value::Cpu => {
-                        used.displacement() >= u64::from(Place::REGISTERS) && used.displacement() < 1 << 31
+                        let within = used.displacement() >= u64::from(Place::REGISTERS)
+                            && used.displacement() < 1 << 31;
+                        // One of its XMM registers, but which?
+                        let any =
+                            used.index() != Register::None && Place::is_register(used.displacement() as u32);
+                        within && !any
                     }
                     _ => number(used.index()).is_some_and(|index| values[index] == Value::Memory),
                 },

@@ -39,13 +39,16 @@ impl Block {
     }
 }
 
-/// The blocks that can be reached from the start of `bytes`, which are at address `base`, in the order of their addresses. `None`
+/// The blocks that can be reached from the start of `bytes`, which are at address `base`, in the order of their addresses, and behind
+/// them ways out for conditional branches that leave. `None`
 /// when there are too many or one is not understood.
 pub(super) fn read(bytes: &[u8], base: u64) -> Option<Vec<Block>> {
     let end = base + bytes.len() as u64;
     let mut insns: BTreeMap<u64, Instruction> = BTreeMap::new();
     let mut leaders = vec![base];
     let mut work = vec![base];
+    // Where branches lead that are conditional: each gets a block that goes there, as the handler's own blocks are first.
+    let mut outside = Vec::new();
     while let Some(mut ip) = work.pop() {
         while !insns.contains_key(&ip) {
             if insns.len() >= MAX_INSNS || !(base..end).contains(&ip) {
@@ -61,11 +64,17 @@ pub(super) fn read(bytes: &[u8], base: u64) -> Option<Vec<Block>> {
             match insn.flow_control() {
                 FlowControl::Next | FlowControl::Call | FlowControl::IndirectCall => {}
                 FlowControl::ConditionalBranch => {
-                    if !insn.is_jcc_short_or_near() || !(base..end).contains(&insn.near_branch_target()) {
+                    let target = insn.near_branch_target();
+                    if !insn.is_jcc_short_or_near() {
                         return None;
                     }
-                    leaders.extend([insn.near_branch_target(), next]);
-                    work.push(insn.near_branch_target());
+                    leaders.push(next);
+                    if (base..end).contains(&target) {
+                        leaders.push(target);
+                        work.push(target);
+                    } else {
+                        outside.push(target);
+                    }
                 }
                 FlowControl::UnconditionalBranch => {
                     let target = insn.near_branch_target();
@@ -86,9 +95,12 @@ pub(super) fn read(bytes: &[u8], base: u64) -> Option<Vec<Block>> {
     }
     leaders.sort_unstable();
     leaders.dedup();
-    let blocks: Option<Vec<Block>> =
-        leaders.iter().map(|start| block(&insns, &leaders, *start, base..end)).collect();
-    blocks
+    outside.sort_unstable();
+    outside.dedup();
+    let ways =
+        outside.iter().map(|target| Block { start: *target, insns: Vec::new(), end: End::Outside(*target) });
+    let blocks = leaders.iter().map(|start| block(&insns, &leaders, *start, base..end));
+    blocks.chain(ways.map(Some)).collect()
 }
 
 fn block(

@@ -75,7 +75,11 @@ impl Draft {
         // What is kept on all ways to a label.
         let mut arriving = vec![Kept::ALL; template.labels];
         if !cold {
-            *kept = if template.opaque { Kept::NONE } else { kept.without_hosts(template.uses) };
+            *kept = if template.opaque {
+                Kept::NONE
+            } else {
+                kept.without_hosts(template.uses, template.vectors)
+            };
         }
         for atom in if cold { &template.cold } else { &template.hot } {
             match atom {
@@ -84,13 +88,19 @@ impl Draft {
                     self.code(cold).extend(code);
                     self.code(cold).extend(field(*from, *bytes).to_le_bytes());
                 }
+                Atom::Count { code, from } => {
+                    self.code(cold).extend(code);
+                    self.code(cold).push(field(*from, 1) as u8);
+                }
                 Atom::Outside { code, at, target } => {
                     let start = self.here(cold).at;
                     self.code(cold).extend(code);
                     self.outside.push((Site { cold, at: start + at }, *target, start + code.len()));
                 }
                 Atom::Access(access) if cold || template.opaque => access.write_plain(self.code(cold), field),
-                Atom::Access(access) => access.write(self.code(cold), kept, template.uses, field),
+                Atom::Access(access) => {
+                    access.write(self.code(cold), kept, (template.uses, template.vectors), field);
+                }
                 Atom::Jump { code, label } => {
                     self.code(cold).extend(code);
                     let site = self.here(cold);

@@ -1,7 +1,7 @@
 //! Facts about single instructions of handlers.
 
 use super::access::Place;
-use super::analysis::{Operand, RDI, RSP, Step, Value, Values, number};
+use super::analysis::{Operand, RCX, RDI, RSP, Step, Value, Values, number};
 use iced_x86::{Code, ConditionCode, Instruction, OpKind, Register};
 
 /// Whether the instruction only moves its memory operand into its register.
@@ -27,6 +27,7 @@ pub(super) fn is_pure(insn: &Instruction) -> bool {
             | Code::Add_rm64_imm8
             | Code::Add_rm64_imm32
             | Code::Add_RAX_imm32
+            | Code::And_r32_rm32
     ) && (insn.op0_kind() == OpKind::Register)
 }
 
@@ -66,6 +67,38 @@ pub(super) fn is_cpu(register: Register, values: &Values) -> bool {
     number(register).is_some_and(|at| values[at] == Value::Cpu)
 }
 
+/// Whether the instruction shifts or rotates by CL; with the opcode's [`COUNT`] bits changed it does so by an immediate.
+fn shifts_by_cl(insn: &Instruction) -> bool {
+    matches!(
+        insn.code(),
+        Code::Rol_rm32_CL
+            | Code::Rol_rm16_CL
+            | Code::Rol_rm8_CL
+            | Code::Ror_rm32_CL
+            | Code::Ror_rm16_CL
+            | Code::Ror_rm8_CL
+            | Code::Shl_rm32_CL
+            | Code::Shl_rm64_CL
+            | Code::Shr_rm32_CL
+            | Code::Shr_rm64_CL
+            | Code::Sar_rm32_CL
+            | Code::Sar_rm64_CL
+    )
+}
+
+/// In which bits D2 and D3 (shifts by CL) differ from C0 and C1 (by an immediate).
+pub(super) const COUNT: u8 = 0xd3 ^ 0xc1;
+
+/// The field of an op that an instruction shifts by, if the copy can have it as an immediate: bytes from the op. Of a register,
+/// or of one of the guest's in the CPU.
+pub(super) fn count(insn: &Instruction, values: &Values) -> Option<u32> {
+    let within = insn.op0_kind() == OpKind::Register || matches!(operand(insn, values), Operand::Cpu(_));
+    match values[RCX] {
+        Value::Field(from, _) if within && shifts_by_cl(insn) => Some(from),
+        _ => None,
+    }
+}
+
 /// What the copy has in place of an instruction's memory operand.
 pub(super) fn operand(insn: &Instruction, values: &Values) -> Operand {
     if let Some(from) = field(insn, values) {
@@ -88,7 +121,7 @@ pub(super) fn operand(insn: &Instruction, values: &Values) -> Operand {
     }
     let registers = index == Register::None && values[RDI] == Value::Cpu && is_cpu(base, values);
     let address_only = matches!(insn.code(), Code::Lea_r64_m | Code::Lea_r32_m | Code::Lea_r16_m);
-    if registers && !address_only && plus < Place::REGISTERS {
+    if registers && !address_only && Place::is_register(plus) {
         return Operand::Cpu(Place::At(plus));
     }
     Operand::Same

@@ -9,8 +9,10 @@ mod analysis;
 mod code;
 mod draft;
 mod facts;
+mod floats;
 mod runs;
 mod template;
+mod vector;
 
 use super::op::Op;
 use access::Kept;
@@ -121,11 +123,19 @@ impl Stitcher {
         // How far RSI is behind the op to come; `None`: the copy does not run into it.
         let mut behind: Option<u32> = None;
         let mut kept = Kept::NONE;
+        // Whether the copy has looked that MXCSR lets the host's instructions do.
+        let mut floats = false;
         // SAFETY: the caller's promise.
         let handlers: Vec<usize> = ops.iter().map(|&op| unsafe { (*op).handler } as usize).collect();
         let notes: Vec<_> = handlers
             .iter()
             .map(|handler| self.template(*handler, Omit::default()).map(|template| template.notes))
+            .collect();
+        let looks: Vec<bool> = handlers
+            .iter()
+            .map(|handler| {
+                self.template(*handler, Omit::default()).is_some_and(|template| template.looks_at_floats)
+            })
             .collect();
         let runs = runs::find(ops, &notes);
         self.runs.extend(
@@ -137,6 +147,8 @@ impl Stitcher {
         for (index, &op) in ops.iter().enumerate() {
             let mut omit = runs[index].0;
             omit.look &= behind.is_some();
+            floats &= behind.is_some();
+            omit.floats = floats && looks[index];
             // What cannot do with less does all.
             if self.template(handlers[index], omit).is_none() {
                 omit = Omit::default();
@@ -157,6 +169,7 @@ impl Stitcher {
             }
             // SAFETY: the caller's promise.
             unsafe { draft.write(template, op, distance, &mut kept) };
+            floats = (floats || template.looks_at_floats) && !template.changes_floats;
             behind = template.next.map(|next| distance + next - template.moved);
             let follows = |next: u32| {
                 ops.get(index + 1).is_some_and(|following| *following as usize == op as usize + next as usize)

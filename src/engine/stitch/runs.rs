@@ -25,6 +25,8 @@ pub(super) struct Omit {
     pub(super) last: bool,
     /// The notes of one with it.
     pub(super) operand: bool,
+    /// The look whether MXCSR lets the host's instructions do ([`floats`](super::floats)).
+    pub(super) floats: bool,
 }
 
 /// Which notes a handler leaves; each of the x87 some.

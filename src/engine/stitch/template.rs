@@ -7,7 +7,8 @@
 use super::access::Access;
 use super::analysis::{Analysis, Operand, RDI, RSI, Step, Value, Values, number};
 use super::code::{Block, End, read};
-use super::facts::{condition, immediate_form, is_pure};
+use super::facts::{COUNT, condition, immediate_form, is_pure};
+use super::floats;
 use super::runs::{Look, Notes, Omit};
 use iced_x86::{Code, FlowControl, InstructionInfoFactory, OpKind, Register};
 use std::collections::HashMap;
@@ -22,6 +23,8 @@ pub(super) enum Atom {
     Raw(Box<[u8]>),
     /// Machine code before an immediate of 32 bits: a field of an op, so many bytes from the op, zero-extended.
     Immediate { code: Box<[u8]>, from: u32, bytes: u8 },
+    /// Machine code before an immediate of one byte: the low byte of a field.
+    Count { code: Box<[u8]>, from: u32 },
     /// Machine code with a distance to an address outside at `at`.
     Outside { code: Box<[u8]>, at: usize, target: usize },
     /// An instruction with an operand in the CPU.
@@ -52,10 +55,16 @@ pub(super) struct Template {
     pub(super) wants_op: bool,
     /// Registers of the host that the hot part uses, a bit each.
     pub(super) uses: u16,
+    /// The same of its XMM registers.
+    pub(super) vectors: u16,
     /// The hot part may change guest registers in ways that are not seen.
     pub(super) opaque: bool,
     /// The notes that the handler leaves, whether the template does or not.
     pub(super) notes: Notes,
+    /// The hot part begins with a look whether MXCSR lets the host's instructions do.
+    pub(super) looks_at_floats: bool,
+    /// The hot part may change what such a look is at.
+    pub(super) changes_floats: bool,
 }
 
 /// What atoms are made from.
@@ -73,13 +82,21 @@ impl Source<'_> {
                 let bytes = insn.memory_size().size() as u8;
                 return Some(Atom::Immediate { code: immediate_form(insn)?.into(), from, bytes });
             }
-            Operand::Cpu(place) => return Some(Atom::Access(Box::new(Access::new(insn, place)?))),
+            Operand::Cpu(place) => {
+                return Some(Atom::Access(Box::new(Access::new(insn, place, step.count)?)));
+            }
         }
         if insn.flow_control() == FlowControl::Call {
             return Some(outside(&[0xe8], insn.near_branch_target()));
         }
         let at = (insn.ip() - self.base) as usize;
-        let code: Box<[u8]> = self.bytes.get(at..at + insn.len())?.into();
+        let mut code: Box<[u8]> = self.bytes.get(at..at + insn.len())?.into();
+        if let Some(from) = step.count {
+            // Before ModRM.
+            let opcode = code.len().checked_sub(2)?;
+            code[opcode] ^= COUNT;
+            return Some(Atom::Count { code, from });
+        }
         if !insn.is_ip_rel_memory_operand() {
             return Some(Atom::Raw(code));
         }
@@ -113,6 +130,9 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
     let look = Look::find(&blocks);
     if omit.look {
         look.as_ref()?.omit(&mut blocks);
+    }
+    if omit.floats {
+        floats::omit_look(&mut blocks)?;
     }
     let mut analysis = Analysis { info: InstructionInfoFactory::new() };
     let starts = analysis.flow(&blocks);
@@ -179,12 +199,16 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
         return None;
     }
     let cold: Vec<usize> = (0..blocks.len()).filter(|at| !hot[*at]).collect();
-    let mut template = Template { next, moved, wants_op, notes, ..Template::default() };
+    let elsewhere = floats::look(&blocks);
+    let looks_at_floats = elsewhere.is_some_and(|start| cold.iter().any(|at| blocks[*at].start == start));
+    let mut template = Template { next, moved, wants_op, notes, looks_at_floats, ..Template::default() };
     for &at in &order {
         for step in &bodies[at] {
             let (reads, writes) = analysis.used_by(step);
             template.uses |= reads | writes;
+            template.vectors |= analysis.vectors_used(&step.insn);
             template.opaque |= analysis.is_opaque(step);
+            template.changes_floats |= floats::changes(&mut analysis, step);
         }
     }
     let source = Source { bytes, base };
@@ -233,7 +257,7 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
                     }
                 }
                 End::Leave(insn) => {
-                    let step = Step { insn: *insn, values: ends[at], operand: Operand::Same };
+                    let step = Step { insn: *insn, values: ends[at], operand: Operand::Same, count: None };
                     atoms.push(source.atom(&step)?);
                 }
             }
@@ -244,6 +268,7 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
             template.cold = atoms;
         }
     }
+    template.changes_floats |= template.opaque;
     template.opaque |= jumps_back(&template.hot);
     (template.hot.len() + template.cold.len() <= MAX_ATOMS).then_some(template)
 }
