@@ -47,6 +47,12 @@ fn is_blessing() -> bool {
     std::env::var_os("TABLE86_BLESS").is_some_and(|value| value == "1")
 }
 
+/// Runs a test on a bench, if this host can be asked. Its machines are made first: the oracle takes the signals that they need.
+fn with_bench(test: impl FnOnce(&mut Bench<'_>)) {
+    let machines = machines();
+    with_oracle(|oracle| test(&mut Bench::new(oracle, machines)));
+}
+
 /// The seed of all tests here; a failure can be repeated with it.
 const SEED: u64 = 0x7461_626c_6538_3605;
 
@@ -60,10 +66,8 @@ fn programs() -> u32 {
 
 #[test]
 fn programs_end_as_on_the_processor_however_they_are_cut() {
-    let mut machines = Some(machines());
-    with_oracle(|oracle| {
-        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
-        let outcome = prove_programs(&mut bench, &Rows::choose(), programs(), SEED);
+    with_bench(|bench| {
+        let outcome = prove_programs(bench, &Rows::choose(), programs(), SEED);
         println!("{outcome}");
         assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
     });
@@ -71,11 +75,9 @@ fn programs_end_as_on_the_processor_however_they_are_cut() {
 
 #[test]
 fn programs_of_vectors_end_as_on_the_processor() {
-    let mut machines = Some(machines());
-    with_oracle(|oracle| {
-        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+    with_bench(|bench| {
         bench.oracle.fpu = true;
-        let outcome = prove_programs(&mut bench, &Rows::with_vectors(), programs(), SEED);
+        let outcome = prove_programs(bench, &Rows::with_vectors(), programs(), SEED);
         println!("{outcome}");
         assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
     });
@@ -83,14 +85,11 @@ fn programs_of_vectors_end_as_on_the_processor() {
 
 #[test]
 fn programs_that_store_into_their_code_end_as_on_the_processor() {
-    let mut machines = Some(machines());
-    with_oracle(|oracle| {
-        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
-        let count = std::env::var("PROGRAMS").map_or(PROGRAMS, |text| text.parse().expect("a number"));
-        let outcome = sequence::prove_modifying(&mut bench, count, SEED);
+    with_bench(|bench| {
+        let outcome = sequence::prove_modifying(bench, programs(), SEED);
         println!("{outcome}");
         assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
-        assert!(outcome.modified > count / 3, "{outcome}");
+        assert!(outcome.modified > programs() / 3, "{outcome}");
     });
 }
 
@@ -99,10 +98,8 @@ const EVERY: usize = 1;
 
 #[test]
 fn specialised_handlers_and_pairs_do_what_the_processor_does() {
-    let mut machines = Some(machines());
-    with_oracle(|oracle| {
-        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
-        let outcome = sequence::prove_hot_handlers(&mut bench, EVERY, SEED);
+    with_bench(|bench| {
+        let outcome = sequence::prove_hot_handlers(bench, EVERY, SEED);
         println!("{outcome}");
         assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
     });
@@ -110,10 +107,8 @@ fn specialised_handlers_and_pairs_do_what_the_processor_does() {
 
 #[test]
 fn loops_end_or_fault_in_the_round_that_they_do_on_the_processor() {
-    let mut machines = Some(machines());
-    with_oracle(|oracle| {
-        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
-        let outcome = sequence::prove_loops(&mut bench, EVERY, SEED);
+    with_bench(|bench| {
+        let outcome = sequence::prove_loops(bench, EVERY, SEED);
         println!("{outcome}");
         assert!(outcome.mismatches.is_empty(), "{}", outcome.mismatches.join("\n"));
         assert!(outcome.programs > 500 && outcome.faulted > 200, "{outcome}");
@@ -130,9 +125,7 @@ fn vectors() -> u32 {
 
 #[test]
 fn each_row_does_what_the_processor_does() {
-    let mut machines = Some(machines());
-    with_oracle(|oracle| {
-        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+    with_bench(|bench| {
         let mut report = Report::default();
         let mut record = Record::new("each_row_does_what_the_processor_does");
         let only = std::env::var("ROW").ok();
@@ -143,7 +136,7 @@ fn each_row_does_what_the_processor_does() {
             }
             match exempt::unverifiable(form) {
                 Some(reason) => record.excuse(form, reason),
-                None => record.note(form, &prove_row(&mut bench, index, vectors(), SEED, &mut report)),
+                None => record.note(form, &prove_row(bench, index, vectors(), SEED, &mut report)),
             }
         }
         println!("seed {SEED:#x}, {} runs", report.vectors);
@@ -160,16 +153,14 @@ fn each_row_does_what_the_processor_does() {
 
 #[test]
 fn each_row_of_the_fpu_does_what_the_processor_does() {
-    let mut machines = Some(machines());
-    with_oracle(|oracle| {
-        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+    with_bench(|bench| {
         bench.oracle.fpu = true;
         let mut report = String::new();
         let mut record = Record::new("each_row_of_the_fpu_does_what_the_processor_does");
         let only = std::env::var("ROW").ok();
         for (index, form) in FORMS.iter().enumerate().filter(|(_, form)| x87::is_here(form)) {
             if only.as_ref().is_none_or(|only| row(form).contains(only.as_str())) {
-                record.note(form, &x87::prove_row(&mut bench, index, vectors(), SEED, &mut report));
+                record.note(form, &x87::prove_row(bench, index, vectors(), SEED, &mut report));
             }
         }
         println!("seed {SEED:#x}\n{report}");
@@ -182,12 +173,10 @@ const FAULTY_STATES: u32 = if cfg!(debug_assertions) { 128 } else { 512 };
 
 #[test]
 fn injected_faults_leave_what_the_processor_leaves() {
-    let mut machines = Some(machines());
-    with_oracle(|oracle| {
-        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+    with_bench(|bench| {
         let mut faults = Faults::default();
-        faults::prove_rows(&mut bench, FAULTY_STATES, SEED, &mut faults);
-        faults::prove_hot_handlers(&mut bench, EVERY, SEED, &mut faults);
+        faults::prove_rows(bench, FAULTY_STATES, SEED, &mut faults);
+        faults::prove_hot_handlers(bench, EVERY, SEED, &mut faults);
         println!("seed {SEED:#x}: {faults}");
         assert!(faults.mismatches.is_empty(), "{}", faults.mismatches.join("\n"));
         assert!(faults.total() >= 150_000, "{faults}");
@@ -197,11 +186,9 @@ fn injected_faults_leave_what_the_processor_leaves() {
 
 /// Tries encodings that are refused, and prints how often by which fault.
 fn refuse(attempt: fn(&mut Bench<'_>, u64, &mut Refused), least: [u64; 3]) {
-    let mut machines = Some(machines());
-    with_oracle(|oracle| {
-        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+    with_bench(|bench| {
         let mut refused = Refused::default();
-        attempt(&mut bench, SEED, &mut refused);
+        attempt(bench, SEED, &mut refused);
         let [ud, gp, pf] = refused.faults;
         println!("seed {SEED:#x}: {} runs, #UD {ud}, #GP {gp}, #PF {pf}", refused.runs);
         assert!(refused.mismatches.is_empty(), "{}", refused.mismatches.join("\n"));
@@ -238,9 +225,7 @@ fn a_model_runs_no_row_whose_features_it_lacks() {
 
 #[test]
 fn each_row_of_the_vectors_does_what_the_processor_does() {
-    let mut machines = Some(machines());
-    with_oracle(|oracle| {
-        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+    with_bench(|bench| {
         bench.oracle.fpu = true;
         let mut report = String::new();
         let mut record = Record::new("each_row_of_the_vectors_does_what_the_processor_does");
@@ -248,7 +233,7 @@ fn each_row_of_the_vectors_does_what_the_processor_does() {
         for (index, form) in FORMS.iter().enumerate() {
             let wanted = only.as_ref().is_none_or(|only| row(form).contains(only.as_str()));
             if wanted && vector::is_here(form) && exempt::is_comparable(form) {
-                record.note(form, &vector::prove_row(&mut bench, index, vectors(), SEED, &mut report));
+                record.note(form, &vector::prove_row(bench, index, vectors(), SEED, &mut report));
             }
         }
         println!("seed {SEED:#x}\n{report}");
@@ -259,11 +244,9 @@ fn each_row_of_the_vectors_does_what_the_processor_does() {
 #[test]
 fn each_row_traps_behind_itself_by_the_trap_flag() {
     const STATES: u32 = if cfg!(debug_assertions) { 64 } else { 512 };
-    let mut machines = Some(machines());
-    with_oracle(|oracle| {
-        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+    with_bench(|bench| {
         let mut report = Report::default();
-        let fared = stops::prove_traps(&mut bench, STATES, SEED, &mut report);
+        let fared = stops::prove_traps(bench, STATES, SEED, &mut report);
         println!("{} rows, {} runs", fared.len(), report.vectors);
         assert!(report.mismatches.is_empty(), "{}", report.mismatches.join("\n"));
         assert!(stops::untrapped(&fared).is_empty(), "{:?}", stops::untrapped(&fared));
@@ -272,10 +255,8 @@ fn each_row_traps_behind_itself_by_the_trap_flag() {
 
 #[test]
 fn programs_can_be_stopped_behind_each_instruction() {
-    let mut machines = Some(machines());
-    with_oracle(|oracle| {
-        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
-        let (steps, mismatches) = stops::prove_steps(&mut bench, PROGRAMS / 4, SEED);
+    with_bench(|bench| {
+        let (steps, mismatches) = stops::prove_steps(bench, PROGRAMS / 4, SEED);
         println!("{steps} steps");
         assert!(mismatches.is_empty(), "{}", mismatches.join("\n"));
         assert!(steps > 5000, "{steps}");
@@ -284,10 +265,8 @@ fn programs_can_be_stopped_behind_each_instruction() {
 
 #[test]
 fn repeated_string_instructions_go_on_behind_a_fault() {
-    let mut machines = Some(machines());
-    with_oracle(|oracle| {
-        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
-        let (restarts, mismatches) = stops::prove_restarts(&mut bench, 2 * PROGRAMS, SEED);
+    with_bench(|bench| {
+        let (restarts, mismatches) = stops::prove_restarts(bench, 2 * PROGRAMS, SEED);
         println!("{restarts} restarts");
         assert!(mismatches.is_empty(), "{}", mismatches.join("\n"));
         assert!(restarts > 100, "{restarts}");
@@ -296,11 +275,9 @@ fn repeated_string_instructions_go_on_behind_a_fault() {
 
 #[test]
 fn fpu_encodings_without_a_row_are_undefined_on_the_processor() {
-    let mut machines = Some(machines());
-    with_oracle(|oracle| {
-        let mut bench = Bench::new(oracle, machines.take().expect("they were just made"));
+    with_bench(|bench| {
         bench.oracle.fpu = true;
-        let wrong = x87::prove_gaps(&mut bench);
+        let wrong = x87::prove_gaps(bench);
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     });
 }
