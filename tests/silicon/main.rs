@@ -47,7 +47,7 @@ fn is_blessing() -> bool {
     std::env::var_os("TABLE86_BLESS").is_some_and(|value| value == "1")
 }
 
-/// Runs a test on a bench, if this host can be asked. Its machines are made first: the oracle takes the signals that they need.
+/// Runs a test on a bench, if this host can be asked.
 fn with_bench(test: impl FnOnce(&mut Bench<'_>)) {
     let machines = machines();
     with_oracle(|oracle| test(&mut Bench::new(oracle, machines)));
