@@ -129,6 +129,9 @@ pub struct Cpu {
     pub cpuid: crate::isa::CpuModel,
     pub(crate) shadow: Shadow,
     pub(crate) jumps: JumpCache,
+    /// The host's registers at the last access that faulted.
+    #[cfg(trap_memory)]
+    pub(crate) host_state: crate::engine::recover::HostState,
 }
 
 impl Cpu {
@@ -168,6 +171,8 @@ impl Cpu {
             cpuid: crate::isa::CpuModel::default(),
             shadow: Shadow::default(),
             jumps: JumpCache::default(),
+            #[cfg(trap_memory)]
+            host_state: crate::engine::recover::HostState::default(),
         })
     }
 

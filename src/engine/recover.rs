@@ -1,8 +1,9 @@
 //! From a host fault in a handler back to the guest's exact state. Unsafe: signal handler and the entry into handlers.
 //!
 //! `enter` saves the host's registers and its stack pointer and calls the first handler. When a guest access faults, the signal
-//! handler finds the op in RSI (or, in bulk copies, in `Cpu::current_op`), notes the fault in the `Cpu`, and lets the thread resume
-//! at `landing`, which restores what `enter` saved and returns null.
+//! handler finds the op in RSI (or, in bulk copies, in `Cpu::current_op`), notes the fault and the host's registers in the `Cpu`, and
+//! lets the thread resume at `landing`, which restores what `enter` saved and returns null. In a copy of handlers the op may be
+//! further on, and host registers have what the `Cpu` lacks: the run loop asks `stitch` for that.
 
 use super::op::Op;
 use crate::cpu::Cpu;
@@ -18,6 +19,18 @@ pub(crate) fn error_code(page_byte: u8, write: bool) -> u16 {
     page_fault::USER
         | if write { page_fault::WRITE } else { 0 }
         | if present { page_fault::PRESENT } else { 0 }
+}
+
+/// The host's registers at a fault in a handler.
+#[cfg(trap_memory)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HostState {
+    /// Where it faulted; 0: nowhere since handlers were entered last.
+    pub(crate) rip: u64,
+    /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15.
+    pub(crate) general: [u64; 16],
+    /// XMM0 to XMM15.
+    pub(crate) vectors: [[u8; 16]; 16],
 }
 
 /// Runs handlers from `op` on until one returns null.
@@ -58,7 +71,7 @@ pub(crate) fn prepare_thread() {}
 
 #[cfg(trap_memory)]
 mod trap {
-    use super::{Cpu, Op, chain};
+    use super::{Cpu, HostState, Op, chain};
     use crate::cpu::fault::page_fault;
     use crate::cpu::float::host;
     use crate::cpu::{Exit, Fault};
@@ -198,6 +211,27 @@ mod trap {
         }
     }
 
+    /// Writes down the host's registers.
+    ///
+    /// # Safety
+    /// `floats` is null or valid.
+    unsafe fn save(state: &mut HostState, registers: &[i64; 23], floats: *const libc::_libc_fpstate) {
+        use libc::{
+            REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, REG_RAX, REG_RBP, REG_RBX,
+            REG_RCX, REG_RDI, REG_RDX, REG_RIP, REG_RSI, REG_RSP,
+        };
+        const ORDER: [i32; 16] = [
+            REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI, REG_R8, REG_R9, REG_R10,
+            REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
+        ];
+        state.rip = registers[REG_RIP as usize] as u64;
+        state.general = ORDER.map(|register| registers[register as usize] as u64);
+        // SAFETY: the caller's promise; each has sixteen bytes.
+        if let Some(floats) = unsafe { floats.as_ref() } {
+            state.vectors = floats._xmm.map(|xmm| unsafe { std::mem::transmute(xmm.element) });
+        }
+    }
+
     extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
         // SAFETY: the kernel passes valid pointers; `RUNNING` is valid while set, and then `MEMORY` is too.
         unsafe {
@@ -224,6 +258,7 @@ mod trap {
                     cpu.current_op
                 };
                 cpu.current_op = std::ptr::null();
+                save(&mut cpu.host_state, registers, context.uc_mcontext.fpregs);
                 registers[libc::REG_RSP as usize] = cpu.host_stack as i64;
                 registers[libc::REG_RIP as usize] = landing as *const () as i64;
                 return;

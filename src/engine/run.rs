@@ -296,7 +296,15 @@ impl Machine {
             self.enter(entry);
             let faulted = matches!(self.cpu.exit, Exit::Fault | Exit::Bus | Exit::Breakpoint);
             // Blocks may be freed as soon as the gate is left.
-            let location = if faulted { self.code.lock().locate(self.cpu.exit_op) } else { None };
+            let location = if faulted {
+                let code = self.code.lock();
+                if self.cpu.exit != Exit::Breakpoint {
+                    code.make_good(&mut self.cpu);
+                }
+                code.locate(self.cpu.exit_op)
+            } else {
+                None
+            };
             #[cfg(trap_memory)]
             if let Some(Location { run: run @ 1.., .. }) = location {
                 let op = self.cpu.exit_op;
@@ -401,6 +409,10 @@ impl Machine {
     fn enter(&mut self, entry: *const Op) {
         self.cpu.exit = Exit::Jump;
         self.cpu.current_op = std::ptr::null();
+        #[cfg(trap_memory)]
+        {
+            self.cpu.host_state.rip = 0;
+        }
         // SAFETY: the entry is a valid block of these translations, the CPU and memory belong together, and the
         // thread is the one that `with_settings` prepared: a machine stays on its thread.
         unsafe { recover::run(&mut *self.cpu, entry, &self.memory) };

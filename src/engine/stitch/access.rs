@@ -1,6 +1,7 @@
 //! Instructions of handlers that access a guest register in the CPU, and how a copy may have it in a register of the host.
 
 use super::facts::COUNT;
+use super::kept::{HOSTS, Kept, LOAD, move_word};
 use super::vector::{self, Vector};
 use iced_x86::{Encoder, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
@@ -20,58 +21,6 @@ impl Place {
     /// Whether a register is at this offset in the CPU.
     pub(super) fn is_register(offset: u32) -> bool {
         offset < Place::REGISTERS || vector::FILE.contains(&offset)
-    }
-}
-
-/// Registers of the host that copies keep EAX, ECX, EDX, EBX, ESP, EBP, ESI and EDI in: those that handlers do not use, and two
-/// that few do.
-const HOSTS: [u8; 8] = [3, 5, 12, 13, 14, 15, 10, 11];
-
-/// Which guest registers, general ones and XMM, are in their host register, a bit each. What is written goes to the CPU as well, so the guest's state
-/// is complete at each instruction: only reading is saved, and the wait for what was just written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Kept {
-    general: u8,
-    vectors: u8,
-}
-
-impl Kept {
-    pub(super) const NONE: Kept = Kept { general: 0, vectors: 0 };
-    pub(super) const ALL: Kept = Kept { general: 0xff, vectors: 0xff };
-
-    /// Those that are in both.
-    pub(super) fn and(self, other: Kept) -> Kept {
-        Kept { general: self.general & other.general, vectors: self.vectors & other.vectors }
-    }
-
-    /// Those that are not kept in one of these host registers (a bit each), general ones and XMM.
-    pub(super) fn without_hosts(self, uses: u16, vectors: u16) -> Kept {
-        let free = (0..8).filter(|at| uses >> HOSTS[*at] & 1 == 0).map(|at| 1 << at).sum::<u8>();
-        Kept { general: free & self.general, vectors: vector::free(vectors) & self.vectors }
-    }
-
-    fn has(self, register: usize) -> bool {
-        self.general >> register & 1 != 0
-    }
-
-    fn add(&mut self, register: usize) {
-        self.general |= 1 << register;
-    }
-
-    pub(super) fn has_vector(self, number: u32) -> bool {
-        self.vectors >> number & 1 != 0
-    }
-
-    pub(super) fn add_vector(&mut self, number: u32) {
-        self.vectors |= 1 << number;
-    }
-
-    /// Forgets what lies in this range of the CPU.
-    fn forget(&mut self, offset: u32, bytes: u32) {
-        for register in offset / 4..(offset + bytes).div_ceil(4).min(8) {
-            self.general &= !(1 << register);
-        }
-        self.vectors &= !vector::overlapping(offset, bytes);
     }
 }
 
@@ -208,6 +157,7 @@ impl Access {
         let whole = offset.is_multiple_of(4) && self.bytes <= 4;
         let no_prefix = self.high_byte && host.is_some_and(|host| host >= 4);
         let Some(host) = host.filter(|_| whole && self.renames && !no_prefix) else {
+            kept.complete_range(code, offset, self.bytes);
             self.memory_form(code, offset, field);
             if self.writes {
                 kept.forget(offset, self.bytes);
@@ -218,23 +168,14 @@ impl Access {
             return self.memory_form(code, offset, field);
         }
         if (self.reads || self.bytes < 4) && !kept.has(register) {
-            move_word(code, 0x8b, host, offset);
+            move_word(code, LOAD, host, offset);
         }
         kept.add(register);
         self.register_form(code, host, field);
         if self.writes {
-            move_word(code, 0x89, host, offset);
+            kept.owe(register);
         }
     }
-}
-
-/// `mov host, [rdi + offset]` (8B) or `mov [rdi + offset], host` (89).
-fn move_word(code: &mut Vec<u8>, opcode: u8, host: u8, offset: u32) {
-    if host >= 8 {
-        code.push(0x44);
-    }
-    code.push(opcode);
-    operand(code, host & 7, offset & !3);
 }
 
 /// ModRM and displacement of `[rdi + offset]`.

@@ -47,6 +47,10 @@ pub(super) enum Operand {
     Cpu(Place),
 }
 
+fn is_read(access: OpAccess) -> bool {
+    matches!(access, OpAccess::Read | OpAccess::CondRead | OpAccess::None | OpAccess::NoMemAccess)
+}
+
 pub(super) fn number(register: Register) -> Option<usize> {
     let full = register.full_register();
     full.is_gpr64().then(|| full as usize - Register::RAX as usize)
@@ -218,30 +222,35 @@ impl Analysis {
         (reads, writes)
     }
 
-    /// Whether the step cannot do without RSI being exact: it uses the op, or may fault.
+    /// Whether the step cannot do without RSI being exact, because it uses the op. An access that faults can: see
+    /// [`Fixup`](super::draft::Fixup).
     pub(super) fn wants_op(&mut self, step: &Step) -> bool {
         let (reads, _) = self.used_by(step);
+        let reads = if step.accesses_guest() { reads & !(1 << RSI) | self.used(&step.insn).0 } else { reads };
         let uses = (0..16).any(|at| reads >> at & 1 != 0 && matches!(step.values[at], Value::Op(_)));
         let calls = matches!(step.insn.flow_control(), FlowControl::Call | FlowControl::IndirectCall);
-        uses || calls || step.accesses_guest()
+        uses || calls
     }
 
     /// Whether a step may change guest registers unseen: it calls, or writes through a pointer that may lead there.
     pub(super) fn is_opaque(&mut self, step: &Step) -> bool {
+        !matches!(step.insn.flow_control(), FlowControl::Next) || self.reaches(step, |access| !is_read(access))
+    }
+
+    /// Whether a step may read guest registers unseen, through a pointer that may lead there.
+    pub(super) fn peeks(&mut self, step: &Step) -> bool {
+        self.reaches(step, |access| access != OpAccess::NoMemAccess)
+    }
+
+    /// Whether a step has such an access to memory that it is not known to be elsewhere than guest registers.
+    fn reaches(&mut self, step: &Step, such: impl Fn(OpAccess) -> bool) -> bool {
         let insn = &step.insn;
-        if !matches!(insn.flow_control(), FlowControl::Next) {
-            return true;
-        }
         if step.operand != Operand::Same || insn.is_ip_rel_memory_operand() {
             return false;
         }
         let values = step.values;
         let info = self.info.info(insn);
         info.used_memory().iter().any(|used| {
-            let reads = matches!(
-                used.access(),
-                OpAccess::Read | OpAccess::CondRead | OpAccess::None | OpAccess::NoMemAccess
-            );
             let known = match number(used.base()) {
                 // The stack; but what is saved there would be one of the registers that the copies use.
                 Some(RSP) => false,
@@ -260,7 +269,7 @@ impl Analysis {
                 },
                 None => false,
             };
-            !reads && !known
+            such(used.access()) && !known
         })
     }
 

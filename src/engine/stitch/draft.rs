@@ -1,7 +1,7 @@
 //! Puts a block's copy together from templates. Unsafe: reads fields of ops.
 
-use super::access::Kept;
-use super::template::{Atom, HOT_END, Template};
+use super::kept::{Kept, Set};
+use super::template::{Atom, HOT_END, Template, Way};
 use crate::engine::op::Op;
 
 /// A place in a block's copy.
@@ -9,6 +9,17 @@ use crate::engine::op::Op;
 struct Site {
     cold: bool,
     at: usize,
+}
+
+/// What is to be made good when the host's instruction at a place in the copies faults.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fixup {
+    /// The place: bytes from the start of the copy, then of all copies.
+    pub(super) at: u32,
+    /// How far RSI is behind the op.
+    pub(super) behind: u32,
+    /// What the CPU lacks, and host registers have.
+    pub(super) owed: Set,
 }
 
 /// A block's copy, as it is put together: the hot parts in a row, and the cold parts, which go behind them.
@@ -22,6 +33,8 @@ pub(super) struct Draft {
     jumps: Vec<(Site, usize)>,
     /// Distances to be filled in, the address that each leads to, and from where it counts.
     outside: Vec<(Site, usize, usize)>,
+    /// In the order of their places.
+    pub(super) fixups: Vec<Fixup>,
 }
 
 impl Draft {
@@ -31,6 +44,7 @@ impl Draft {
         self.labels.clear();
         self.jumps.clear();
         self.outside.clear();
+        self.fixups.clear();
     }
 
     fn code(&mut self, cold: bool) -> &mut Vec<u8> {
@@ -46,18 +60,20 @@ impl Draft {
     /// # Safety
     /// `op` is the op of the template's handler, and complete.
     pub(super) unsafe fn write(&mut self, template: &Template, op: *const Op, behind: u32, kept: &mut Kept) {
-        let labels = self.labels.len() + template.labels;
-        self.labels.resize(labels, Site { cold: false, at: 0 });
+        let first = self.labels.len();
+        self.labels.resize(first + template.labels, Site { cold: false, at: 0 });
+        // What the CPU lacks at labels of the cold part.
+        let mut owed = vec![Set::NONE; template.labels];
         // SAFETY: the caller's promise.
         unsafe {
-            self.write_part(template, false, op, behind, kept);
+            self.write_part(template, false, first, op, behind, kept, &mut owed);
             // In the cold part nothing is kept.
             let mut nothing = Kept::NONE;
-            self.write_part(template, true, op, behind, &mut nothing);
+            self.write_part(template, true, first, op, behind, &mut nothing, &mut owed);
         }
     }
 
-    /// Writes a part of a template whose labels have their numbers.
+    /// Writes a part of a template whose labels have the numbers from `first` on.
     ///
     /// # Safety
     /// As for `write`.
@@ -65,25 +81,35 @@ impl Draft {
         &mut self,
         template: &Template,
         cold: bool,
+        first: usize,
         op: *const Op,
         behind: u32,
         kept: &mut Kept,
+        owed: &mut [Set],
     ) {
-        let first = self.labels.len() - template.labels;
         // SAFETY: fields lie in the slots of the op; the caller's promise.
         let field = |from: u32, bytes: u8| unsafe { field(op, from, bytes) };
         // What is kept on all ways to a label.
         let mut arriving = vec![Kept::ALL; template.labels];
         if !cold {
-            *kept = if template.opaque {
-                Kept::NONE
-            } else {
-                kept.without_hosts(template.uses, template.vectors)
-            };
+            if template.opaque || template.peeks {
+                kept.complete(&mut self.hot);
+            }
+            kept.release(&mut self.hot, template.uses, template.vectors);
+            if template.opaque {
+                *kept = Kept::NONE;
+            }
         }
         for atom in if cold { &template.cold } else { &template.hot } {
             match atom {
                 Atom::Raw(bytes) => self.code(cold).extend(bytes),
+                Atom::Guest(bytes) => {
+                    let owed = kept.owed();
+                    if !cold && (behind != 0 || owed != Set::NONE) {
+                        self.fixups.push(Fixup { at: self.hot.len() as u32, behind, owed });
+                    }
+                    self.code(cold).extend(bytes);
+                }
                 Atom::Immediate { code, from, bytes } => {
                     self.code(cold).extend(code);
                     self.code(cold).extend(field(*from, *bytes).to_le_bytes());
@@ -100,18 +126,34 @@ impl Draft {
                 Atom::Access(access) if cold || template.opaque => access.write_plain(self.code(cold), field),
                 Atom::Access(access) => {
                     access.write(self.code(cold), kept, (template.uses, template.vectors), field);
+                    if template.peeks {
+                        kept.complete(self.code(cold));
+                    }
                 }
-                Atom::Jump { code, label } => {
-                    self.code(cold).extend(code);
-                    let site = self.here(cold);
-                    self.code(cold).extend([0; 4]);
-                    self.jumps.push((site, first + label));
-                    arriving[*label] = arriving[*label].and(*kept);
+                Atom::Jump { code, label, way } => {
+                    let mut to = first + label;
+                    match way {
+                        Way::Within => {
+                            kept.complete(self.code(cold));
+                            arriving[*label] = arriving[*label].and(*kept);
+                        }
+                        Way::OnlyOut => owed[*label] = kept.owed(),
+                        Way::Out if kept.owed() == Set::NONE => {}
+                        Way::Out => to = self.way_out(kept.owed(), to),
+                    }
+                    self.jump(cold, code, to);
                 }
                 Atom::Label(label) => {
+                    if arriving[*label] != Kept::ALL {
+                        kept.complete(self.code(cold));
+                        *kept = kept.and(arriving[*label]);
+                    }
                     self.labels[first + label] = self.here(cold);
-                    *kept = kept.and(arriving[*label]);
+                    if cold {
+                        owed[*label].store(&mut self.cold);
+                    }
                 }
+                Atom::Complete => kept.complete(self.code(cold)),
                 Atom::Correct if behind != 0 => {
                     // lea rsi, [rsi + behind]
                     self.code(cold).extend([0x48, 0x8d, 0xb6]);
@@ -121,9 +163,30 @@ impl Draft {
             }
         }
         if !cold {
-            *kept = kept.and(arriving[HOT_END]);
+            if arriving[HOT_END] != Kept::ALL {
+                kept.complete(&mut self.hot);
+                *kept = kept.and(arriving[HOT_END]);
+            }
             self.labels[first + HOT_END] = self.here(false);
         }
+    }
+
+    /// Writes a jump to a label.
+    fn jump(&mut self, cold: bool, opcode: &[u8], label: usize) {
+        self.code(cold).extend(opcode);
+        let site = self.here(cold);
+        self.code(cold).extend([0; 4]);
+        self.jumps.push((site, label));
+    }
+
+    /// Writes, into the cold part, a way to a label of it on which the CPU gets what it lacks. Gives the label of the way.
+    fn way_out(&mut self, owed: Set, to: usize) -> usize {
+        let label = self.labels.len();
+        let here = self.here(true);
+        self.labels.push(here);
+        owed.store(&mut self.cold);
+        self.jump(true, &[0xe9], to);
+        label
     }
 
     /// Fills in all distances for a copy at `base`. Then `hot` is all of the copy.

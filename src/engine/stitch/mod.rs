@@ -10,13 +10,16 @@ mod code;
 mod draft;
 mod facts;
 mod floats;
+mod kept;
 mod runs;
 mod template;
 mod vector;
 
 use super::op::Op;
-use access::Kept;
-use draft::{Draft, advance, leave};
+use super::recover::HostState;
+use crate::cpu::{Cpu, V128};
+use draft::{Draft, Fixup, advance, leave};
+use kept::{HOSTS, Kept};
 use runs::Omit;
 use std::collections::HashMap;
 use template::{Template, template};
@@ -40,6 +43,8 @@ pub(super) struct Stitcher {
     runs: HashMap<*const Op, u8>,
     /// Where a block's copy is put together.
     draft: Draft,
+    /// Of all copies, in the order of their places.
+    fixups: Vec<Fixup>,
 }
 
 // SAFETY: the range belongs to the stitcher, and code in it is changed only while nobody runs it.
@@ -84,6 +89,7 @@ impl Stitcher {
                 templates: HashMap::new(),
                 runs: HashMap::new(),
                 draft: Draft::default(),
+                fixups: Vec::new(),
             };
             // An old kernel takes the address for a hint.
             if (base as usize).abs_diff(near) + BYTES < 2 * REACH - WINDOW {
@@ -105,6 +111,22 @@ impl Stitcher {
         unsafe { libc::madvise(self.base.cast(), self.used, libc::MADV_DONTNEED) };
         self.used = 0;
         self.runs.clear();
+        self.fixups.clear();
+    }
+
+    /// After a fault of the host's, lets the CPU have what a copy had in registers of the host, and `exit_op` be its op.
+    pub(super) fn make_good(&self, cpu: &mut Cpu) {
+        let HostState { rip, general, vectors } = &cpu.host_state;
+        let Some(at) = rip.checked_sub(self.base as u64).filter(|at| *at < self.used as u64) else { return };
+        let Ok(index) = self.fixups.binary_search_by_key(&at, |fixup| fixup.at.into()) else { return };
+        let Fixup { behind, owed, .. } = self.fixups[index];
+        for register in (0..8).filter(|at| owed.general >> at & 1 != 0) {
+            cpu.regs[register] = general[usize::from(HOSTS[register])] as u32;
+        }
+        for number in (0..8).filter(|at| owed.vectors >> at & 1 != 0) {
+            cpu.xmm[number] = V128::from(vectors[vector::host(number)]);
+        }
+        cpu.exit_op = cpu.exit_op.wrapping_byte_add(behind as usize);
     }
 
     /// How many ops of the x87 directly before an op may have left no notes.
@@ -155,6 +177,7 @@ impl Stitcher {
             }
             let Some(template) = self.template(handlers[index], omit) else {
                 if let Some(distance) = behind.take() {
+                    kept.complete(&mut draft.hot);
                     leave(&mut draft.hot, distance);
                 }
                 continue;
@@ -177,6 +200,7 @@ impl Stitcher {
             if let (Some(next), Some(distance)) = (template.next, behind)
                 && !follows(next)
             {
+                kept.complete(&mut draft.hot);
                 leave(&mut draft.hot, distance);
                 behind = None;
             }
@@ -193,6 +217,7 @@ impl Stitcher {
                     (*op).handler = std::mem::transmute::<usize, super::op::Handler>(base + at);
                 }
             }
+            self.fixups.extend(draft.fixups.iter().map(|fixup| Fixup { at: fixup.at + start as u32, ..*fixup }));
             self.used = start + size;
         }
         self.draft = draft;

@@ -1,6 +1,7 @@
 //! The twin for hosts where handlers cannot be copied: blocks stay chains.
 
 use super::op::Op;
+use crate::cpu::Cpu;
 
 /// There is none.
 pub(super) enum Stitcher {}
@@ -18,6 +19,11 @@ impl Stitcher {
 
     /// Never called.
     pub(super) fn clear(&mut self) {
+        match *self {}
+    }
+
+    /// Never called.
+    pub(super) fn make_good(&self, _: &mut Cpu) {
         match *self {}
     }
 

@@ -21,6 +21,8 @@ const MAX_ATOMS: usize = 200;
 pub(super) enum Atom {
     /// Machine code that is the same everywhere.
     Raw(Box<[u8]>),
+    /// An access to the guest's memory, which may fault.
+    Guest(Box<[u8]>),
     /// Machine code before an immediate of 32 bits: a field of an op, so many bytes from the op, zero-extended.
     Immediate { code: Box<[u8]>, from: u32, bytes: u8 },
     /// Machine code before an immediate of one byte: the low byte of a field.
@@ -30,11 +32,24 @@ pub(super) enum Atom {
     /// An instruction with an operand in the CPU.
     Access(Box<Access>),
     /// The opcode of a jump to a label.
-    Jump { code: Box<[u8]>, label: usize },
+    Jump { code: Box<[u8]>, label: usize, way: Way },
     /// A label is here.
     Label(usize),
     /// RSI, which may be behind, becomes the op.
     Correct,
+    /// The copy is left: the CPU gets all that it lacks.
+    Complete,
+}
+
+/// Where a jump leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To the same part.
+    Within,
+    /// From the hot part to the cold one.
+    Out,
+    /// As `Out`, and nothing else leads there.
+    OnlyOut,
 }
 
 /// The label of the end of a template's hot part.
@@ -59,6 +74,8 @@ pub(super) struct Template {
     pub(super) vectors: u16,
     /// The hot part may change guest registers in ways that are not seen.
     pub(super) opaque: bool,
+    /// The hot part may read guest registers in ways that are not seen.
+    pub(super) peeks: bool,
     /// The notes that the handler leaves, whether the template does or not.
     pub(super) notes: Notes,
     /// The hot part begins with a look whether MXCSR lets the host's instructions do.
@@ -96,6 +113,9 @@ impl Source<'_> {
             let opcode = code.len().checked_sub(2)?;
             code[opcode] ^= COUNT;
             return Some(Atom::Count { code, from });
+        }
+        if step.accesses_guest() {
+            return Some(Atom::Guest(code));
         }
         if !insn.is_ip_rel_memory_operand() {
             return Some(Atom::Raw(code));
@@ -208,6 +228,7 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
             template.uses |= reads | writes;
             template.vectors |= analysis.vectors_used(&step.insn);
             template.opaque |= analysis.is_opaque(step);
+            template.peeks |= analysis.peeks(step);
             template.changes_floats |= floats::changes(&mut analysis, step);
         }
     }
@@ -233,8 +254,10 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
             let following = following.filter(|_| is_hot || wants_op);
             let mut jump = |code: &[u8], target: u64| {
                 let to = label[&target] - 1;
-                let label = if is_hot && !wants_op && !hot[to] { behind(to) } else { to + 1 };
-                atoms.push(Atom::Jump { code: code.into(), label });
+                let out = is_hot && !hot[to];
+                let label = if out && !wants_op { behind(to) } else { to + 1 };
+                let way = if out { Way::Out } else { Way::Within };
+                atoms.push(Atom::Jump { code: code.into(), label, way });
             };
             match &block.end {
                 End::Goto(target) if Some(*target) == following => {}
@@ -250,13 +273,15 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
                         jump(&[0xe9], *not_taken);
                     }
                 }
-                End::Outside(target) => atoms.push(outside(&[0xe9], *target)),
+                End::Outside(target) => atoms.extend([Atom::Complete, outside(&[0xe9], *target)]),
                 End::Leave(_) if goes_on[at].is_some() => {
                     if position + 1 != order.len() {
-                        atoms.push(Atom::Jump { code: [0xe9].into(), label: HOT_END });
+                        let (code, way) = ([0xe9].into(), Way::Within);
+                        atoms.push(Atom::Jump { code, label: HOT_END, way });
                     }
                 }
                 End::Leave(insn) => {
+                    atoms.push(Atom::Complete);
                     let step = Step { insn: *insn, values: ends[at], operand: Operand::Same, count: None };
                     atoms.push(source.atom(&step)?);
                 }
@@ -268,9 +293,30 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
             template.cold = atoms;
         }
     }
+    if !wants_op {
+        mark_only_ways(&mut template.hot);
+    }
     template.changes_floats |= template.opaque;
     template.opaque |= jumps_back(&template.hot);
     (template.hot.len() + template.cold.len() <= MAX_ATOMS).then_some(template)
+}
+
+/// Finds the ways out of the hot part to labels that nothing else leads to: nobody runs into them, and the cold part has labels
+/// of its own.
+fn mark_only_ways(hot: &mut [Atom]) {
+    let mut ways: HashMap<usize, usize> = HashMap::new();
+    for atom in &*hot {
+        if let Atom::Jump { label, way: Way::Out, .. } = atom {
+            *ways.entry(*label).or_default() += 1;
+        }
+    }
+    for atom in hot {
+        if let Atom::Jump { label, way: way @ Way::Out, .. } = atom
+            && ways[label] == 1
+        {
+            *way = Way::OnlyOut;
+        }
+    }
 }
 
 /// Whether there is a loop.

@@ -1,9 +1,9 @@
 //! Instructions of handlers that access one of the guest's XMM registers, and how a copy may have it in one of the host's.
 //!
-//! The guest's XMM0 to XMM7 are kept in XMM8 to XMM15, which handlers rarely use. As with general registers, what is written goes
-//! to the CPU as well; a part that is written there is written as the whole, for the next load not to wait for both.
+//! The guest's XMM0 to XMM7 are kept in XMM8 to XMM15, which handlers rarely use.
 
-use super::access::{Access, Kept, operand};
+use super::access::{Access, operand};
+use super::kept::Kept;
 use crate::cpu::Cpu;
 use iced_x86::{Code, EncodingKind, Instruction, Mnemonic, OpKind};
 use std::mem::offset_of;
@@ -16,9 +16,19 @@ pub(super) const FILE: Range<u32> = offset_of!(Cpu, xmm) as u32..offset_of!(Cpu,
 /// The host's register for the guest's first.
 const FIRST: u32 = 8;
 
-/// Those whose host register is not among these, a bit each.
-pub(super) fn free(uses: u16) -> u8 {
-    !((uses >> FIRST) as u8)
+/// Those whose host register is among these, a bit each.
+pub(super) fn of_hosts(hosts: u16) -> u8 {
+    (hosts >> FIRST) as u8
+}
+
+/// The number of the host's register for one of the guest's.
+pub(super) fn host(number: usize) -> usize {
+    FIRST as usize + number
+}
+
+/// Writes a store of one's host register into the CPU.
+pub(super) fn store(code: &mut Vec<u8>, number: u32) {
+    whole(code, MOVAPS_STORE, (FIRST + number) as u8, FILE.start + number * BYTES);
 }
 
 /// Those that lie in a range of the CPU, at least in part.
@@ -129,14 +139,14 @@ pub(super) fn write(
             }
         }
         Vector::Store(16) => {
-            access.memory_form(code, offset, field);
             between(code, &[], MOVAPS, host, register);
             kept.add_vector(number);
+            kept.owe_vector(number);
         }
         Vector::Store(bytes) => {
             load(code, kept);
             between(code, if bytes == 8 { DOUBLE } else { SINGLE }, MOV_SCALAR, host, register);
-            whole(code, MOVAPS_STORE, host, offset);
+            kept.owe_vector(number);
         }
         Vector::Operand => {
             load(code, kept);

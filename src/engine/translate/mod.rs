@@ -249,6 +249,13 @@ impl Translations {
         self.arena.slot_of(op).is_some_and(|slot| slot >= last)
     }
 
+    /// After an access that faulted: completes the CPU's state.
+    pub(crate) fn make_good(&self, cpu: &mut Cpu) {
+        if let Some(stitcher) = &self.stitcher {
+            stitcher.make_good(cpu);
+        }
+    }
+
     /// Where an op stands in the guest's code.
     pub(crate) fn locate(&self, op: *const Op) -> Option<Location> {
         let slot = self.arena.slot_of(op)?;
