@@ -234,7 +234,8 @@ impl Analysis {
 
     /// Whether a step may change guest registers unseen: it calls, or writes through a pointer that may lead there.
     pub(super) fn is_opaque(&mut self, step: &Step) -> bool {
-        !matches!(step.insn.flow_control(), FlowControl::Next) || self.reaches(step, |access| !is_read(access))
+        !matches!(step.insn.flow_control(), FlowControl::Next)
+            || self.reaches(step, |access| !is_read(access))
     }
 
     /// Whether a step may read guest registers unseen, through a pointer that may lead there.

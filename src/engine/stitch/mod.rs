@@ -217,7 +217,8 @@ impl Stitcher {
                     (*op).handler = std::mem::transmute::<usize, super::op::Handler>(base + at);
                 }
             }
-            self.fixups.extend(draft.fixups.iter().map(|fixup| Fixup { at: fixup.at + start as u32, ..*fixup }));
+            self.fixups
+                .extend(draft.fixups.iter().map(|fixup| Fixup { at: fixup.at + start as u32, ..*fixup }));
             self.used = start + size;
         }
         self.draft = draft;
