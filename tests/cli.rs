@@ -261,6 +261,8 @@ fn each_subcommand_shows_examples_in_its_help() {
     for name in names {
         let help = run(&[name, "--help"]);
         assert!(help.contains("Examples:") && help.contains(&format!("table86 {name}")), "{name}");
+        // However the subcommand is parsed.
+        assert_eq!(help, run(&["help", name]), "{name}");
     }
 }
 

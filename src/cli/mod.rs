@@ -20,7 +20,7 @@ mod tool;
 mod trace;
 mod values;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -35,12 +35,15 @@ const NOT_RUNNABLE: u8 = 126;
 /// Exit status for what is not found.
 const NOT_FOUND: u8 = 127;
 
+/// Columns of help at most.
+const WIDTH: usize = 110;
+
 /// Runs 32-bit x86 Linux programs in user space.
 #[derive(Parser)]
 #[command(
     name = "table86",
     version,
-    max_term_width = 110,
+    max_term_width = WIDTH,
     arg_required_else_help = true,
     after_help = "Examples:\n  table86 run ./hello            run an i386 program\n  \
                   table86 run -L /srv/i386 bash  with its libraries from a sysroot\n  \
@@ -117,14 +120,27 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What the arguments say. `run` is parsed without what the other subcommands are: describing them takes longer than many a
+/// program runs.
+fn parse() -> Result<Command, clap::Error> {
+    const RUN: &str = "run";
+    let arguments = std::env::args_os().skip(1);
+    if std::env::args_os().nth(1).is_none_or(|name| name != RUN) {
+        return Ok(Arguments::try_parse()?.command);
+    }
+    let own = clap::Command::new(RUN).bin_name("table86 run").max_term_width(WIDTH);
+    let matches = run::Run::augment_args(own).try_get_matches_from(arguments)?;
+    Ok(Command::Run(run::Run::from_arg_matches(&matches)?))
+}
+
 fn command() -> Result<(), Failure> {
     let mut arguments = std::env::args_os();
     let called_as = arguments.next().unwrap_or_default();
     if is_like_qemu(&called_as) {
         return like_qemu::run(&called_as, arguments);
     }
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+    let command = match parse() {
+        Ok(command) => command,
         Err(error) => {
             let status = if error.use_stderr() { OWN_ERROR } else { 0 };
             // A closed pipe is the reader's wish.
@@ -132,7 +148,7 @@ fn command() -> Result<(), Failure> {
             return Err(Failure::new(status, ""));
         }
     };
-    match arguments.command {
+    match command {
         Command::Run(run) => run.execute(),
         Command::Strace(strace) => strace.execute(),
         Command::Trace(trace) => trace.execute(),
