@@ -28,7 +28,10 @@ fn main() {
     }
     // Some ten thousand addresses of handlers are in the tables. At a fixed address the linker knows them all; else each start
     // of the program would write every one of them, which costs more than a short program takes.
-    if target("OS") == "linux" && !target("FEATURE").split(',').any(|feature| feature == "crt-static") {
+    if target("OS") == "linux" {
+        if target("FEATURE").split(',').any(|feature| feature == "crt-static") {
+            println!("cargo::rustc-link-arg-bins=-static");
+        }
         println!("cargo::rustc-link-arg-bins=-no-pie");
     }
     let input = match build::Input::read(root) {
