@@ -61,8 +61,8 @@ pub(super) struct Job<'a> {
     pub(super) pages: Vec<u32>,
     /// How many of the pages hold its instructions; the others were looked ahead at.
     pub(super) decoded: usize,
-    /// Where to stop before the instruction; a single step goes over them.
-    pub(super) breakpoints: Arc<HashSet<u32>>,
+    /// Where to stop before the instruction, if anywhere; a single step goes over them.
+    pub(super) breakpoints: Option<Arc<HashSet<u32>>>,
 }
 
 /// A copy of code.
@@ -203,7 +203,7 @@ impl<'a> Job<'a> {
             window: Window::EMPTY,
             pages: Vec::new(),
             decoded: 0,
-            breakpoints: Arc::default(),
+            breakpoints: None,
         }
     }
 
@@ -248,7 +248,7 @@ impl<'a> Job<'a> {
 
     /// Reads the instruction at `eip`.
     fn fetch(&mut self, eip: u32) -> Result<Insn, Stop> {
-        if !self.breakpoints.is_empty() && self.breakpoints.contains(&eip) {
+        if self.breakpoints.as_ref().is_some_and(|wanted| wanted.contains(&eip)) {
             return Err(Stop::Breakpoint);
         }
         let bytes = match &self.snapshot {

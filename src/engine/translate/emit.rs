@@ -1,6 +1,6 @@
 //! Writing a block: the ops of its instructions, its links, and pairs joined. Unsafe: as the translator that it is part of.
 
-use super::{Block, MAX_SLOTS, Pending, Scratch, Translations};
+use super::{Block, MAX_SLOTS, NO_LINK, Pending, Scratch, Translations};
 use crate::cpu::exec::attribute;
 use crate::engine::encode::{encode, operand_keys};
 use crate::engine::op::{Ext, Handler, Op};
@@ -15,7 +15,8 @@ impl Translations {
     pub(super) fn emit(&mut self, job: &Job<'_>, items: &mut [Item], eip: u32) {
         let start = self.arena.used();
         let first = self.places.len();
-        let Scratch { mut links, mut ops, .. } = std::mem::take(&mut self.scratch);
+        let Scratch { links, ops, .. } = &mut self.scratch;
+        let (mut links, mut ops) = (std::mem::take(links), std::mem::take(ops));
         let mut copy = None;
         let counts = job.quick && !job.verified;
         if counts {
@@ -94,10 +95,11 @@ impl Translations {
             valid: true,
             quick: counts,
             site,
+            incoming: NO_LINK,
         });
         debug_assert!(self.blocks[self.blocks.len() - 1].end - start <= MAX_SLOTS);
         ops.clear();
-        self.scratch = Scratch { links, ops, items: Vec::new() };
+        (self.scratch.links, self.scratch.ops) = (links, ops);
     }
 
     /// Puts a stub before the target of a branch that leaves the block before its end: it counts that.

@@ -59,7 +59,12 @@ struct Block {
     quick: bool,
     /// Where it is counted that it runs.
     site: Option<u32>,
+    /// Of a quick block, the last link to it in [`Translations::incoming`], or [`NO_LINK`].
+    incoming: u32,
 }
+
+/// The place of no link in [`Translations::incoming`].
+const NO_LINK: u32 = u32::MAX;
 
 /// All translations of a process.
 pub(crate) struct Translations {
@@ -71,8 +76,9 @@ pub(crate) struct Translations {
     by_page: Map<u32, Vec<u32>>,
     /// Entries of invalid blocks, to be led on to the next translation of their address.
     stale: Map<(Mode, u32), Vec<usize>>,
-    /// Slots of the links to a quick block, to be led to its better translation.
-    incoming: Map<u32, Vec<usize>>,
+    /// Links to quick blocks, to be led to their better translations: the slot, and the place here of the one before that leads to the
+    /// same block.
+    incoming: Vec<(usize, u32)>,
     settings: Settings,
     stitcher: Option<Stitcher>,
     /// The guest has run for so long that good translations will pay.
@@ -90,6 +96,7 @@ struct Scratch {
     items: Vec<Item>,
     links: Vec<Pending>,
     ops: Vec<usize>,
+    pages: Vec<u32>,
 }
 
 /// Where a fault happened.
@@ -123,7 +130,7 @@ impl Translations {
             entries: Map::default(),
             by_page: Map::default(),
             stale: Map::default(),
-            incoming: Map::default(),
+            incoming: Vec::new(),
             settings,
             stitcher: if settings.stitch { Stitcher::new() } else { None },
             settled: false,
@@ -191,7 +198,9 @@ impl Translations {
         // Its first two slots are those that count.
         self.lead_on(self.blocks[quick as usize].start, start, eip);
         let entry = self.arena.at(start);
-        for slot in self.incoming.remove(&quick).unwrap_or_default() {
+        let mut link = std::mem::replace(&mut self.blocks[quick as usize].incoming, NO_LINK);
+        while let Some(&(slot, before)) = self.incoming.get(link as usize) {
+            link = before;
             // SAFETY: the second slot of a branch.
             unsafe { &*self.arena.at(slot).cast::<Ext>() }.link.store(entry, Ordering::Release);
         }
@@ -207,7 +216,8 @@ impl Translations {
 
     /// Makes the block at `eip` and enters it into the tables; gives its first slot.
     fn add(&mut self, mut job: Job<'_>, eip: u32) -> usize {
-        job.breakpoints = Arc::clone(&self.breakpoints);
+        job.breakpoints = (!self.breakpoints.is_empty()).then(|| Arc::clone(&self.breakpoints));
+        job.pages = std::mem::take(&mut self.scratch.pages);
         let mut items = std::mem::take(&mut self.scratch.items);
         job.read(eip, self.settings.specialise, &mut items);
         // Which pages it is can only be known by reading them, but what is read of a page counts only when no write to it
@@ -222,6 +232,7 @@ impl Translations {
             self.by_page.entry(*page).or_default().push(index);
         }
         self.entries.insert((job.mode, eip), index);
+        self.scratch.pages = std::mem::take(&mut job.pages);
         self.blocks[index as usize].start
     }
 
@@ -353,7 +364,9 @@ impl Translations {
         // The second slot of a block may come to lead to its own next translation.
         let second = at.checked_sub(1).is_some_and(|at| self.blocks[at].start + 1 == slot);
         if self.blocks[block as usize].quick && !second {
-            self.incoming.entry(block).or_default().push(slot);
+            let link = self.incoming.len() as u32;
+            let before = std::mem::replace(&mut self.blocks[block as usize].incoming, link);
+            self.incoming.push((slot, before));
         }
     }
 
