@@ -139,6 +139,18 @@ fn before(random: &mut Random, spare: Option<u8>) -> Vec<u8> {
     code
 }
 
+/// An instruction that writes an XMM register.
+fn before_vector(random: &mut Random) -> &'static [u8] {
+    // movaps xmm0, xmm1; paddd xmm2, xmm3; movq xmm4, xmm5; movd xmm6, eax
+    let codes: [&[u8]; 4] = [
+        &[0x0f, 0x28, 0xc1],
+        &[0x66, 0x0f, 0xfe, 0xd3],
+        &[0xf3, 0x0f, 0x7e, 0xe5],
+        &[0x66, 0x0f, 0x6e, 0xf0],
+    ];
+    codes[random.below(4) as usize]
+}
+
 /// Whether SHL leaves flags otherwise on this processor.
 fn shl_differs() -> bool {
     decode(&SHL, 0).is_ok_and(|insn| exempt::differs_in_flags(insn.form()))
@@ -218,9 +230,16 @@ fn row_piece(index: usize, at: u32, random: &mut Random) -> Option<Piece> {
             // fld1, fldpi
             Registers::Others => vec![0xd9, 0xe8, 0xd9, 0xeb],
         };
-        code.extend(before(random, None));
+        if !code.is_empty() && random.percent(50) {
+            code.extend(before_vector(random));
+        }
+        let with_spare = random.percent(50);
+        code.extend(before(random, with_spare.then_some(EDX)));
         let Some(victim) = encode(index, at + code.len() as u32, &options, random) else { continue };
         if victim.insn.mem.is_none() && !is_implicit(victim.insn.form()) {
+            continue;
+        }
+        if with_spare && spare(&victim.insn).is_none() {
             continue;
         }
         let behind = behind(random, exempt::differs_in_flags(victim.insn.form()));
