@@ -14,6 +14,7 @@ use table86::debug::gdb::Address;
 use table86::fpu::Backend;
 use table86::isa::{Insn, Status, decode};
 use table86::kernel::exec::{Launch, Resumed};
+use table86::kernel::host::DescriptorRoom;
 use table86::kernel::{self, ExitReason, Process};
 use table86::loader::{self, Format, LoadError, Loaded, Program};
 use table86::{Machine, Memory};
@@ -274,7 +275,10 @@ pub(super) fn resume(resumed: Resumed) -> Result<(), Failure> {
     let file = std::fs::File::from(resumed.program);
     let program = Program::from_file(file, resumed.exec_name, std::env::args_os().collect(), environment())
         .map_err(|error| Failure::new(NOT_RUNNABLE, error.to_string()))?;
-    load(program, loader::Options::default(), resumed.options, resumed.launch, tiered).and_then(finish)
+    let room = DescriptorRoom::new();
+    let process = load(program, loader::Options::default(), resumed.options, resumed.launch, tiered)?;
+    drop(room);
+    finish(process)
 }
 
 /// Loads a program.

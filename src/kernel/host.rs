@@ -207,7 +207,7 @@ impl PrivateFd {
     /// # Errors
     /// The host's, and `EMFILE` when the emulator has too many of its own.
     pub fn new(fd: OwnedFd) -> Result<PrivateFd, Errno> {
-        let high = move_high(fd.as_raw_fd())?;
+        let high = move_high(fd)?;
         for (slot, entry) in PRIVATE.iter().enumerate() {
             if entry.compare_exchange(EMPTY, high, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 return Ok(PrivateFd { slot });
@@ -247,16 +247,52 @@ impl PrivateTable {
     }
 }
 
-/// Duplicates `fd` to a number that programs hardly ever use.
-fn move_high(fd: RawFd) -> Result<RawFd, Errno> {
+/// The limits on the numbers of descriptors.
+fn descriptor_limit() -> Result<libc::rlimit, Errno> {
     let mut limit: libc::rlimit = zeroed();
     call(libc::SYS_prlimit64, [0.into(), libc::RLIMIT_NOFILE.into(), Arg::NULL, Arg::output(&mut limit)])?;
+    Ok(limit)
+}
+
+fn set_descriptor_limit(limit: &libc::rlimit) -> Result<(), Errno> {
+    call(libc::SYS_prlimit64, [0.into(), libc::RLIMIT_NOFILE.into(), Arg::input(limit), Arg::NULL]).map(drop)
+}
+
+/// Room for a few more descriptors than the guest's soft limit leaves, as far as the hard one allows, until this is
+/// dropped: for `execve`, which needs none on Linux and has to work for a guest that has used up its own.
+pub struct DescriptorRoom(Option<libc::rlimit>);
+
+impl DescriptorRoom {
+    /// Makes the room.
+    pub fn new() -> DescriptorRoom {
+        let raised = descriptor_limit().ok().filter(|limit| {
+            let soft = limit.rlim_cur.saturating_add(PRIVATE_SLOTS as u64).min(limit.rlim_max);
+            soft > limit.rlim_cur && set_descriptor_limit(&libc::rlimit { rlim_cur: soft, ..*limit }).is_ok()
+        });
+        DescriptorRoom(raised)
+    }
+}
+
+impl Drop for DescriptorRoom {
+    fn drop(&mut self) {
+        if let Some(limit) = &self.0 {
+            // Lowering it again is always allowed.
+            let _ = set_descriptor_limit(limit);
+        }
+    }
+}
+
+/// Moves `fd` to a number that programs hardly ever use.
+fn move_high(fd: OwnedFd) -> Result<RawFd, Errno> {
+    let limit = descriptor_limit()?;
+    // Up there already, from before the guest lowered its limit.
+    if fd.as_raw_fd() as u64 >= limit.rlim_cur {
+        return Ok(fd.into_raw_fd());
+    }
     let wanted = limit.rlim_cur.min(PRIVATE_CEILING);
-    let dup = |min: u64| call(libc::SYS_fcntl, [fd.into(), libc::F_DUPFD_CLOEXEC.into(), min.into()]);
-    let raise = |soft: u64| {
-        let new = libc::rlimit { rlim_cur: soft, rlim_max: limit.rlim_max };
-        call(libc::SYS_prlimit64, [0.into(), libc::RLIMIT_NOFILE.into(), Arg::input(&new), Arg::NULL])
-    };
+    let dup =
+        |min: u64| call(libc::SYS_fcntl, [fd.as_raw_fd().into(), libc::F_DUPFD_CLOEXEC.into(), min.into()]);
+    let raise = |soft: u64| set_descriptor_limit(&libc::rlimit { rlim_cur: soft, ..limit });
     // A descriptor stays valid above the soft limit, where the guest gets none by chance.
     let room = wanted + PRIVATE_SLOTS as u64;
     let high = if limit.rlim_cur >= room {

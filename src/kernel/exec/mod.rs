@@ -14,7 +14,7 @@ pub use state::Resumed;
 
 use super::args::{Fd, Path, Str};
 use super::errno::Errno;
-use super::host::{self, Arg, PrivateFd};
+use super::host::{self, Arg, DescriptorRoom, PrivateFd};
 use super::process::{Image, Process};
 use super::signal;
 use program::{Kind, Program, Target};
@@ -110,12 +110,16 @@ pub fn execveat(
         argv.push(CString::default());
     }
     let exec_name = shown_name(dirfd, &name);
+    let room = DescriptorRoom::new();
     let mut program = Program::open(p, dirfd, &name, flags)?;
     let mut program_name = exec_name.clone();
     for _ in 0..=SCRIPT_DEPTH {
         match program.kind(p)? {
-            Kind::Guest => return run(p, &program, &exec_name, &argv, &envp),
-            Kind::Foreign => return run_on_host(p, &program, &argv, &envp),
+            Kind::Guest => return run(p, &program, &exec_name, &argv, &envp, room),
+            Kind::Foreign => {
+                drop(room);
+                return run_on_host(p, &program, &argv, &envp);
+            }
             Kind::Script(script) => {
                 // The interpreter opens the script by its name, which has to be good then.
                 if name.is_empty() && descriptor::is_close_on_exec(dirfd) {
@@ -171,6 +175,7 @@ fn run(
     exec_name: &CString,
     argv: &[CString],
     envp: &[CString],
+    room: DescriptorRoom,
 ) -> Result<u32, Errno> {
     let Some(itself) = p.launch.program.as_ref().map(PrivateFd::get) else {
         p.say_once("exec", || "cannot open /proc/self/exe, so execve of i386 programs fails".to_owned());
@@ -184,6 +189,7 @@ fn run(
     for &fd in &kept_open {
         descriptor::set_close_on_exec(fd, false)?;
     }
+    drop(room);
     // Everything stays blocked until the new image can take signals.
     let error = replace(p, &Target::open(itself), argv, envp, signal::host::BLOCKED);
     for fd in kept_open {

@@ -1,8 +1,9 @@
 //! What one image of the emulator hands to the next at `execve`: a memory file, found by the name under which the
 //! host executed the new image.
 //!
-//! The name is `/dev/fd/N` for the descriptor N of this program. The state is in one of the descriptors near it; it
-//! says for which process and which N it was written, so nothing else is taken for it.
+//! The name is `/dev/fd/N` for the descriptor N of this program. The state is in one of the descriptors near it, or in
+//! any if the guest has changed its limit on them since N was opened; it says for which process and which N it was
+//! written, so nothing else is taken for it.
 
 use super::{Launch, descriptor};
 use crate::fpu::Backend;
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 
 /// First bytes of a state; the number changes with the format.
 const MAGIC: &[u8; 12] = b"table86exec\x03";
-/// The state's descriptor is at most this far from the program's.
+/// The state's descriptor is as a rule at most this far from the program's.
 const NEIGHBOURS: RawFd = 64;
 
 /// What an `execve` of the guest left for this image.
@@ -218,10 +219,14 @@ pub fn resumed() -> Option<Resumed> {
     let name = crate::kernel::task::executed_name()?;
     let itself: RawFd = name.to_str().ok()?.strip_prefix("/dev/fd/")?.parse().ok()?;
     let nearby = (itself - NEIGHBOURS).max(3)..itself.checked_add(NEIGHBOURS)?;
-    let (fd, state) = nearby.filter(|&fd| fd != itself).find_map(|fd| {
+    let state_in = |fd: RawFd| {
         let state = State::decode(&descriptor::read_all(fd)?)?;
         (state.pid == std::process::id() && state.itself == itself).then_some((fd, state))
-    })?;
+    };
+    let (fd, state) = nearby
+        .filter(|&fd| fd != itself)
+        .find_map(state_in)
+        .or_else(|| descriptor::all()?.into_iter().find_map(state_in))?;
     drop(host::owned(fd as usize));
     let private = |fd: RawFd| PrivateFd::new(host::owned(fd as usize)).ok();
     let trace = state.trace.and_then(|(output, shared)| {

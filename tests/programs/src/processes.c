@@ -126,5 +126,25 @@ int main(int argc, char **argv)
     while (open("/dev/null", O_RDONLY) >= 0)
         ;
     printf("limit of files: %s\n", strerror(errno));
+    /* One descriptor is what the child's dynamic linker takes; execve takes none. */
+    close(9);
+    if ((child = fork()) == 0) {
+        execl(argv[0], argv[0], "child", "at the limit", (char *)NULL);
+        printf("execl at the limit: %s\n", strerror(errno));
+        _exit(99);
+    }
+    wait_for("at the limit", child);
+    if ((child = fork()) == 0) {
+        /* The same with open descriptors above the limit. */
+        limit.rlim_cur = 200;
+        setrlimit(RLIMIT_NOFILE, &limit);
+        for (int fd = 100; fd < 180; fd++)
+            dup2(0, fd);
+        limit.rlim_cur = 10;
+        setrlimit(RLIMIT_NOFILE, &limit);
+        execl(argv[0], argv[0], "child", "with more than the limit", (char *)NULL);
+        _exit(99);
+    }
+    wait_for("above the limit", child);
     return 0;
 }
