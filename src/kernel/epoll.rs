@@ -11,8 +11,11 @@ use super::signal::mask::with_temporary;
 
 /// Most events of one call: what fits into 2 GiB of the guest's structures (`EP_MAX_EVENTS`).
 const MAX_EVENTS: i32 = i32::MAX / size_of::<EpollEvent>() as i32;
-/// Most events asked of the host at once; the others come with the next call.
-const AT_ONCE: usize = 4096;
+/// Most events asked of the host at once; the others come with the next call. No process has as many descriptors.
+const AT_ONCE: usize = 1 << 20;
+/// The host's `struct epoll_event` in words: padded between its parts on some hosts, not on x86-64. As words, a long list
+/// of zeros takes no memory before the host writes to it.
+type HostEvent = [u32; size_of::<libc::epoll_event>() / size_of::<u32>()];
 
 /// epoll_create(2): the size only has to be positive.
 pub fn epoll_create(_p: &mut Process, size: i32) -> Result<u32, Errno> {
@@ -44,16 +47,16 @@ fn wait_with(
     events: GuestPtr<EpollEvent>,
     maxevents: i32,
     mask: Option<SigSet>,
-    wait: impl FnOnce(&mut [libc::epoll_event]) -> Result<u32, Errno>,
+    wait: impl FnOnce(&mut [HostEvent]) -> Result<u32, Errno>,
 ) -> Result<u32, Errno> {
     if !(1..=MAX_EVENTS).contains(&maxevents) {
         return Err(Errno::EINVAL);
     }
-    let mut list = vec![libc::epoll_event { events: 0, u64: 0 }; AT_ONCE.min(maxevents as usize)];
+    let mut list: Vec<HostEvent> = vec![[0; _]; AT_ONCE.min(maxevents as usize)];
     let found = with_temporary(p, mask, |_| wait(&mut list))?;
     let list: Vec<EpollEvent> = list[..found as usize]
         .iter()
-        .map(|event| EpollEvent { events: event.events, data: event.u64 })
+        .map(|&[events, .., low, high]| EpollEvent { events, data: u64::from(high) << 32 | u64::from(low) })
         .collect();
     events.write_array(&p.machine.memory, &list)?;
     Ok(found)

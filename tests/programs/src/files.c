@@ -13,6 +13,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -176,6 +177,34 @@ static void events(void)
     printf("%s\n", ((struct inotify_event *)notes)->name);
 }
 
+/* As many events as there are come with one call. */
+static void many_events(void)
+{
+    enum { MOST = 6000 };
+    static struct epoll_event seen[MOST];
+    int epoll = epoll_create1(0), watched = 0;
+    struct rlimit limit;
+
+    TRY(getrlimit(RLIMIT_NOFILE, &limit));
+    limit.rlim_cur = limit.rlim_max;
+    TRY(setrlimit(RLIMIT_NOFILE, &limit));
+    while (watched < MOST) {
+        struct epoll_event wanted = {.events = EPOLLIN, .data.u64 = (unsigned long long)watched << 32 | watched};
+        int event = eventfd(1, 0);
+        if (event < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, event, &wanted) != 0)
+            break;
+        watched++;
+    }
+    int found = epoll_wait(epoll, seen, MOST, 0);
+    unsigned long long sum = 0;
+    for (int i = 0; i < found; i++)
+        sum += seen[i].data.u64;
+    printf("all watched seen: %d, sum right: %d\n", found == watched,
+           sum == (unsigned long long)watched * (watched - 1) / 2 * 0x100000001ULL);
+    for (int fd = epoll; fd <= epoll + watched; fd++)
+        close(fd);
+}
+
 int main(void)
 {
     umask(022);
@@ -183,5 +212,6 @@ int main(void)
     errors();
     directories();
     events();
+    many_events();
     return 0;
 }
