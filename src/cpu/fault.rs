@@ -7,7 +7,8 @@
 pub struct Fault {
     /// Which one.
     pub kind: FaultKind,
-    /// The error code of #GP, #SS, #NP, #PF, #AC; the vector of INT n; else 0.
+    /// The error code of #GP, #SS, #NP, #PF, #AC; the vector of INT n; of a #DB, 1 for a single step, which the
+    /// processor says in DR6; else 0.
     pub code: u16,
 }
 
@@ -65,8 +66,10 @@ pub mod page_fault {
 impl Fault {
     /// #DE.
     pub const DE: Fault = Fault { kind: FaultKind::De, code: 0 };
-    /// #DB.
+    /// #DB by INT1.
     pub const DB: Fault = Fault { kind: FaultKind::Db, code: 0 };
+    /// #DB behind an instruction that began with the trap flag set.
+    pub const STEP: Fault = Fault { kind: FaultKind::Db, code: 1 };
     /// #BP.
     pub const BP: Fault = Fault { kind: FaultKind::Bp, code: 0 };
     /// #OF.

@@ -442,7 +442,7 @@ impl Machine {
             self.end_repetition(&repetition, self.cpu.count != before);
         }
         if stop.is_none() && trapping && self.cpu.count != before {
-            return Some(Stop::Exception(Fault::DB));
+            return Some(Stop::Exception(Fault::STEP));
         }
         stop
     }

@@ -3,7 +3,7 @@
 
 use super::deliver::force;
 use super::{Info, Trap};
-use crate::cpu::{Fault, FaultKind, eflags};
+use crate::cpu::{Fault, FaultKind};
 use crate::isa::decode::MAX_LEN;
 use crate::kernel::process::Process;
 
@@ -31,12 +31,13 @@ const INT_N_LEN: u32 = 2;
 /// Turns an exception into a signal that is delivered before the guest runs on.
 pub fn raise(p: &mut Process, fault: Fault) {
     let eip = p.machine.cpu.eip;
-    let (number, error) = (u32::from(fault.vector()), u32::from(fault.code));
+    let number = u32::from(fault.vector());
+    let mut error = u32::from(fault.code);
     let info = match fault.kind {
         FaultKind::De => Info::fault(libc::SIGFPE, code::FPE_INTDIV, eip),
         FaultKind::Db => {
-            let single_step = p.machine.cpu.system_flags & eflags::TF != 0;
-            let code = if single_step { code::TRAP_TRACE } else { code::TRAP_BRKPT };
+            error = 0;
+            let code = if fault == Fault::STEP { code::TRAP_TRACE } else { code::TRAP_BRKPT };
             Info::fault(libc::SIGTRAP, code, eip)
         }
         FaultKind::Bp => Info::kernel(libc::SIGTRAP),
