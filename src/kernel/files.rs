@@ -4,7 +4,7 @@
 
 use super::Process;
 use super::abi::OpenHow;
-use super::args::{Fd, GuestPtr, Path, Str};
+use super::args::{Fd, GuestPtr, In, Path, Str};
 use super::dir::Cookies;
 use super::errno::Errno;
 use super::host::{self, Arg};
@@ -369,6 +369,18 @@ pub fn give_pair(p: &mut Process, fds: GuestPtr<i32>, pair: [i32; 2]) -> Result<
         p.files.forget(fd as i32);
     }
     Ok(0)
+}
+
+/// kcmp(2): all structures are the host's, and the one that can be asked for by a pointer looks the same.
+pub fn kcmp(p: &mut Process, pid1: i32, pid2: i32, kind: i32, idx1: u32, idx2: u32) -> Result<u32, Errno> {
+    const KCMP_EPOLL_TFD: i32 = 7;
+    const EPOLL_SLOT: u32 = 12;
+    let second = if kind == KCMP_EPOLL_TFD {
+        In::new(idx2, EPOLL_SLOT).host(&p.machine.memory).arg()
+    } else {
+        idx2.into()
+    };
+    host::pass(libc::SYS_kcmp, [pid1.into(), pid2.into(), kind.into(), idx1.into(), second])
 }
 
 /// memfd_create(2).
