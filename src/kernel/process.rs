@@ -410,7 +410,9 @@ impl Process {
         let mut said = self.common.said();
         if said.insert(key.to_owned()) {
             // Nobody may be listening, which is no reason to stop.
-            let _ = writeln!(std::io::stderr(), "table86: {}", text());
+            // In one piece, since other processes may be saying the same.
+            let line = format!("table86: {}\n", text());
+            let _ = std::io::stderr().write_all(line.as_bytes());
         }
     }
 
