@@ -9,7 +9,7 @@ use super::walk::{Node, Table};
 const VENDORS: [(&str, &str); 2] = [("amd", "Amd"), ("intel", "Intel")];
 
 /// What can be otherwise, by its key in the tables and as `table86::isa::Part` names it.
-const PARTS: [(&str, &str); 15] = [
+const PARTS: [(&str, &str); 16] = [
     ("access-width", "AccessWidth"),
     ("beyond-width", "BeyondWidth"),
     ("eip", "Eip"),
@@ -23,6 +23,7 @@ const PARTS: [(&str, &str); 15] = [
     ("store-by-cs", "StoreByCs"),
     ("stored-at-faults", "StoredAtFaults"),
     ("too-long", "TooLong"),
+    ("undefined-bits", "UndefinedBits"),
     ("unmasked-store", "UnmaskedStore"),
     ("wrapping", "Wrapping"),
 ];

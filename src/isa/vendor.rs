@@ -71,6 +71,8 @@ pub enum Part {
     StoredAtFaults,
     /// The fault, if the instruction has more than 15 bytes and not all of them can be fetched.
     TooLong,
+    /// The bits of a vector that the manual leaves undefined.
+    UndefinedBits,
     /// The page fault of a store that an unmasked exception of the FPU keeps from memory.
     UnmaskedStore,
     /// Everything, if the operand runs over the end of 16-bit offsets.
@@ -93,6 +95,7 @@ impl fmt::Display for Part {
             Part::StoreByCs => "store by CS",
             Part::StoredAtFaults => "stored at faults",
             Part::TooLong => "too long",
+            Part::UndefinedBits => "undefined bits",
             Part::UnmaskedStore => "unmasked store",
             Part::Wrapping => "wrapping",
         })

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use table86::cpu::image::FXSAVE_BYTES;
+use table86::fpu::FXSAVE_X87;
 use table86::isa::decode;
 use table86::isa::decode::MAX_LEN;
 use table86::memory::{MapRequest, Place, Prot};
@@ -100,6 +101,14 @@ impl Fx {
     /// The register that is the top of the x87's stack.
     pub fn top(&self) -> usize {
         usize::from(self.0[Fx::TOP] >> 3 & 7)
+    }
+
+    /// Takes some bits of an XMM register from another image.
+    pub fn take_bits(&mut self, other: &Fx, register: usize, bits: u128) {
+        let at = FXSAVE_X87 + 16 * register;
+        let value = |fx: &Fx| u128::from_le_bytes(std::array::from_fn(|byte| fx.0[at + byte]));
+        let taken = value(self) & !bits | value(other) & bits;
+        self.0[at..at + 16].copy_from_slice(&taken.to_le_bytes());
     }
 
     /// Makes register 0 the top of the x87's stack; no register changes.

@@ -42,6 +42,16 @@ impl Record {
         }
     }
 
+    /// Notes that this processor lacks what a row needs, if no other one has been asked about it either.
+    pub fn lacks(&mut self, form: &'static Form) {
+        if exempt::is_implemented(form) && !matches!(proof(form), Some(Proof::Verified(_))) {
+            self.excuse(
+                form,
+                &format!("not compared yet: no processor asked so far has {}", form.cpuid.join(", ")),
+            );
+        }
+    }
+
     /// Notes a row that cannot be compared.
     pub fn excuse(&mut self, form: &'static Form, reason: &str) {
         self.found.push((form, reason.to_owned()));
@@ -95,7 +105,10 @@ impl Record {
         let mut text = HEAD.to_owned();
         for form in FORMS.iter().filter(|form| exempt::is_implemented(form)) {
             let key = key(form).join("\t");
-            for line in lines.get(&key).into_iter().flat_map(BTreeMap::values) {
+            let lines = lines.get(&key).into_iter().flatten();
+            // A processor's answer takes the place of the reason why there was none.
+            let verified = lines.clone().any(|(processor, _)| !processor.is_empty());
+            for (_, line) in lines.filter(|(processor, _)| !verified || !processor.is_empty()) {
                 let _ = writeln!(text, "{key}\t{line}");
             }
         }

@@ -8,6 +8,7 @@ use crate::oracle::{self, CODE, Fault, PAGE, State, WINDOW};
 use crate::random::{Random, digest};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use table86::fpu::FXSAVE_X87;
 use table86::isa::decode::NO_REG;
 use table86::isa::proof::key;
 use table86::isa::{Code, FORMS, Form, Insn, Part, Privilege, Size, flag};
@@ -237,11 +238,36 @@ pub fn is_same(insn: &Insn, left: &Left, silicon: &Left, before: &State) -> bool
                 left.regs[number] = left.regs[number] & !0xffff | silicon.regs[number] & 0xffff;
             }
         }
+        if let Some((register, bits)) = undefined_bits(insn, before) {
+            left.fx.take_bits(&silicon.fx, register, bits);
+        }
     }
     if departs(form, Part::Eip) {
         left.eip = silicon.eip;
     }
     left == *silicon
+}
+
+/// The bits of a vector register that the manual leaves undefined for this instruction, where the tables say that this processor
+/// may do otherwise.
+fn undefined_bits(insn: &Insn, before: &State) -> Option<(usize, u128)> {
+    const WIDTH: u8 = 64;
+    let form = insn.form();
+    if !departs(form, Part::UndefinedBits) {
+        return None;
+    }
+    let by_immediates = form.imms.len() == 2;
+    let source = &before.fx[FXSAVE_X87 + 16 * usize::from(insn.rm())..][..16];
+    let (length, place) = match form.mnemonic {
+        _ if by_immediates => (insn.imm as u8, insn.imm2 as u8),
+        "extrq" => (source[0], source[1]),
+        _ => (source[8], source[9]),
+    };
+    let (length, place) = (length % WIDTH, place % WIDTH);
+    let length = if length == 0 { WIDTH } else { length };
+    let bits = if length + place > WIDTH { u128::MAX } else { u128::MAX << WIDTH };
+    let register = if form.mnemonic == "extrq" && by_immediates { insn.rm() } else { insn.reg() };
+    Some((usize::from(register), bits))
 }
 
 /// Whether an operand over the end of the 4 GiB raised #GP or #SS here, and on the processor a page fault about there.

@@ -286,3 +286,67 @@ pub fn pcmpistri(x: Exec, a: V128, b: V128, how: u8) -> Result<(), Fault> {
     });
     Ok(())
 }
+
+/// A field of bits in a quadword: a mask as long as it is, and its place. A length of 0 means 64.
+#[inline(always)]
+fn field(length: u8, place: u8) -> (u64, u8) {
+    (u64::MAX >> (length.wrapping_neg() & 63), place & 63)
+}
+
+/// Extracts a field; the upper half becomes 0. AMD64 Architecture Programmer's Manual Vol. 4, "EXTRQ".
+#[inline(always)]
+pub fn extrq_at(a: V128, length: u8, place: u8) -> V128 {
+    let (mask, place) = field(length, place);
+    V128::ZERO.with_lane(0, a.lane::<u64>(0) >> place & mask)
+}
+
+/// As [`extrq_at`], with length and place in the two lowest bytes of `b`. AMD64 APM Vol. 4, "EXTRQ".
+#[inline(always)]
+pub fn extrq(a: V128, b: V128) -> V128 {
+    extrq_at(a, b.lane(0), b.lane(1))
+}
+
+/// Inserts the low bits of `b` as a field; the upper half becomes 0. AMD64 APM Vol. 4, "INSERTQ".
+#[inline(always)]
+pub fn insertq_at(a: V128, b: u64, length: u8, place: u8) -> V128 {
+    let (mask, place) = field(length, place);
+    V128::ZERO.with_lane(0, a.lane::<u64>(0) & !(mask << place) | (b & mask) << place)
+}
+
+/// As [`insertq_at`], with length and place in bytes 8 and 9 of `b`. AMD64 APM Vol. 4, "INSERTQ".
+#[inline(always)]
+pub fn insertq(a: V128, b: V128) -> V128 {
+    insertq_at(a, b.lane(0), b.lane(8), b.lane(9))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_extracted_and_inserted_bit_by_bit() {
+        let (a, b) = (0x8421_a5a5_dead_beef_u64, 0xfedc_ba98_7654_3210_u64);
+        let bit = |value: u64, at: u32| value >> at & 1;
+        let vector = |low: u64| V128::from(u128::from(low) | 0x55 << 64);
+        for (length, place) in (0..64u8).flat_map(|length| (0..64u8).map(move |place| (length, place))) {
+            let count = if length == 0 { 64 } else { u32::from(length) };
+            let place_of = |bit: u32| bit + u32::from(place);
+            let within = |at: u32| (place_of(0)..place_of(count)).contains(&at);
+            let extracted = (0..count).filter(|at| place_of(*at) < 64 && bit(a, place_of(*at)) != 0);
+            let extracted = extracted.fold(0, |all, at| all | 1u64 << at);
+            let inserted =
+                (0..64).filter(|&at| if within(at) { bit(b, at - place_of(0)) } else { bit(a, at) } != 0);
+            let inserted = inserted.fold(0, |all, at| all | 1u64 << at);
+            // Higher bits of both mean nothing.
+            let (length, place) = (length | 0x40, place | 0x80);
+            assert_eq!(u128::from(extrq_at(vector(a), length, place)), extracted.into());
+            assert_eq!(u128::from(insertq_at(vector(a), b, length, place)), inserted.into());
+            let control = u128::from(length) | u128::from(place) << 8;
+            assert_eq!(u128::from(extrq(vector(a), control.into())), extracted.into());
+            assert_eq!(
+                u128::from(insertq(vector(a), (control << 64 | u128::from(b)).into())),
+                inserted.into()
+            );
+        }
+    }
+}
