@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// What the program dies of.
 const SIGSEGV: i32 = 11;
+/// What gdb kills it by.
+const SIGKILL: i32 = 9;
 
 /// A directory of its own, which goes with it.
 struct Directory(PathBuf);
@@ -46,8 +48,12 @@ fn has_gdb() -> bool {
     Command::new("gdb").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-/// Runs the program under gdb with a script; gives what gdb and what Table86 said.
-fn debug(directory: &Path, program: &Path, script: &Path) -> (String, Output) {
+/// What gdb says in any case if it is not told where the files are.
+const SLOW: &str = "warning: File transfers from remote targets can be slow.";
+
+/// Runs the program under gdb with a script; gives what gdb and what Table86 said. gdb gets the program's file only if it
+/// `has_file`.
+fn debug(directory: &Path, program: &Path, script: &Path, has_file: bool) -> (String, Output) {
     let socket = directory.join("socket");
     let guest = Command::new(env!("CARGO_BIN_EXE_table86"))
         .args(["gdb", "-g"])
@@ -63,11 +69,12 @@ fn debug(directory: &Path, program: &Path, script: &Path) -> (String, Output) {
         std::thread::sleep(Duration::from_millis(10));
     }
     let gdb = Command::new("gdb")
-        .args(["-q", "-nx", "-batch", "-ex", "set sysroot /", "-ex"])
+        .current_dir(directory)
+        .args(["-q", "-nx", "-batch", "-ex"])
         .arg(format!("target remote {}", socket.display()))
         .arg("-x")
         .arg(script)
-        .arg(program)
+        .args(has_file.then_some(program))
         .stdin(Stdio::null())
         .output()
         .expect("gdb runs");
@@ -88,7 +95,7 @@ fn missing(script: &Path, said: &str) -> Option<String> {
     None
 }
 
-fn check(name: &str, script: &str, expected: impl Fn(&Output) -> bool) {
+fn check(name: &str, script: &str, has_file: bool, expected: impl Fn(&Output) -> bool) {
     if !has_gdb() {
         println!("NOT CHECKED: gdb is not installed");
         return;
@@ -100,21 +107,30 @@ fn check(name: &str, script: &str, expected: impl Fn(&Output) -> bool) {
             return;
         };
         let script = scripts().join(script);
-        let (said, guest) = debug(&directory.0, &program, &script);
+        let (said, guest) = debug(&directory.0, &program, &script, has_file);
         let missing = missing(&script, &said);
         assert!(missing.is_none(), "{kind}: `{}` is not in:\n{said}", missing.unwrap_or_default());
+        let warning = said.lines().find(|line| line.starts_with("warning:") && !line.starts_with(SLOW));
+        assert_eq!(warning, None, "{kind}:\n{said}");
         assert!(expected(&guest), "{kind}: {guest:?}\n{said}");
     }
 }
 
 #[test]
 fn gdb_debugs_a_program_from_its_first_instruction_to_its_fault() {
-    check("session", "session.gdb", |guest| {
+    check("session", "session.gdb", true, |guest| {
         guest.stdout == b"done\n" && guest.status.signal() == Some(SIGSEGV)
     });
 }
 
 #[test]
+fn gdb_needs_no_files_of_its_own() {
+    check("files", "files.gdb", false, |guest| guest.status.signal() == Some(SIGKILL));
+}
+
+#[test]
 fn a_program_that_gdb_leaves_runs_on() {
-    check("leave", "leave.gdb", |guest| guest.stdout == b"done\n" && guest.status.signal() == Some(SIGSEGV));
+    check("leave", "leave.gdb", true, |guest| {
+        guest.stdout == b"done\n" && guest.status.signal() == Some(SIGSEGV)
+    });
 }

@@ -10,7 +10,8 @@ use table86::kernel::Process;
 /// Runs a program for gdb, which connects from another terminal: waits before the first instruction.
 ///
 /// It speaks gdb's remote protocol: registers (i386 core, x87, SSE), memory, breakpoints, watchpoints, steps, threads, signals,
-/// system calls (catch syscall), auxv, libraries. Breakpoints are no bytes in the program's memory. With a watchpoint the
+/// system calls (catch syscall), auxv, libraries, and the guest's files, so that gdb needs neither the program nor a sysroot.
+/// Breakpoints are no bytes in the program's memory. With a watchpoint the
 /// program goes step by step, some hundred times slower. Children run free; a program that executes another one leaves gdb.
 #[derive(Args)]
 #[command(
@@ -18,7 +19,7 @@ use table86::kernel::Process;
     after_help = "Examples:\n  table86 gdb ./prog arg1                 waits on port 1234 of this machine\n  \
                   gdb ./prog -ex 'target remote :1234'    there\n  \
                   table86 gdb -g /tmp/socket ./prog       waits on a socket\n  \
-                  table86 gdb -L /srv/i386 ./dynamic      there: set sysroot /srv/i386\n  \
+                  table86 gdb -L /srv/i386 ./dynamic      there: gdb -ex 'target remote :1234'\n  \
                   table86 run -g 1234 ./prog              the same\n\n\
                   In gdb: monitor help"
 )]

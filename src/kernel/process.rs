@@ -359,13 +359,18 @@ impl Process {
         let Some(nr) = ptrace::tracee::call_begins(self, nr) else {
             return ptrace::tracee::call_done(self);
         };
+        if let Some(debugger) = self.debugger.clone() {
+            debugger.call_begins(self, nr);
+            // Its user wants none, and says in EAX what comes of it.
+            if self.trace.orig_eax() != nr && (self.trace.orig_eax() as i32) < 0 {
+                return ptrace::tracee::call_done(self);
+            }
+        }
+        let nr = self.trace.orig_eax();
         let regs = &self.machine.cpu.regs;
         let args =
             [regs[reg::EBX], regs[reg::ECX], regs[reg::EDX], regs[reg::ESI], regs[reg::EDI], regs[reg::EBP]];
         self.with_observer(|observer, process| observer.enter(process, nr, args));
-        if let Some(debugger) = self.debugger.clone() {
-            debugger.call(self, nr, None);
-        }
         self.signals.restart_class = None;
         let result = table::dispatch(self, nr, args);
         if self.end.is_some() {
@@ -375,7 +380,7 @@ impl Process {
         self.finish_call(nr, result);
         ptrace::tracee::call_done(self);
         if let Some(debugger) = self.debugger.clone() {
-            debugger.call(self, nr, Some(self.machine.cpu.regs[reg::EAX]));
+            debugger.call_done(self, nr);
         }
     }
 

@@ -2,9 +2,10 @@
 
 use super::Hub;
 use crate::debug::symbols::Symbols;
+use crate::kernel::paths;
 use crate::memory::Memory;
 use std::fmt::Write;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 
 /// Tags of the auxiliary vector and of dynamic sections (elf(5)).
 mod tag {
@@ -16,6 +17,8 @@ mod tag {
     pub const DT_DEBUG: u32 = 21;
 }
 
+/// Namespaces that are shown; dlmopen(3) has no more than 16.
+const MOST_NAMESPACES: usize = 64;
 /// Libraries that a list is followed over.
 const MOST_LIBRARIES: usize = 10_000;
 /// Longest name of one.
@@ -118,19 +121,24 @@ fn escaped(bytes: &[u8]) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// The libraries that the dynamic linker has loaded, by its own list (`struct r_debug` of link.h).
+/// The libraries that the dynamic linker has loaded, by its own lists (`struct r_debug` of link.h), one a namespace.
 pub fn libraries(hub: &Hub) -> String {
     let mut text = String::from("<library-list-svr4 version=\"1.0\"");
-    let list = link_map(&hub.memory, &hub.image.auxv).unwrap_or_default();
-    if let Some(first) = list.first() {
-        let _ = write!(text, " main-lm=\"{:#x}\"", first.at);
+    let spaces = namespaces(&hub.memory, &hub.image.auxv).unwrap_or_default();
+    // The first entry of the first namespace is the program.
+    let mut shown = Vec::new();
+    for (index, space) in spaces.iter().enumerate() {
+        let list = link_map(&hub.memory, space.first).unwrap_or_default();
+        if let Some(program) = list.first().filter(|_| index == 0) {
+            let _ = write!(text, " main-lm=\"{:#x}\"", program.at);
+        }
+        shown.extend(list.into_iter().skip(usize::from(index == 0)).map(|entry| (space.at, entry)));
     }
     text.push('>');
-    // The first one is the program.
-    for entry in list.iter().skip(1).filter(|entry| !entry.name.is_empty()) {
+    for (space, entry) in shown.iter().filter(|(_, entry)| !entry.name.is_empty()) {
         let _ = write!(
             text,
-            "<library name=\"{}\" lm=\"{:#x}\" l_addr=\"{:#x}\" l_ld=\"{:#x}\"/>",
+            "<library name=\"{}\" lm=\"{:#x}\" l_addr=\"{:#x}\" l_ld=\"{:#x}\" lmid=\"{space:#x}\"/>",
             escaped(&entry.name),
             entry.at,
             entry.base,
@@ -138,6 +146,13 @@ pub fn libraries(hub: &Hub) -> String {
         );
     }
     text + "</library-list-svr4>"
+}
+
+/// A `struct r_debug`, by whose address gdb tells namespaces apart.
+struct Namespace {
+    at: u32,
+    /// Its `r_map`.
+    first: u32,
 }
 
 /// A `struct link_map`.
@@ -148,7 +163,7 @@ struct Linked {
     dynamic: u32,
 }
 
-fn link_map(memory: &Memory, auxv: &[u8]) -> Option<Vec<Linked>> {
+fn namespaces(memory: &Memory, auxv: &[u8]) -> Option<Vec<Namespace>> {
     let word = |at: u32| memory.read::<u32>(at).ok();
     let aux = |wanted: u32| {
         let mut pairs = auxv.chunks_exact(8).map(|pair| {
@@ -166,12 +181,24 @@ fn link_map(memory: &Memory, auxv: &[u8]) -> Option<Vec<Linked>> {
         .and_then(|at| word(at.wrapping_add(8)))
         .map_or(0, |vaddr| headers.wrapping_sub(vaddr));
     let dynamic = word(header(tag::PT_DYNAMIC)?.wrapping_add(8))?.wrapping_add(bias);
-    let debug = (0..1000).map(|index| dynamic.wrapping_add(index * 8)).find_map(|at| match word(at) {
+    let mut at = (0..1000).map(|index| dynamic.wrapping_add(index * 8)).find_map(|at| match word(at) {
         Some(tag::DT_DEBUG) => Some(word(at.wrapping_add(4))),
         Some(0) | None => Some(None),
         Some(_) => None,
     })??;
-    let mut at = word(debug.wrapping_add(4))?;
+    let mut list = Vec::new();
+    while at != 0 && list.len() < MOST_NAMESPACES {
+        let version = word(at)?;
+        list.push(Namespace { at, first: word(at.wrapping_add(4))? });
+        // `r_next`, which older linkers do not have.
+        at = if version >= 2 { word(at.wrapping_add(20))? } else { 0 };
+    }
+    Some(list)
+}
+
+fn link_map(memory: &Memory, first: u32) -> Option<Vec<Linked>> {
+    let word = |at: u32| memory.read::<u32>(at).ok();
+    let mut at = first;
     let mut list = Vec::new();
     while at != 0 && list.len() < MOST_LIBRARIES {
         let name = memory.read_cstr(word(at.wrapping_add(4))?, NAME_MAX).unwrap_or_default();
@@ -181,9 +208,10 @@ fn link_map(memory: &Memory, auxv: &[u8]) -> Option<Vec<Linked>> {
     Some(list)
 }
 
-/// The program's file.
+/// The program's file, as the guest knows it.
 pub fn exec_file(hub: &Hub) -> Vec<u8> {
-    hub.image.exe_path.as_os_str().as_bytes().to_vec()
+    let path = hub.ask(|process| paths::to_guest(process, process.image.exe_path.clone()));
+    path.unwrap_or_else(|| hub.image.exe_path.clone()).into_os_string().into_vec()
 }
 
 /// What `monitor` followed by these words gives.

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Where to wait for gdb.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ impl Listener {
             }
         };
         let private = PrivateFd::new(socket).map_err(|errno| io::Error::from_raw_os_error(errno.0))?;
-        Ok(Socket(private))
+        Ok(Socket(Arc::new(private)))
     }
 }
 
@@ -94,8 +95,8 @@ impl fmt::Display for Listener {
 }
 
 /// The connection. It is closed when the program executes another one.
-#[derive(Debug)]
-pub struct Socket(PrivateFd);
+#[derive(Clone, Debug)]
+pub struct Socket(Arc<PrivateFd>);
 
 fn failed(errno: Errno) -> io::Error {
     io::Error::from_raw_os_error(errno.0)

@@ -5,6 +5,7 @@
 
 mod answers;
 mod connection;
+mod files;
 mod registers;
 mod serve;
 mod target;
@@ -14,16 +15,18 @@ pub use serve::serve;
 
 use crate::Machine;
 use crate::Stop;
+use crate::cpu::reg;
 use crate::debug::effects::{self, Place, Touch};
 use crate::engine::hook::Breakpoints;
 use crate::kernel::debugger::Debugger;
+use crate::kernel::errno::Errno;
 use crate::kernel::process::{ExitReason, Image, Options, Process};
-use crate::kernel::signal::{self, Info};
+use crate::kernel::signal::{self, Call, Fields, Info};
 use crate::kernel::task::{self, Group};
 use crate::memory::Memory;
 use registers::Registers;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// How long threads get to stop before gdb is told without them.
@@ -80,9 +83,14 @@ struct Thread {
     action: Action,
     /// The signal that gdb wants delivered, by the host's number.
     signal: Option<i32>,
+    /// A signal that gdb sent where none had stopped the thread, until it takes effect.
+    sent: Option<i32>,
     /// A step is done when the thread is about to run again.
     stepped: bool,
 }
+
+/// What a stopped thread is asked to do for gdb, being the one that has the process.
+type Errand = Box<dyn FnOnce(&Process) + Send>;
 
 struct State {
     running: bool,
@@ -94,6 +102,7 @@ struct State {
     watches: BTreeSet<(u32, u32, Watch)>,
     /// System calls to be caught: all if the set is empty.
     calls: Option<BTreeSet<u32>>,
+    errand: Option<Errand>,
     /// gdb is gone: everything runs on.
     detached: bool,
     /// gdb has been told about the end.
@@ -122,6 +131,7 @@ impl Hub {
                 event: None,
                 watches: BTreeSet::new(),
                 calls: None,
+                errand: None,
                 detached: false,
                 told: false,
             }),
@@ -149,8 +159,14 @@ impl Hub {
     }
 
     /// Stops the process for `event`, if it is not stopping for another one already; the thread waits until it may run again.
-    /// Gives whether gdb was told of the event, and the signal that it wants delivered.
-    fn park(&self, process: &mut Process, event: Option<Event>) -> (bool, Option<i32>) {
+    /// Gives whether gdb was told of the event, and the signal that it wants delivered. `call` is what the stop interrupted, and
+    /// what gdb makes of that.
+    fn park(
+        &self,
+        process: &mut Process,
+        event: Option<Event>,
+        call: &mut Option<Call>,
+    ) -> (bool, Option<i32>) {
         let tid = task::id();
         let mut state = self.lock();
         if state.detached {
@@ -166,31 +182,80 @@ impl Hub {
             told = true;
         }
         let thread = state.threads.entry(tid).or_default();
-        thread.registers = registers::of(&process.machine.cpu);
+        thread.registers = registers::of(&process.machine.cpu, process.trace.orig_eax());
+        if let Some(call) = call {
+            thread.registers.core.eax = call.shown();
+            thread.registers.orig_eax = call.nr;
+        }
         thread.parked = true;
         thread.changed = false;
         thread.signal = None;
         thread.stepped = false;
         self.changed.notify_all();
         while !Hub::may_run(&state, tid) {
+            if let Some(errand) = state.errand.take() {
+                drop(state);
+                errand(process);
+                state = self.lock();
+                continue;
+            }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let thread = state.threads.entry(tid).or_default();
         thread.parked = false;
         if thread.changed {
-            registers::put(&mut process.machine.cpu, &thread.registers);
+            let regs = &thread.registers;
+            registers::put(&mut process.machine.cpu, regs);
+            process.trace.set_orig_eax(regs.orig_eax);
+            *call = Call::from_shown(regs.orig_eax, regs.core.eax, *call);
         }
         (told, thread.signal.take())
     }
 
     /// As [`Hub::park`], again and again until gdb has been told.
-    fn report(&self, process: &mut Process, event: Event) -> Option<i32> {
+    fn report(&self, process: &mut Process, event: Event, call: &mut Option<Call>) -> Option<i32> {
         loop {
-            let (told, signal) = self.park(process, Some(event));
+            let (told, signal) = self.park(process, Some(event), call);
             if told || self.lock().detached {
                 return signal;
             }
         }
+    }
+
+    /// As [`Hub::report`], between two instructions.
+    fn stop(&self, process: &mut Process, event: Event) -> Stop {
+        let mut call = None;
+        if let Some(signal) = self.report(process, event, &mut call) {
+            self.lock().threads.entry(task::id()).or_default().sent = Some(signal);
+            let fields = Fields::Kill { pid: std::process::id() as i32, uid: 0 };
+            signal::host::requeue_to_self(&Info { signal, errno: 0, code: libc::SI_USER, fields });
+        }
+        // gdb has put back the registers of one that a call of its own had interrupted.
+        process.interrupted = process.interrupted.take().or(call);
+        Stop::Requested
+    }
+
+    /// Lets a stopped thread look at its process. `None` if none has stopped.
+    fn ask<T: Send + 'static>(&self, look: impl FnOnce(&Process) -> T + Send + 'static) -> Option<T> {
+        let (send, answer) = mpsc::channel();
+        {
+            let mut state = self.lock();
+            if state.running || state.detached || !state.threads.values().any(|thread| thread.parked) {
+                return None;
+            }
+            state.errand = Some(Box::new(move |process| {
+                // Whoever asked may have lost patience.
+                let _ = send.send(look(process));
+            }));
+            self.changed.notify_all();
+        }
+        let answer = answer.recv_timeout(PATIENCE).ok();
+        self.lock().errand = None;
+        answer
+    }
+
+    fn catches(&self, nr: u32) -> bool {
+        self.lock().calls.as_ref().is_some_and(|calls| calls.is_empty() || calls.contains(&nr))
     }
 
     /// Waits until all threads stand still, and makes those look up that do not. Some may be beyond that.
@@ -240,8 +305,7 @@ impl Hub {
                 return stop;
             }
             if let Some((addr, kind)) = hit {
-                self.report(process, Event::Watch { addr, kind });
-                return Stop::Requested;
+                return self.stop(process, Event::Watch { addr, kind });
             }
         }
         Stop::Limit
@@ -283,7 +347,7 @@ impl Debugger for Hub {
             first
         };
         if first {
-            self.report(process, Event::Started);
+            self.stop(process, Event::Started);
         }
     }
 
@@ -301,11 +365,12 @@ impl Debugger for Hub {
             (Hub::may_run(&state, tid), action, stepped, !state.watches.is_empty())
         };
         if stepped {
-            self.report(process, Event::Step);
-            return Stop::Requested;
+            return self.stop(process, Event::Step);
         }
         if !may_run {
-            self.park(process, None);
+            let mut call = None;
+            self.park(process, None, &mut call);
+            process.interrupted = process.interrupted.take().or(call);
             return Stop::Requested;
         }
         let stop = match action {
@@ -316,8 +381,7 @@ impl Debugger for Hub {
                     process.machine.step()
                 };
                 let Some(stop) = stop else {
-                    self.report(process, Event::Step);
-                    return Stop::Requested;
+                    return self.stop(process, Event::Step);
                 };
                 // What it came to is dealt with first: a call is made, a signal reported.
                 if stop != Stop::Requested {
@@ -329,17 +393,20 @@ impl Debugger for Hub {
             Action::Default | Action::Continue => process.machine.run(budget),
         };
         if stop == Stop::Breakpoint {
-            self.report(process, Event::Breakpoint);
-            return Stop::Requested;
+            return self.stop(process, Event::Breakpoint);
         }
         stop
     }
 
-    fn signal(&self, process: &mut Process, info: Info) -> Option<Info> {
-        if self.lock().detached {
-            return Some(info);
+    fn signal(&self, process: &mut Process, info: Info, call: &mut Option<Call>) -> Option<Info> {
+        {
+            let mut state = self.lock();
+            let sent = state.threads.entry(task::id()).or_default().sent.take_if(|sent| *sent == info.signal);
+            if state.detached || sent.is_some() {
+                return Some(info);
+            }
         }
-        match self.report(process, Event::Signal(info.signal)) {
+        match self.report(process, Event::Signal(info.signal), call) {
             Some(signal) if signal == info.signal => Some(info),
             Some(signal) => Some(Info::kernel(signal)),
             // Gone meanwhile: it takes its way.
@@ -348,10 +415,18 @@ impl Debugger for Hub {
         }
     }
 
-    fn call(&self, process: &mut Process, nr: u32, result: Option<u32>) {
-        let wanted = self.lock().calls.as_ref().is_some_and(|calls| calls.is_empty() || calls.contains(&nr));
-        if wanted {
-            self.report(process, Event::Call { nr, entry: result.is_none() });
+    fn call_begins(&self, process: &mut Process, nr: u32) {
+        if self.catches(nr) {
+            process.machine.cpu.regs[reg::EAX] = Errno::ENOSYS.0.wrapping_neg() as u32;
+            self.report(process, Event::Call { nr, entry: true }, &mut None);
+        }
+    }
+
+    fn call_done(&self, process: &mut Process, nr: u32) {
+        if self.catches(nr) {
+            let mut call = process.interrupted.take();
+            self.report(process, Event::Call { nr, entry: false }, &mut call);
+            process.interrupted = call;
         }
     }
 

@@ -21,7 +21,7 @@ impl Arch for I386Linux {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registers {
     pub core: X86CoreRegs,
-    /// The number of the system call that is to be restarted: none ever, from outside.
+    /// The number of the system call that the thread is in or has come from; negative if there is none.
     pub orig_eax: u32,
 }
 
@@ -52,7 +52,7 @@ impl gdbstub::arch::Registers for Registers {
 }
 
 /// The registers of a thread.
-pub fn of(cpu: &Cpu) -> Registers {
+pub fn of(cpu: &Cpu, orig_eax: u32) -> Registers {
     let [eax, ecx, edx, ebx, esp, ebp, esi, edi] = cpu.regs;
     let selector = |seg: Seg| u32::from(cpu.selectors[seg as usize]);
     let fpu = &cpu.fpu;
@@ -96,7 +96,7 @@ pub fn of(cpu: &Cpu) -> Registers {
         xmm: cpu.xmm.map(u128::from),
         mxcsr: cpu.mxcsr,
     };
-    Registers { core, ..Registers::default() }
+    Registers { core, orig_eax }
 }
 
 /// Gives a thread the registers that gdb wants it to have; what a user program cannot change stays, and so do segment
@@ -206,9 +206,9 @@ mod tests {
         cpu.eip = 9;
         cpu.fpu.set_st(0, F80::ONE);
         cpu.xmm[3] = V128::from(0x1234_5678u128 << 64);
-        let regs = of(&cpu);
+        let regs = of(&cpu, 20);
         let mut other = Cpu::new();
         put(&mut other, &regs);
-        assert_eq!(of(&other), regs);
+        assert_eq!(of(&other, 20), regs);
     }
 }

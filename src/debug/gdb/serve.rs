@@ -1,11 +1,12 @@
 //! The thread that talks to gdb.
 
 use super::connection::Socket;
+use super::files::OpenFiles;
 use super::target::Debugged;
 use super::{Event, Hub, Watch, registers};
 use crate::kernel::process::{ExitReason, Process};
 use gdbstub::common::{Signal, Tid};
-use gdbstub::conn::ConnectionExt;
+use gdbstub::conn::{Connection, ConnectionExt};
 use gdbstub::stub::run_blocking::{BlockingEventLoop, Event as Next, WaitForStopReasonError};
 use gdbstub::stub::{DisconnectReason, GdbStub, MultiThreadStopReason};
 use gdbstub::target::Target;
@@ -35,7 +36,7 @@ pub fn serve(process: &mut Process, socket: Socket) -> io::Result<()> {
 }
 
 fn talk(hub: &Arc<Hub>, socket: Socket) {
-    let mut target = Debugged { hub: Arc::clone(hub), gone: false };
+    let mut target = Debugged { hub: Arc::clone(hub), gone: false, files: OpenFiles::default() };
     // The process stops before its first instruction; gdb asks for that when it connects.
     {
         let mut state = hub.lock();
@@ -44,9 +45,14 @@ fn talk(hub: &Arc<Hub>, socket: Socket) {
         }
         state.event = None;
     }
+    let mut farewell = socket.clone();
     let ended = GdbStub::new(socket).run_blocking::<Loop>(&mut target);
     match ended {
-        Ok(DisconnectReason::Kill) => super::kill(),
+        Ok(DisconnectReason::Kill) => {
+            // gdb waits for an answer, and `gdbstub` gives none.
+            let _ = farewell.write_all(b"$OK#9a");
+            super::kill()
+        }
         // The end is told; so is everything else, as nobody listens any more.
         Ok(_) | Err(_) => {
             hub.lock().told = true;

@@ -1,8 +1,9 @@
 //! What gdb can do with the process, as `gdbstub` wants it said.
 
+use super::files::OpenFiles;
 use super::registers::{I386Linux, Registers};
 use super::{Action, Hub, Watch, answers, registers};
-use crate::memory::Prot;
+use crate::memory::{BadAddress, Memory, Prot};
 use gdbstub::common::{Signal, Tid};
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::multithread::{
@@ -12,7 +13,7 @@ use gdbstub::target::ext::base::multithread::{
 use gdbstub::target::ext::breakpoints::{
     Breakpoints, BreakpointsOps, HwWatchpoint, HwWatchpointOps, SwBreakpoint, SwBreakpointOps, WatchKind,
 };
-use gdbstub::target::ext::{auxv, catch_syscalls, exec_file, libraries, memory_map, monitor_cmd};
+use gdbstub::target::ext::{auxv, catch_syscalls, exec_file, host_io, libraries, memory_map, monitor_cmd};
 use gdbstub::target::ext::{target_description_xml_override, thread_extra_info};
 use gdbstub::target::{Target, TargetError, TargetResult};
 use std::convert::Infallible;
@@ -27,6 +28,7 @@ pub struct Debugged {
     pub(super) hub: Arc<Hub>,
     /// The process has ended: there is nothing left to be asked.
     pub(super) gone: bool,
+    pub(super) files: OpenFiles,
 }
 
 fn number(tid: Tid) -> u32 {
@@ -34,7 +36,7 @@ fn number(tid: Tid) -> u32 {
 }
 
 /// Copies a part of `data` into `out`; gives how much.
-fn part(data: &[u8], offset: u64, length: usize, out: &mut [u8]) -> usize {
+pub(super) fn part(data: &[u8], offset: u64, length: usize, out: &mut [u8]) -> usize {
     let from = usize::try_from(offset).unwrap_or(usize::MAX).min(data.len());
     let len = length.min(out.len()).min(data.len() - from);
     out[..len].copy_from_slice(&data[from..from + len]);
@@ -71,6 +73,10 @@ impl Target for Debugged {
         Some(self)
     }
 
+    fn support_host_io(&mut self) -> Option<host_io::HostIoOps<'_, Self>> {
+        Some(self)
+    }
+
     fn support_auxv(&mut self) -> Option<auxv::AuxvOps<'_, Self>> {
         Some(self)
     }
@@ -104,30 +110,20 @@ impl MultiThreadBase for Debugged {
     }
 
     fn read_addrs(&mut self, start: u32, data: &mut [u8], _: Tid) -> TargetResult<usize, Self> {
-        let memory = &self.hub.memory;
-        if memory.read_bytes(start, data).is_ok() {
-            return Ok(data.len());
-        }
-        let readable = (0..data.len())
-            .take_while(|&at| memory.read_bytes(start.wrapping_add(at as u32), &mut data[at..=at]).is_ok())
-            .count();
-        if readable == 0 { Err(TargetError::Errno(EFAULT)) } else { Ok(readable) }
+        let (len, mut got) = (data.len(), 0);
+        let read = |memory: &Memory, len: usize| {
+            memory.read_bytes(start, &mut data[..len])?;
+            got = len;
+            Ok(())
+        };
+        self.with_access(start, len, Prot::READ, read).map_err(|_| TargetError::Errno(EFAULT))?;
+        Ok(got)
     }
 
     fn write_addrs(&mut self, start: u32, data: &[u8], _: Tid) -> TargetResult<(), Self> {
-        let memory = &self.hub.memory;
-        if memory.write_bytes(start, data).is_ok() {
-            return Ok(());
-        }
-        // The debugger may write where the program may not: nobody runs meanwhile.
-        let region = memory.region_at(start).ok_or(TargetError::Errno(EFAULT))?;
-        let page = start & !0xfff;
-        let len = (start - page).saturating_add(data.len() as u32).min(region.end - page);
-        let bad = |_| TargetError::Errno(EFAULT);
-        memory.protect(page, len, region.prot | Prot::READ | Prot::WRITE).map_err(bad)?;
-        let written = memory.write_bytes(start, data);
-        memory.protect(page, len, region.prot).map_err(bad)?;
-        written.map_err(|_| TargetError::Errno(EFAULT))
+        let write = |memory: &Memory, _| memory.write_bytes(start, data);
+        self.with_access(start, data.len(), Prot::READ | Prot::WRITE, write)
+            .map_err(|_| TargetError::Errno(EFAULT))
     }
 
     fn list_active_threads(&mut self, each: &mut dyn FnMut(Tid)) -> Result<(), Infallible> {
@@ -151,6 +147,28 @@ impl MultiThreadBase for Debugged {
 }
 
 impl Debugged {
+    /// Accesses `len` bytes from `start` on; where the program may not, the debugger may: nobody runs meanwhile. `access` is told
+    /// how many bytes are in one mapping.
+    fn with_access(
+        &self,
+        start: u32,
+        len: usize,
+        prot: Prot,
+        mut access: impl FnMut(&Memory, usize) -> Result<(), BadAddress>,
+    ) -> Result<(), BadAddress> {
+        let memory = &self.hub.memory;
+        access(memory, len).or_else(|error| {
+            let region = memory.region_at(start).ok_or(error)?;
+            let page = start & !0xfff;
+            let within = (region.end - start).min(len as u32);
+            let pages = (start - page + within).next_multiple_of(0x1000);
+            memory.protect(page, pages, region.prot | prot).map_err(|_| error)?;
+            let done = access(memory, within as usize);
+            memory.protect(page, pages, region.prot).map_err(|_| error)?;
+            done
+        })
+    }
+
     fn act(&self, tid: Tid, action: Action, signal: Option<Signal>) {
         let mut state = self.hub.lock();
         if let Some(thread) = state.threads.get_mut(&number(tid)) {

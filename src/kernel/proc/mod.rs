@@ -169,6 +169,31 @@ fn content(p: &Process, entry: &Entry) -> Result<Option<Vec<u8>>, Errno> {
     }))
 }
 
+/// What is to be seen in an entry, and whose it is.
+pub struct View {
+    /// Its bytes at this moment.
+    pub content: Vec<u8>,
+    name: Vec<u8>,
+    path: Vec<u8>,
+}
+
+/// The view of what `path` leads to; `None` for other paths, and for memory, which is no bytes.
+///
+/// # Errors
+/// The host's.
+pub fn view(p: &Process, at: Fd, path: &[u8]) -> Result<Option<View>, Errno> {
+    if let Some(entry) = Entry::find(at, path) {
+        let content = content(p, &entry)?;
+        return Ok(content.map(|content| View { content, name: entry.name, path: entry.path }));
+    }
+    if path != CPUINFO {
+        return Ok(None);
+    }
+    let host_text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let text = cpuinfo::text(&p.machine.cpu.cpuid, cpuinfo::processors(&host_text));
+    Ok(Some(View { content: text.into_bytes(), name: b"cpuinfo".to_vec(), path: CPUINFO.to_vec() }))
+}
+
 /// Opens an entry that has a view: a file with what the guest is to see at this moment. `None` for other paths.
 ///
 /// # Errors
@@ -177,19 +202,10 @@ pub fn open_view(p: &Process, at: Fd, path: &[u8], flags: u32) -> Result<Option<
     if flags & libc::O_PATH as u32 != 0 {
         return Ok(None);
     }
-    let (content, entry, entry_path) = match Entry::find(at, path) {
-        Some(entry) if entry.name == b"mem" => return memory::open(p, entry.tid, &entry.path, flags),
-        Some(entry) => {
-            let Some(content) = content(p, &entry)? else { return Ok(None) };
-            (content, entry.name, entry.path)
-        }
-        None if path == CPUINFO => {
-            let host_text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-            let text = cpuinfo::text(&p.machine.cpu.cpuid, cpuinfo::processors(&host_text));
-            (text.into_bytes(), b"cpuinfo".to_vec(), CPUINFO.to_vec())
-        }
-        None => return Ok(None),
-    };
+    if let Some(entry) = Entry::find(at, path).filter(|entry| entry.name == b"mem") {
+        return memory::open(p, entry.tid, &entry.path, flags);
+    }
+    let Some(View { content, name: entry, path: entry_path }) = view(p, at, path)? else { return Ok(None) };
     // The host's entry says whether it may be opened so.
     drop(host::open(&paths::c_string(&entry_path), files::flags_to_host(flags))?);
     let name = CString::new(entry).unwrap_or_default();

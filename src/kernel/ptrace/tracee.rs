@@ -5,7 +5,6 @@ use super::super::errno::Errno;
 use super::super::process::Process;
 use super::super::segments::{self, TLS_COUNT, TLS_FIRST};
 use super::super::signal::{self, Call, Fields, Info, SigSet};
-use super::super::table::Restart;
 use super::block::{HEADER, Slot, State, attached, changed, stop};
 use super::watch::Watches;
 use super::{event, option, request};
@@ -130,6 +129,16 @@ impl Tracing {
         (flags & CLONE_UNTRACED == 0 && self.has_option(option)).then_some((event, inherited))
     }
 
+    /// The number of the system call that the thread is in, or has come from; `orig_eax`.
+    pub(crate) fn orig_eax(&self) -> u32 {
+        self.orig_ax
+    }
+
+    /// A debugger has written that register.
+    pub(crate) fn set_orig_eax(&mut self, value: u32) {
+        self.orig_ax = value;
+    }
+
     /// The run loop is about to run instructions.
     pub(in crate::kernel) fn leave_call(&mut self) {
         self.orig_ax = NO_CALL;
@@ -145,21 +154,6 @@ impl Default for Tracing {
     fn default() -> Tracing {
         Tracing::new()
     }
-}
-
-/// `EAX` of a call that a signal interrupted, as tracers see it: the kernel's own error number.
-fn restart_error(call: &Call) -> u32 {
-    let number: i32 = match call.restart {
-        Some(Restart::NoHand) => 514,
-        Some(Restart::Block) => 516,
-        None | Some(Restart::Sys | Restart::No) => 512,
-    };
-    number.wrapping_neg() as u32
-}
-
-/// Tells whether EAX is one of those.
-fn is_restart_error(ax: u32) -> bool {
-    matches!((ax as i32).wrapping_neg(), 512 | 513 | 514 | 516)
 }
 
 /// The general registers as tracers see them.
@@ -200,7 +194,7 @@ fn picture(p: &Process, call: Option<&Call>) -> State {
     let cpu = &p.machine.cpu;
     let mut regs = registers(cpu, p.trace.orig_ax);
     if let Some(call) = call {
-        regs.ax = restart_error(call);
+        regs.ax = call.shown();
         regs.orig_ax = call.nr;
     }
     let mask = p.signals.saved_mask.unwrap_or(p.signals.mask);
@@ -334,11 +328,7 @@ fn take_over(p: &mut Process, state: &State, call: &mut Option<Call>) {
     if what & changed::REGS != 0 {
         let regs = state.regs;
         load_registers(p, &regs);
-        let number = regs.orig_ax as i32;
-        match call {
-            Some(call) if number >= 0 && is_restart_error(regs.ax) => call.nr = regs.orig_ax,
-            _ => *call = None,
-        }
+        *call = Call::from_shown(regs.orig_ax, regs.ax, *call);
     }
     if what & changed::FLOAT != 0 {
         load_float(&mut p.machine.cpu, state);

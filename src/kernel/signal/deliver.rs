@@ -83,7 +83,7 @@ fn handle(p: &mut Process, mut info: Info, call: &mut Option<Call>) {
         return;
     }
     if let Some(debugger) = p.debugger.clone() {
-        let Some(wanted) = debugger.signal(p, info) else { return };
+        let Some(wanted) = debugger.signal(p, info, call) else { return };
         info = wanted;
     }
     if !p.trace.is_traced() {

@@ -423,7 +423,7 @@ pub(in crate::kernel) fn requeue(info: &Info) {
 }
 
 /// Sends a signal to this thread alone; it comes when the host's mask lets it.
-pub(in crate::kernel) fn requeue_to_self(info: &Info) {
+pub(crate) fn requeue_to_self(info: &Info) {
     let bytes = info.to_host();
     // SAFETY: the bytes are a siginfo_t; a thread may queue any signal to itself.
     unsafe {

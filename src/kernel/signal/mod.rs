@@ -105,6 +105,31 @@ pub struct Call {
     pub restart: Option<Restart>,
 }
 
+impl Call {
+    /// EAX as debuggers see it: the kernel's own error number (`ERESTARTSYS` and its kin).
+    pub fn shown(&self) -> u32 {
+        let number: i32 = match self.restart {
+            Some(Restart::NoHand) => 514,
+            Some(Restart::Block) => 516,
+            None | Some(Restart::Sys | Restart::No) => 512,
+        };
+        number.wrapping_neg() as u32
+    }
+
+    /// What a debugger's `orig_eax` and EAX make of the call that was interrupted before: as for the kernel, these registers
+    /// alone decide whether there is one.
+    pub fn from_shown(orig_eax: u32, eax: u32, before: Option<Call>) -> Option<Call> {
+        let class = match (eax as i32).wrapping_neg() {
+            512 | 513 => Restart::Sys,
+            514 => Restart::NoHand,
+            516 => Restart::Block,
+            _ => return None,
+        };
+        let restart = before.map_or(Some(class), |call| call.restart);
+        (orig_eax as i32 >= 0).then_some(Call { nr: orig_eax, restart })
+    }
+}
+
 /// The rest of a call, for `restart_syscall`.
 pub type RestartBlock = Box<dyn FnOnce(&mut Process) -> Result<u32, Errno> + Send>;
 
