@@ -333,6 +333,7 @@ fn image(loaded: &Loaded) -> kernel::Image {
         exec_stack: loaded.read_implies_exec,
         sigreturn: loaded.vdso.sigreturn,
         rt_sigreturn: loaded.vdso.rt_sigreturn,
+        landing_pad: loaded.vdso.landing_pad,
     }
 }
 

@@ -46,6 +46,8 @@ pub enum FaultKind {
     Xm,
     /// INT n (code: n); reported behind the instruction.
     Int,
+    /// SYSENTER; reported behind the instruction. No exception: where it goes, and what it makes of registers, is the kernel's.
+    Sysenter,
     /// A row with `status = "todo"`: the encoding exists, Table86 does not have it yet.
     Todo,
 }
@@ -101,6 +103,9 @@ impl Fault {
     pub const fn pf(code: u16) -> Fault {
         Fault { kind: FaultKind::Pf, code }
     }
+    /// SYSENTER.
+    pub const SYSENTER: Fault = Fault { kind: FaultKind::Sysenter, code: 0 };
+
     /// INT n.
     pub const fn int(vector: u8) -> Fault {
         Fault { kind: FaultKind::Int, code: vector as u16 }
@@ -114,7 +119,8 @@ impl Fault {
             FaultKind::Bp => 3,
             FaultKind::Of => 4,
             FaultKind::Br => 5,
-            FaultKind::Ud | FaultKind::Todo => 6,
+            // What SYSENTER raises where there is no kernel.
+            FaultKind::Ud | FaultKind::Todo | FaultKind::Sysenter => 6,
             FaultKind::Nm => 7,
             FaultKind::Np => 11,
             FaultKind::Ss => 12,
@@ -129,6 +135,9 @@ impl Fault {
 
     /// Tells whether EIP is reported behind the instruction (a trap) rather than at it (a fault).
     pub fn is_trap(self) -> bool {
-        matches!(self.kind, FaultKind::Db | FaultKind::Bp | FaultKind::Of | FaultKind::Int)
+        matches!(
+            self.kind,
+            FaultKind::Db | FaultKind::Bp | FaultKind::Of | FaultKind::Int | FaultKind::Sysenter
+        )
     }
 }

@@ -5,6 +5,9 @@ use crate::isa::decode;
 
 /// `bytes => text`, at address 0x1000.
 const CASES: &str = "
+66 0f 78 c1 04 08    => extrq xmm1, 0x4, 0x8
+f2 0f 79 ca          => insertq xmm1, xmm2
+0f 34                => sysenter
 8b 45 f8             => mov eax, dword ptr [ebp-0x8]
 8b 04 24             => mov eax, dword ptr [esp]
 8b 44 8b 10          => mov eax, dword ptr [ebx+ecx*4+0x10]

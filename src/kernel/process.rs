@@ -81,6 +81,8 @@ pub struct Image {
     pub sigreturn: u32,
     /// `__kernel_rt_sigreturn` of the vDSO; 0 where there is no vDSO.
     pub rt_sigreturn: u32,
+    /// Where the vDSO goes on behind SYSENTER, with `int 0x80` in front of it; 0 where there is no vDSO.
+    pub landing_pad: u32,
 }
 
 /// Why a process came to its end.
@@ -323,6 +325,10 @@ impl Process {
                 self.system_call();
                 return TurnEvent::Called;
             }
+            Stop::Exception(raised) if raised.kind == FaultKind::Sysenter => {
+                self.sysenter();
+                return TurnEvent::Called;
+            }
             Stop::Exception(raised) => {
                 fault::raise(self, raised);
                 return TurnEvent::Raised(stop);
@@ -344,6 +350,21 @@ impl Process {
         match max {
             Some(max) => max.saturating_sub(self.group.instructions()).min(slice),
             None => slice,
+        }
+    }
+
+    /// Serves SYSENTER, which says neither where it stood nor where the stack is: EBP has the stack's address, where EBP as the call's
+    /// sixth argument lies, and the vDSO goes on from there. As Linux does it for 32-bit programs on 64-bit Intel processors.
+    fn sysenter(&mut self) {
+        let Machine { cpu, memory, .. } = &mut self.machine;
+        let stack = cpu.regs[reg::EBP];
+        let argument = memory.read::<u32>(stack);
+        cpu.regs[reg::ESP] = stack;
+        cpu.regs[reg::EBP] = argument.unwrap_or(0);
+        cpu.eip = self.image.landing_pad;
+        match argument {
+            Ok(_) => self.system_call(),
+            Err(_) => self.set_result(Err(Errno::EFAULT)),
         }
     }
 

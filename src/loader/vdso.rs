@@ -1,7 +1,10 @@
 //! The vDSO: a small shared object that Linux maps into every program (vdso(7)).
 //!
 //! Its functions make system calls, nothing more; but the C library takes its way of entering the kernel from here, signal
-//! handlers return through it, and debuggers and unwinders know the trampolines by their bytes.
+//! handlers return through it, debuggers and unwinders know the trampolines by their bytes, and a program's own SYSENTER comes
+//! back here.
+
+mod frame;
 
 use super::LoadError;
 use crate::memory::{MapRequest, Memory, Place, Prot};
@@ -10,9 +13,14 @@ use crate::memory::{MapRequest, Memory, Place, Prot};
 const EHDR: u32 = 52;
 const PHDR: u32 = 32;
 const SYMBOL: u32 = 16;
+const DYNAMIC: u32 = 8;
+const SHDR: u16 = 40;
 
 const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
+const PT_GNU_EH_FRAME: u32 = 0x6474_e550;
+/// How many of them there are.
+const PROGRAM_HEADERS: u32 = 3;
 const PF_X: u32 = 1;
 const PF_R: u32 = 4;
 
@@ -53,6 +61,8 @@ pub struct Addresses {
     pub sigreturn: u32,
     /// `__kernel_rt_sigreturn`: where handlers with SA_SIGINFO return to.
     pub rt_sigreturn: u32,
+    /// In `__kernel_vsyscall`, behind its `int 0x80`: where SYSENTER comes back. A call to be made again goes back to that.
+    pub landing_pad: u32,
 }
 
 /// Maps the vDSO wherever there is room.
@@ -66,6 +76,7 @@ pub(super) fn map(memory: &Memory) -> Result<Addresses, LoadError> {
         vsyscall: base + offsets.vsyscall,
         sigreturn: base + offsets.sigreturn,
         rt_sigreturn: base + offsets.rt_sigreturn,
+        landing_pad: base + offsets.landing_pad,
     })
 }
 
@@ -74,26 +85,46 @@ struct Function {
     name: &'static str,
     version: u16,
     code: Vec<u8>,
+    /// How to unwind it; nothing for the trampolines, which unwinders know.
+    unwind: Vec<u8>,
 }
 
-/// A C function of up to three arguments that makes system call `nr` with them.
-fn wrapper(nr: u32, arguments: usize) -> Vec<u8> {
+/// What Linux has for processors without SYSENTER: push ecx; push edx; push ebp; int 0x80; pop ebp; pop edx; pop ecx; ret. With
+/// SYSENTER, `mov ebp, esp; sysenter` stands before the `int 0x80`.
+const VSYSCALL: [u8; 9] = [0x51, 0x52, 0x55, INT_80[0], INT_80[1], 0x5d, 0x5a, 0x59, RET];
+/// Bytes of it before the landing pad.
+const LANDING_PAD: u32 = 5;
+
+/// A C function of up to three arguments that makes system call `nr` with them, and how to unwind it.
+fn wrapper(nr: u32, arguments: usize) -> (Vec<u8>, Vec<u8>) {
     // push ebx; mov eax, nr; mov ebx, [esp+8]; mov ecx, [esp+12]; mov edx, [esp+16]; int 0x80; pop ebx; ret
     const LOADS: [[u8; 4]; 3] = [[0x8b, 0x5c, 0x24, 8], [0x8b, 0x4c, 0x24, 12], [0x8b, 0x54, 0x24, 16]];
     let mut code = vec![0x53, 0xb8];
     code.extend(nr.to_le_bytes());
     code.extend(LOADS[..arguments].concat());
     code.extend(INT_80);
+    let pop = code.len() as u8;
     code.extend([0x5b, RET]);
-    code
+    (code, [frame::pushed(1, frame::EBX, 2), frame::popped(pop, frame::EBX, 1)].concat())
 }
 
 /// The functions, with i386's system call numbers.
 fn functions() -> Vec<Function> {
-    let call = |name, nr, arguments| Function { name, version: LINUX_2_6, code: wrapper(nr, arguments) };
-    let kernel = |name, code: Vec<u8>| Function { name, version: LINUX_2_5, code };
+    let call = |name, nr, arguments| {
+        let (code, unwind) = wrapper(nr, arguments);
+        Function { name, version: LINUX_2_6, code, unwind }
+    };
+    let kernel = |name, code: Vec<u8>| Function { name, version: LINUX_2_5, code, unwind: Vec::new() };
+    let unwind = [
+        frame::pushed(1, frame::ECX, 2),
+        frame::pushed(1, frame::EDX, 3),
+        frame::pushed(1, frame::EBP, 4),
+        frame::popped(3, frame::EBP, 3),
+        frame::popped(1, frame::EDX, 2),
+        frame::popped(1, frame::ECX, 1),
+    ];
     vec![
-        kernel("__kernel_vsyscall", vec![INT_80[0], INT_80[1], RET]),
+        Function { unwind: unwind.concat(), ..kernel("__kernel_vsyscall", VSYSCALL.to_vec()) },
         // pop eax; mov eax, 119; int 0x80
         kernel("__kernel_sigreturn", vec![0x58, 0xb8, 119, 0, 0, 0, INT_80[0], INT_80[1]]),
         // mov eax, 173; int 0x80
@@ -141,9 +172,14 @@ impl Strings {
 struct Image(Vec<u8>);
 
 impl Image {
+    /// Where the next section will be.
+    fn next(&self) -> u32 {
+        self.0.len().next_multiple_of(16) as u32
+    }
+
     fn append(&mut self, section: &[u8]) -> u32 {
-        self.0.resize(self.0.len().next_multiple_of(16), 0);
-        let at = self.0.len() as u32;
+        let at = self.next();
+        self.0.resize(at as usize, 0);
         self.0.extend_from_slice(section);
         at
     }
@@ -152,7 +188,7 @@ impl Image {
 /// The image, and its entry points as offsets in it.
 fn build() -> (Vec<u8>, Addresses) {
     let functions = functions();
-    let mut image = Image(vec![0; (EHDR + 2 * PHDR) as usize]);
+    let mut image = Image(vec![0; (EHDR + PROGRAM_HEADERS * PHDR) as usize]);
     let mut strings = Strings::default();
     strings.add("");
 
@@ -167,11 +203,9 @@ fn build() -> (Vec<u8>, Addresses) {
     let mut versions = vec![0];
     for (function, &at) in functions.iter().zip(&code_at) {
         const GLOBAL_FUNCTION: u32 = 1 << 4 | 2;
-        // Any defined section will do, as there are no section headers; SHN_ABS would not be relocated.
-        const FIRST_SECTION: u32 = 1;
         let name = strings.add(function.name);
         let len = function.code.len() as u32;
-        symbols.extend(words(&[name, at, len, FIRST_SECTION << 16 | GLOBAL_FUNCTION]));
+        symbols.extend(words(&[name, at, len, TEXT << 16 | GLOBAL_FUNCTION]));
         versions.push(function.version);
     }
     let count = versions.len() as u32;
@@ -211,29 +245,124 @@ fn build() -> (Vec<u8>, Addresses) {
     ]
     .concat();
     let dynamic_at = image.append(&words(&dynamic));
-    let dynamic_len = dynamic.len() as u32 * 4;
+
+    let unwound: Vec<(u32, u32, &[u8])> = functions
+        .iter()
+        .zip(&code_at)
+        .filter(|(function, _)| !function.unwind.is_empty())
+        .map(|(function, &at)| (at, function.code.len() as u32, &function.unwind[..]))
+        .collect();
+    let frames_at = image.next();
+    let (frames, records) = frame::section(frames_at, &unwound);
+    image.append(&frames);
+    let entries: Vec<(u32, u32)> = unwound.iter().map(|(at, ..)| *at).zip(records).collect();
+    let table_at = image.next();
+    let table = frame::table(table_at, frames_at, &entries);
+    image.append(&table);
+
+    let code_end = code_at.iter().zip(&functions).map(|(at, function)| at + function.code.len() as u32).max();
+    let pieces = [
+        (code_at[0], code_end.unwrap_or(0) - code_at[0]),
+        (symbols_at, count * SYMBOL),
+        (strings_at, strings.0.len() as u32),
+        (dynamic_at, dynamic.len() as u32 * 4),
+        (frames_at, frames.len() as u32),
+        (table_at, table.len() as u32),
+    ];
+    let sections_at = append_sections(&mut image, &pieces);
 
     let mut image = image.0;
-    let len = image.len() as u32;
-    let headers = headers(code_at[0], len, dynamic_at, dynamic_len);
+    let headers = Headers {
+        entry: code_at[0],
+        len: image.len() as u32,
+        dynamic: (dynamic_at, dynamic.len() as u32 * 4),
+        table: (table_at, table.len() as u32),
+        sections_at,
+    };
+    let headers = headers.bytes();
     image[..headers.len()].copy_from_slice(&headers);
-    let offsets =
-        Addresses { base: 0, vsyscall: code_at[0], sigreturn: code_at[1], rt_sigreturn: code_at[2] };
+    let offsets = Addresses {
+        base: 0,
+        vsyscall: code_at[0],
+        sigreturn: code_at[1],
+        rt_sigreturn: code_at[2],
+        landing_pad: code_at[0] + LANDING_PAD,
+    };
     (image, offsets)
 }
 
-/// The ELF header and the program headers.
-fn headers(entry: u32, len: u32, dynamic_at: u32, dynamic_len: u32) -> Vec<u8> {
-    const ET_DYN: u16 = 3;
-    const EM_386: u16 = 3;
-    let mut bytes = b"\x7fELF\x01\x01\x01".to_vec();
-    bytes.resize(16, 0);
-    bytes.extend(halves(&[ET_DYN, EM_386]));
-    bytes.extend(words(&[1, entry, EHDR, 0, 0]));
-    bytes.extend(halves(&[EHDR as u16, PHDR as u16, 2, 0, 0, 0]));
-    bytes.extend(words(&[PT_LOAD, 0, 0, 0, len, len, PF_R | PF_X, 0x1000]));
-    bytes.extend(words(&[PT_DYNAMIC, dynamic_at, dynamic_at, dynamic_at, dynamic_len, dynamic_len, PF_R, 4]));
-    bytes
+/// The sections that debuggers look for, in the order in which [`build`] gives their places: names, types, flags, and what the last
+/// three fields of their headers are.
+const SECTIONS: [(&str, [u32; 2], [u32; 4]); 6] = [
+    (".text", [SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR], [0, 0, 16, 0]),
+    (".dynsym", [SHT_DYNSYM, SHF_ALLOC], [DYNSTR, 1, 4, SYMBOL]),
+    (".dynstr", [SHT_STRTAB, SHF_ALLOC], [0, 0, 1, 0]),
+    (".dynamic", [SHT_DYNAMIC, SHF_ALLOC], [DYNSTR, 0, 4, DYNAMIC]),
+    (".eh_frame", [SHT_PROGBITS, SHF_ALLOC], [0, 0, 4, 0]),
+    (".eh_frame_hdr", [SHT_PROGBITS, SHF_ALLOC], [0, 0, 4, 0]),
+];
+/// Numbers of two of them; 0 is none.
+const TEXT: u32 = 1;
+const DYNSTR: u32 = 3;
+const SHT_PROGBITS: u32 = 1;
+const SHT_STRTAB: u32 = 3;
+const SHT_DYNAMIC: u32 = 6;
+const SHT_DYNSYM: u32 = 11;
+const SHF_ALLOC: u32 = 2;
+const SHF_EXECINSTR: u32 = 4;
+
+/// Appends the sections' names, and headers for pieces with these places and lengths; gives where the headers are.
+fn append_sections(image: &mut Image, pieces: &[(u32, u32)]) -> u32 {
+    let mut names = Strings::default();
+    names.add("");
+    let mut headers = words(&[0; 10]);
+    for ((name, [kind, flags], [link, info, align, entry]), &(at, len)) in SECTIONS.into_iter().zip(pieces) {
+        headers.extend(words(&[names.add(name), kind, flags, at, at, len, link, info, align, entry]));
+    }
+    let own = names.add(".shstrtab");
+    let at = image.append(&names.0);
+    headers.extend(words(&[own, SHT_STRTAB, 0, 0, at, names.0.len() as u32, 0, 0, 1, 0]));
+    image.append(&headers)
+}
+
+/// What the ELF header and the program headers say.
+struct Headers {
+    entry: u32,
+    len: u32,
+    /// Places and lengths.
+    dynamic: (u32, u32),
+    table: (u32, u32),
+    sections_at: u32,
+}
+
+impl Headers {
+    fn bytes(&self) -> Vec<u8> {
+        const ET_DYN: u16 = 3;
+        const EM_386: u16 = 3;
+        // The one before the first, and the names' behind the last.
+        const SECTION_HEADERS: u16 = SECTIONS.len() as u16 + 2;
+        let Headers { entry, len, dynamic: (dynamic_at, dynamic_len), table: (table_at, table_len), .. } =
+            *self;
+        let mut bytes = b"\x7fELF\x01\x01\x01".to_vec();
+        bytes.resize(16, 0);
+        bytes.extend(halves(&[ET_DYN, EM_386]));
+        bytes.extend(words(&[1, entry, EHDR, self.sections_at, 0]));
+        let [ehdr, phdr, phnum] = [EHDR, PHDR, PROGRAM_HEADERS].map(|value| value as u16);
+        bytes.extend(halves(&[ehdr, phdr, phnum, SHDR, SECTION_HEADERS, SECTION_HEADERS - 1]));
+        bytes.extend(words(&[PT_LOAD, 0, 0, 0, len, len, PF_R | PF_X, 0x1000]));
+        bytes.extend(words(&[
+            PT_DYNAMIC,
+            dynamic_at,
+            dynamic_at,
+            dynamic_at,
+            dynamic_len,
+            dynamic_len,
+            PF_R,
+            4,
+        ]));
+        bytes.extend(words(&[PT_GNU_EH_FRAME, table_at, table_at, table_at, table_len, table_len, PF_R, 4]));
+        bytes
+    }
 }
 
 #[cfg(test)]
@@ -278,6 +407,19 @@ mod tests {
         }
         assert_eq!(image[offsets.sigreturn as usize..][..8], [0x58, 0xb8, 0x77, 0, 0, 0, 0xcd, 0x80]);
         assert_eq!(image[offsets.rt_sigreturn as usize..][..7], [0xb8, 0xad, 0, 0, 0, 0xcd, 0x80]);
+        assert_eq!(image[offsets.landing_pad as usize - 2..][..6], [0xcd, 0x80, 0x5d, 0x5a, 0x59, 0xc3]);
+    }
+
+    #[test]
+    fn debuggers_find_its_sections() {
+        let (image, _) = build();
+        let elf = Elf::parse(&image).expect("valid ELF");
+        let name = |at: usize| elf.shdr_strtab.get_at(at);
+        let names: Vec<_> = elf.section_headers.iter().filter_map(|section| name(section.sh_name)).collect();
+        let expected = SECTIONS.iter().map(|(name, ..)| *name);
+        assert!(names.iter().copied().eq([""].into_iter().chain(expected).chain([".shstrtab"])), "{names:?}");
+        assert_eq!(name(elf.section_headers[TEXT as usize].sh_name), Some(".text"));
+        assert_eq!(name(elf.section_headers[DYNSTR as usize].sh_name), Some(".dynstr"));
     }
 
     #[test]

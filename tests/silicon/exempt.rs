@@ -10,13 +10,15 @@ use table86::isa::vendor::find;
 use table86::isa::{DEPARTURES, FEATURES, FORMS, Feature, Form, Insn, Part, Status, Vendor};
 
 /// Rows that the processor cannot be asked about: mnemonic and reason.
-const UNVERIFIABLE: [(&str, &str); 11] = [
+const UNVERIFIABLE: [(&str, &str); 13] = [
     ("cpuid", "answers as the model that was chosen, not as the host"),
     ("rdtsc", "no two readings are alike"),
     ("rdtscp", "no two readings are alike"),
     ("rdrand", "no two numbers are alike"),
     ("rdseed", "no two numbers are alike"),
     ("rdpid", "the thread may move to another processor in between"),
+    ("sysenter", "the kernel says where it goes on; tests/programs compares that"),
+    ("syscall", "AMD's call the kernel, which says where it goes on; Intel's raise #UD"),
     ("sgdt", "shows the host's own table where it has no UMIP"),
     ("sidt", "shows the host's own table where it has no UMIP"),
     ("sldt", "shows the host's own selector where it has no UMIP"),

@@ -36,6 +36,11 @@ pub fn ud(_x: Exec) -> Result<(), Fault> {
     Err(Fault::UD)
 }
 
+/// Leaves it to the kernel to say where it goes. SDM Vol. 2B, "SYSENTER".
+pub fn sysenter(_x: Exec) -> Result<(), Fault> {
+    Err(Fault::SYSENTER)
+}
+
 /// A number from the host's kernel, if it has one.
 pub fn random() -> Option<u32> {
     let mut bytes = [0; 4];

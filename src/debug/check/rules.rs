@@ -38,6 +38,7 @@ pub(super) fn class(insn: &Insn, cpu: &CpuModel) -> Class {
     let here = form.status == Status::Implemented && cpu.has_all(form.cpuid);
     match form.mnemonic {
         "int" if insn.imm & 0xff == 0x80 => Class::Call,
+        "sysenter" => Class::Call,
         "cpuid" => Class::Cpuid,
         name if here && ONCE.contains(&name) => Class::Once,
         name if STORES_POINTERS.contains(&name) => Class::Alone,
@@ -254,7 +255,7 @@ pub(super) fn signal_of(fault: Fault) -> i32 {
         FaultKind::De | FaultKind::Mf | FaultKind::Xm => libc::SIGFPE,
         FaultKind::Db | FaultKind::Bp => libc::SIGTRAP,
         FaultKind::Int if fault.code == 3 => libc::SIGTRAP,
-        FaultKind::Ud | FaultKind::Todo => libc::SIGILL,
+        FaultKind::Ud | FaultKind::Todo | FaultKind::Sysenter => libc::SIGILL,
         FaultKind::Np | FaultKind::Ss | FaultKind::Ac => libc::SIGBUS,
         FaultKind::Of | FaultKind::Br | FaultKind::Nm | FaultKind::Gp | FaultKind::Pf | FaultKind::Int => {
             libc::SIGSEGV

@@ -282,7 +282,7 @@ pub fn fault_text(machine: &Machine, stop: Stop) -> Option<String> {
         Stop::Limit | Stop::Requested | Stop::Hook | Stop::Breakpoint => return None,
     };
     match fault.kind {
-        FaultKind::Int => None,
+        FaultKind::Int | FaultKind::Sysenter => None,
         FaultKind::Pf => Some(format!("{name} at {:#x}", machine.cpu.cr2)),
         _ => Some(name),
     }

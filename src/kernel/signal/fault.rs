@@ -42,7 +42,7 @@ pub fn raise(p: &mut Process, fault: Fault) {
         }
         FaultKind::Bp => Info::kernel(libc::SIGTRAP),
         FaultKind::Of | FaultKind::Br | FaultKind::Nm | FaultKind::Gp => Info::kernel(libc::SIGSEGV),
-        FaultKind::Ud => Info::fault(libc::SIGILL, code::ILL_ILLOPN, eip),
+        FaultKind::Ud | FaultKind::Sysenter => Info::fault(libc::SIGILL, code::ILL_ILLOPN, eip),
         FaultKind::Todo => {
             diagnose(p, eip);
             Info::fault(libc::SIGILL, code::ILL_ILLOPN, eip)
