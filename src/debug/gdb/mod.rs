@@ -222,10 +222,14 @@ impl Hub {
         }
     }
 
-    /// As [`Hub::report`], between two instructions.
-    fn stop(&self, process: &mut Process, event: Event) -> Stop {
+    /// Stops between two instructions, until gdb has been told of the event if there is one.
+    fn stop(&self, process: &mut Process, event: Option<Event>) -> Stop {
         let mut call = None;
-        if let Some(signal) = self.report(process, event, &mut call) {
+        let signal = match event {
+            Some(event) => self.report(process, event, &mut call),
+            None => self.park(process, None, &mut call).1,
+        };
+        if let Some(signal) = signal {
             self.lock().threads.entry(task::id()).or_default().sent = Some(signal);
             let fields = Fields::Kill { pid: std::process::id() as i32, uid: 0 };
             signal::host::requeue_to_self(&Info { signal, errno: 0, code: libc::SI_USER, fields });
@@ -305,7 +309,7 @@ impl Hub {
                 return stop;
             }
             if let Some((addr, kind)) = hit {
-                return self.stop(process, Event::Watch { addr, kind });
+                return self.stop(process, Some(Event::Watch { addr, kind }));
             }
         }
         Stop::Limit
@@ -347,7 +351,7 @@ impl Debugger for Hub {
             first
         };
         if first {
-            self.stop(process, Event::Started);
+            self.stop(process, Some(Event::Started));
         }
     }
 
@@ -365,13 +369,10 @@ impl Debugger for Hub {
             (Hub::may_run(&state, tid), action, stepped, !state.watches.is_empty())
         };
         if stepped {
-            return self.stop(process, Event::Step);
+            return self.stop(process, Some(Event::Step));
         }
         if !may_run {
-            let mut call = None;
-            self.park(process, None, &mut call);
-            process.interrupted = process.interrupted.take().or(call);
-            return Stop::Requested;
+            return self.stop(process, None);
         }
         let stop = match action {
             Action::Step => {
@@ -381,7 +382,7 @@ impl Debugger for Hub {
                     process.machine.step()
                 };
                 let Some(stop) = stop else {
-                    return self.stop(process, Event::Step);
+                    return self.stop(process, Some(Event::Step));
                 };
                 // What it came to is dealt with first: a call is made, a signal reported.
                 if stop != Stop::Requested {
@@ -393,7 +394,7 @@ impl Debugger for Hub {
             Action::Default | Action::Continue => process.machine.run(budget),
         };
         if stop == Stop::Breakpoint {
-            return self.stop(process, Event::Breakpoint);
+            return self.stop(process, Some(Event::Breakpoint));
         }
         stop
     }
