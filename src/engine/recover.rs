@@ -226,9 +226,13 @@ mod trap {
         ];
         state.rip = registers[REG_RIP as usize] as u64;
         state.general = ORDER.map(|register| registers[register as usize] as u64);
-        // SAFETY: the caller's promise; each has sixteen bytes.
+        // SAFETY: the caller's promise.
         if let Some(floats) = unsafe { floats.as_ref() } {
-            state.vectors = floats._xmm.map(|xmm| unsafe { std::mem::transmute(xmm.element) });
+            for (register, xmm) in state.vectors.iter_mut().zip(&floats._xmm) {
+                for (bytes, word) in register.chunks_exact_mut(4).zip(xmm.element) {
+                    bytes.copy_from_slice(&word.to_ne_bytes());
+                }
+            }
         }
     }
 

@@ -11,6 +11,17 @@ struct Site {
     at: usize,
 }
 
+/// Where a template is written.
+#[derive(Clone, Copy)]
+struct At {
+    /// The op of its handler.
+    op: *const Op,
+    /// How far RSI is behind it.
+    behind: u32,
+    /// The number of its first label.
+    first: usize,
+}
+
 /// What is to be made good when the host's instruction at a place in the copies faults.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fixup {
@@ -62,18 +73,19 @@ impl Draft {
     pub(super) unsafe fn write(&mut self, template: &Template, op: *const Op, behind: u32, kept: &mut Kept) {
         let first = self.labels.len();
         self.labels.resize(first + template.labels, Site { cold: false, at: 0 });
+        let at = At { op, behind, first };
         // What the CPU lacks at labels of the cold part.
         let mut owed = vec![Set::NONE; template.labels];
         // SAFETY: the caller's promise.
         unsafe {
-            self.write_part(template, false, first, op, behind, kept, &mut owed);
+            self.write_part(template, false, at, kept, &mut owed);
             // In the cold part nothing is kept.
             let mut nothing = Kept::NONE;
-            self.write_part(template, true, first, op, behind, &mut nothing, &mut owed);
+            self.write_part(template, true, at, &mut nothing, &mut owed);
         }
     }
 
-    /// Writes a part of a template whose labels have the numbers from `first` on.
+    /// Writes a part of a template.
     ///
     /// # Safety
     /// As for `write`.
@@ -81,9 +93,7 @@ impl Draft {
         &mut self,
         template: &Template,
         cold: bool,
-        first: usize,
-        op: *const Op,
-        behind: u32,
+        At { op, behind, first }: At,
         kept: &mut Kept,
         owed: &mut [Set],
     ) {
