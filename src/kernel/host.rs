@@ -264,7 +264,7 @@ pub struct DescriptorRoom(Option<libc::rlimit>);
 
 impl DescriptorRoom {
     /// Makes the room.
-    pub fn new() -> DescriptorRoom {
+    pub fn make() -> DescriptorRoom {
         let raised = descriptor_limit().ok().filter(|limit| {
             let soft = limit.rlim_cur.saturating_add(PRIVATE_SLOTS as u64).min(limit.rlim_max);
             soft > limit.rlim_cur && set_descriptor_limit(&libc::rlimit { rlim_cur: soft, ..*limit }).is_ok()

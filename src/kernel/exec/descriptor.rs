@@ -24,7 +24,7 @@ pub(super) fn is_close_on_exec(fd: Fd) -> bool {
 
 /// The numbers of all open descriptors.
 pub(super) fn all() -> Option<Vec<RawFd>> {
-    let _room = host::DescriptorRoom::new();
+    let _room = host::DescriptorRoom::make();
     let entries = std::fs::read_dir("/proc/self/fd").ok()?;
     Some(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
 }

@@ -110,7 +110,7 @@ pub fn execveat(
         argv.push(CString::default());
     }
     let exec_name = shown_name(dirfd, &name);
-    let room = DescriptorRoom::new();
+    let room = DescriptorRoom::make();
     let mut program = Program::open(p, dirfd, &name, flags)?;
     let mut program_name = exec_name.clone();
     for _ in 0..=SCRIPT_DEPTH {
