@@ -276,6 +276,7 @@ pub enum Size {
     S,
     E,
     Fs,
+    Xs,
     M,
 }
 
@@ -430,6 +431,7 @@ fn code_and_size(name: &str) -> Option<(Code, Size)> {
         "s" => Size::S,
         "e" => Size::E,
         "fs" => Size::Fs,
+        "xs" => Size::Xs,
         "m" => Size::M,
         _ => return None,
     };

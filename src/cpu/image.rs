@@ -1,5 +1,5 @@
-//! The FXSAVE image of the FPU and the vector registers (SDM Vol. 1, table 10-2), as FXSAVE, signal frames and
-//! debuggers see it.
+//! The FXSAVE image of the FPU and the vector registers (SDM Vol. 1, table 10-2), and the XSAVE area that begins with it
+//! (SDM Vol. 1, 13.4), as instructions, signal frames and debuggers see them.
 
 use super::mxcsr::ALL_MASKED;
 use super::{Cpu, V128};
@@ -12,6 +12,21 @@ const XMM_BYTES: usize = 16;
 const MXCSR: usize = 24;
 /// The bits of MXCSR that exist; the others are reserved.
 pub const MXCSR_MASK: u32 = 0xffff;
+
+/// State components of XSAVE, by their bits in XCR0 and in the header of an area. SDM Vol. 1, 13.1.
+pub mod component {
+    /// The x87.
+    pub const X87: u32 = 1;
+    /// MXCSR and the XMM registers.
+    pub const SSE: u32 = 2;
+}
+
+/// XCR0, as a kernel sets it that enables all components there are.
+pub const XCR0: u32 = component::X87 | component::SSE;
+/// Bytes in front of an XSAVE area's header: the FXSAVE image, with what is reserved in it.
+pub const LEGACY_BYTES: usize = 512;
+/// Bytes of an XSAVE area: behind the header there would be components that do not exist here.
+pub const XSAVE_BYTES: usize = LEGACY_BYTES + 64;
 
 fn word(image: &[u8; FXSAVE_BYTES], at: usize) -> u32 {
     u32::from_le_bytes([0, 1, 2, 3].map(|byte| image[at + byte]))
@@ -39,14 +54,27 @@ impl Cpu {
 
     /// Loads an image; reserved bits of MXCSR, which FXRSTOR refuses, are dropped. SDM Vol. 2A, "FXRSTOR".
     pub fn fxrstor(&mut self, image: &[u8; FXSAVE_BYTES]) {
-        if let Some(x87) = image.first_chunk() {
-            self.fpu.fxrstor(x87);
+        self.xrstor(image, XCR0, XCR0);
+    }
+
+    /// Loads the components that are `wanted`: from the image those it `has`, as at reset the others. MXCSR comes from the
+    /// image in any case. SDM Vol. 1, 13.8.1.
+    pub fn xrstor(&mut self, image: &[u8; FXSAVE_BYTES], wanted: u32, has: u32) {
+        if wanted & component::X87 != 0 {
+            match image.first_chunk() {
+                Some(x87) if has & component::X87 != 0 => self.fpu.fxrstor(x87),
+                _ => self.fpu = Fpu::default(),
+            }
+        }
+        if wanted & component::SSE == 0 {
+            return;
         }
         self.mxcsr = mxcsr(image) & MXCSR_MASK;
         for (slot, xmm) in image[FXSAVE_X87..].chunks_exact(XMM_BYTES).zip(&mut self.xmm) {
-            if let Some(bytes) = slot.first_chunk::<XMM_BYTES>() {
-                *xmm = V128::from(*bytes);
-            }
+            *xmm = match slot.first_chunk::<XMM_BYTES>() {
+                Some(bytes) if has & component::SSE != 0 => V128::from(*bytes),
+                _ => V128::ZERO,
+            };
         }
     }
 

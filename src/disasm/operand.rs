@@ -22,7 +22,7 @@ pub(super) fn register(number: u8, bytes: u32) -> &'static str {
 
 /// What a memory operand of this size is called; nothing where the instruction says it all.
 fn pointer(size: Size, opsize16: bool) -> &'static str {
-    if matches!(size, Size::None | Size::M | Size::S | Size::E | Size::Fs) {
+    if matches!(size, Size::None | Size::M | Size::S | Size::E | Size::Fs | Size::Xs) {
         return "";
     }
     match operand_bytes(size, opsize16) {

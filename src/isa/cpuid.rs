@@ -1,5 +1,7 @@
 //! What CPUID answers: models of processors, less what the tables do not have yet.
 
+use crate::cpu::image::{XCR0, XSAVE_BYTES};
+
 include!(concat!(env!("OUT_DIR"), "/features.rs"));
 
 /// A bit of CPUID.
@@ -32,7 +34,7 @@ pub struct Model {
     pub model: u32,
     /// Stepping.
     pub stepping: u32,
-    /// Highest basic leaf.
+    /// Highest basic leaf, but for [`CpuModel::max_leaf`].
     pub max_leaf: u32,
     /// Highest extended leaf, 0 for none.
     pub max_extended: u32,
@@ -48,6 +50,8 @@ const VENDOR: [u8; 12] = *b"GenuineIntel";
 const HYPERVISOR: [u8; 12] = *b"Table86\0\0\0\0\0";
 const HYPERVISOR_LEAF: u32 = 0x4000_0000;
 const EXTENDED_LEAF: u32 = 0x8000_0000;
+/// What XSAVE saves.
+const XSAVE_LEAF: u32 = 13;
 /// Bytes in a cache line.
 const LINE_BYTES: u32 = 64;
 
@@ -91,13 +95,24 @@ impl CpuModel {
         feature.implemented && self.has_all(&[feature.name])
     }
 
+    /// The same of a feature by its name.
+    pub fn shows_named(&self, name: &str) -> bool {
+        FEATURES.iter().any(|feature| feature.name == name && self.shows(feature))
+    }
+
+    /// The highest basic leaf.
+    pub fn max_leaf(&self) -> u32 {
+        let most = self.model.max_leaf;
+        if self.shows_named("XSAVE") { most.max(XSAVE_LEAF) } else { most }
+    }
+
     /// EAX EBX ECX EDX for leaf EAX, subleaf ECX. SDM Vol. 2A, "CPUID".
     pub fn answer(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
         let leaf = match leaf {
             HYPERVISOR_LEAF if self.has_all(&["HYPERVISOR"]) => leaf,
             EXTENDED_LEAF.. if leaf <= self.model.max_extended => leaf,
             // Beyond both ranges the highest basic leaf answers.
-            _ => leaf.min(self.model.max_leaf),
+            _ => leaf.min(self.max_leaf()),
         };
         let mut answer = self.fixed(leaf, subleaf);
         if subleaf == 0 || leaf == 1 || leaf >= EXTENDED_LEAF {
@@ -113,7 +128,7 @@ impl CpuModel {
         match leaf {
             0 => {
                 let [ebx, edx, ecx] = words(VENDOR);
-                [self.model.max_leaf, ebx, ecx, edx]
+                [self.max_leaf(), ebx, ecx, edx]
             }
             1 => {
                 let line = if self.has_all(&["CLFSH"]) { LINE_BYTES / 8 } else { 0 };
@@ -121,6 +136,11 @@ impl CpuModel {
             }
             2 => self.model.descriptors,
             4 => cache(subleaf),
+            // Components, bytes of an area with those that are enabled, and with all. Nothing behind subleaf 0: no components of
+            // AVX or later, and none of XSAVE's younger kin.
+            XSAVE_LEAF if subleaf == 0 && self.shows_named("XSAVE") => {
+                [XCR0, XSAVE_BYTES as u32, XSAVE_BYTES as u32, 0]
+            }
             HYPERVISOR_LEAF => {
                 let [ebx, ecx, edx] = words(HYPERVISOR);
                 [HYPERVISOR_LEAF, ebx, ecx, edx]
@@ -217,8 +237,22 @@ mod tests {
     fn leaf_beyond_the_highest_answers_as_the_highest() {
         for model in &MODELS {
             let cpu = CpuModel { model };
-            assert_eq!(cpu.answer(0x100, 0), cpu.answer(model.max_leaf, 0), "{}", model.name);
-            assert_eq!(cpu.answer(0xc000_0000, 0), cpu.answer(model.max_leaf, 0), "{}", model.name);
+            assert_eq!(cpu.answer(0x100, 0), cpu.answer(cpu.max_leaf(), 0), "{}", model.name);
+            assert_eq!(cpu.answer(0xc000_0000, 0), cpu.answer(cpu.max_leaf(), 0), "{}", model.name);
+        }
+    }
+
+    #[test]
+    fn leaf_of_xsave_is_there_where_xsave_is() {
+        for model in &MODELS {
+            let cpu = CpuModel { model };
+            let has = model.features.contains(&"XSAVE");
+            assert_eq!(cpu.answer(0, 0)[0] >= XSAVE_LEAF, has, "{}", model.name);
+            if has {
+                assert_eq!(cpu.answer(XSAVE_LEAF, 0), [3, 576, 576, 0], "{}", model.name);
+                assert_eq!([1, 2, 64].map(|subleaf| cpu.answer(XSAVE_LEAF, subleaf)), [[0; 4]; 3]);
+                assert_eq!(cpu.answer(1, 0)[2] >> 26 & 3, 3, "{}", model.name);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::{Code, FORMS, Flow, Form, Imm, Lock, Size};
 use crate::cpu::Seg;
+use crate::cpu::image::XSAVE_BYTES;
 
 mod tables {
     include!(concat!(env!("OUT_DIR"), "/decode.rs"));
@@ -399,6 +400,7 @@ pub fn operand_bytes(size: Size, opsize16: bool) -> u32 {
         Size::Dq | Size::Ps | Size::Pd => 16,
         Size::S => 6,
         Size::Fs => 512,
+        Size::Xs => XSAVE_BYTES as u32,
         Size::E => 7 * v,
         Size::None | Size::M => 0,
     }

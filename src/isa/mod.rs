@@ -94,6 +94,7 @@ pub enum Size {
     S,
     E,
     Fs,
+    Xs,
     M,
 }
 

@@ -168,6 +168,21 @@ fn places(form: &Form) -> (bool, bool) {
     (both || has(&[Code::M]), both || has(&[Code::R, Code::N, Code::U]) || !has(&[Code::M]))
 }
 
+/// The registers by which an instruction with an XSAVE area chooses states. They can be no part of an address: there are states
+/// that the processor has, and would store, and the tables do not know.
+pub fn selectors_of_states(form: &Form) -> impl Iterator<Item = u8> {
+    let is_area = has_area(form);
+    form.operands.iter().filter_map(move |operand| match operand.code {
+        Code::Reg(number) if is_area => Some(number),
+        _ => None,
+    })
+}
+
+/// Whether an instruction has an XSAVE area.
+pub fn has_area(form: &Form) -> bool {
+    form.operands.iter().any(|operand| operand.size == Size::Xs)
+}
+
 /// Encodes row `index` for an instruction that stands at `at`. `None` when the choices made do not fit together.
 pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random) -> Option<Encoding> {
     let form = &FORMS[index];
@@ -249,6 +264,9 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
     bytes.extend(tail);
     immediates(&mut bytes, form, at, [opsize16, addr16], options, random)?;
     let insn = decode(&bytes, at).ok()?;
+    if insn.mem.is_some_and(|mem| selectors_of_states(form).any(|number| [mem.base, mem.index].contains(&number))) {
+        return None;
+    }
     (usize::from(insn.index) == index && usize::from(insn.len) == bytes.len())
         .then_some(Encoding { bytes, insn })
 }

@@ -10,8 +10,9 @@ use table86::isa::vendor::find;
 use table86::isa::{DEPARTURES, FEATURES, FORMS, Feature, Form, Insn, Part, Status, Vendor};
 
 /// Rows that the processor cannot be asked about: mnemonic and reason.
-const UNVERIFIABLE: [(&str, &str); 13] = [
+const UNVERIFIABLE: [(&str, &str); 14] = [
     ("cpuid", "answers as the model that was chosen, not as the host"),
+    ("xgetbv", "shows what the host's kernel has enabled"),
     ("rdtsc", "no two readings are alike"),
     ("rdtscp", "no two readings are alike"),
     ("rdrand", "no two numbers are alike"),

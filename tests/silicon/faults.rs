@@ -12,6 +12,7 @@ use crate::random::Random;
 use crate::single::{departs_in_memory, describe, is_same, row};
 use std::collections::BTreeMap;
 use std::fmt;
+use table86::cpu::image::XSAVE_BYTES;
 use table86::isa::decode::{NO_REG, operand_bytes};
 use table86::isa::{Access, Code, FORMS, Flow, Form, Insn, Privilege, Rep, decode};
 
@@ -274,7 +275,7 @@ fn run_pieces(
 /// Whether an image of the FPU runs over the end of 16-bit offsets: the processor goes on at offset 0, the machine behind
 /// the end.
 fn wraps(insn: &Insn, state: &State) -> bool {
-    const LONGEST: u32 = 512;
+    const LONGEST: u32 = XSAVE_BYTES as u32;
     let register = |number: u8| state.regs.get(usize::from(number)).copied().unwrap_or(0);
     let Some(mem) = insn.mem.filter(|_| insn.addr16 && class(insn) == "x87") else { return false };
     let offset = register(mem.base).wrapping_add(register(mem.index)).wrapping_add(mem.disp) & 0xffff;

@@ -2,10 +2,11 @@
 //! the windows or just beside them, and what it jumps or loads from exists more often than not.
 
 use crate::bench::{BASES, Bench, MIXED, MIXED_LEN};
-use crate::encode::{Encoding, far_selector};
+use crate::encode::{Encoding, far_selector, has_area};
 use crate::oracle::{CODE, DATA, PAGE, STACK, State, WINDOW, flag};
 use crate::random::Random;
 use table86::cpu::Seg;
+use table86::cpu::image::LEGACY_BYTES;
 use table86::isa::decode::{NO_REG, operand_bytes};
 use table86::isa::{Code, Flow, Insn, Mem, Operand, Size};
 
@@ -76,6 +77,30 @@ pub const ABSOLUTE: [u32; 12] = [
     DATA + 0xf00,
     MIXED + PAGE + 8,
 ];
+
+/// What an XSAVE area is aligned to.
+pub const AREA_UNIT: u32 = 64;
+
+/// Bits of states: of the x87 and SSE, and sometimes of some that no processor has. There are others between them that only the
+/// tables lack.
+fn state_bits(random: &mut Random) -> u64 {
+    const NOBODYS: u64 = 0x3fff_ffff_fff0_0000;
+    let bits = u64::from(random.below(4));
+    if random.percent(20) { bits | random.next() & NOBODYS } else { bits }
+}
+
+/// The parts of an XSAVE area's header that are looked at: mostly what XRSTOR takes, never that of the compacted format.
+pub fn area_header(random: &mut Random) -> [u8; 24] {
+    let mut odd = || if random.percent(94) { 0 } else { random.next() >> 1 >> random.below(63) };
+    let words = [0, odd(), odd()];
+    let mut header = [0; 24];
+    for (bytes, word) in header.chunks_exact_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    let states = state_bits(random);
+    header[..8].copy_from_slice(&states.to_le_bytes());
+    header
+}
 
 /// Chooses a state for an instruction, and writes its operands to memory.
 pub fn prepare(bench: &mut Bench<'_>, encoding: &Encoding, random: &mut Random) -> State {
@@ -271,12 +296,16 @@ impl Setup<'_> {
     fn place_operands(&mut self, bench: &mut Bench<'_>) {
         let len = self.memory_bytes();
         if let Some(mem) = self.insn.mem {
+            let is_area = has_area(self.insn.form());
             let target = self.address(len);
-            self.aim(&mem, target);
+            self.aim(&mem, if is_area { target & !(AREA_UNIT - 1) } else { target });
             let at = self.effective(&mem);
             let mut bytes = Vec::new();
             while bytes.len() < len as usize {
                 bytes.extend(self.random.operand().to_le_bytes());
+            }
+            if is_area {
+                bytes[LEGACY_BYTES..LEGACY_BYTES + 24].copy_from_slice(&area_header(self.random));
             }
             bench.poke(at, &bytes[..len as usize]);
             let offset = at.wrapping_sub(self.base(mem.seg));
@@ -402,6 +431,10 @@ impl Setup<'_> {
             form.room == "segment" && form.operands.iter().any(|operand| operand.size == Size::W);
         match (form.mnemonic, form.flow) {
             ("div" | "idiv", _) => self.suit_division(bench),
+            _ if has_area(form) => {
+                self.state.regs[EAX] = state_bits(self.random) as u32;
+                self.state.regs[EDX] = (state_bits(self.random) >> 32) as u32;
+            }
             // The host's kernel takes these of a call that it hands back for its own "restart", and sets EIP back.
             ("int", _) if (-516..=-512).contains(&(self.state.regs[EAX] as i32)) => self.state.regs[EAX] = 0,
             ("cmpxchg", _) if self.random.percent(50) => {

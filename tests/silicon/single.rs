@@ -8,6 +8,7 @@ use crate::oracle::{self, CODE, Fault, PAGE, State, WINDOW};
 use crate::random::{Random, digest};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use table86::cpu::image::XSAVE_BYTES;
 use table86::fpu::FXSAVE_X87;
 use table86::isa::decode::NO_REG;
 use table86::isa::proof::key;
@@ -272,7 +273,7 @@ fn undefined_bits(insn: &Insn, before: &State) -> Option<(usize, u128)> {
 
 /// Whether an operand over the end of the 4 GiB raised #GP or #SS here, and on the processor a page fault about there.
 fn wraps_here(ours: Event, silicon: Event) -> bool {
-    const LONGEST: u32 = 512;
+    const LONGEST: u32 = XSAVE_BYTES as u32;
     let about = |cr2: u32| cr2.wrapping_add(LONGEST) < 2 * LONGEST;
     matches!(ours, Event::Fault { vector: Fault::GP | Fault::SS, error: 0, .. })
         && matches!(silicon, Event::Fault { vector: Fault::PF, cr2, .. } if about(cr2))

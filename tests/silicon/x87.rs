@@ -3,15 +3,15 @@
 
 use crate::bench::{BASES, Bench, Difference, Event, Left, Pace, SLOT, SLOT_ENTRY};
 use crate::cases::Rng;
-use crate::encode::{Encoding, encode_for_slot};
+use crate::encode::{Encoding, encode_for_slot, has_area};
 use crate::exempt::{departs, has};
-use crate::operands::prepare;
+use crate::operands::{AREA_UNIT, area_header, prepare};
 use crate::oracle::{DATA, PAGE, State, WINDOW};
 use crate::random::Random;
 use crate::single::{Tally, departs_in_memory, describe, is_fault, is_right, numbers_for};
 use std::fmt::Write;
 use table86::cpu::Seg;
-use table86::cpu::image::{FXSAVE_BYTES, MXCSR_MASK};
+use table86::cpu::image::{FXSAVE_BYTES, LEGACY_BYTES, MXCSR_MASK, XSAVE_BYTES, component};
 use table86::fpu::soft::{F80, flag};
 use table86::fpu::{FXSAVE_X87, Fpu};
 use table86::isa::decode::NO_REG;
@@ -31,6 +31,8 @@ const FCS: u32 = 16;
 const FDP: u32 = 20;
 /// The bit of the status word that tells of an unmasked exception.
 const PENDING: u8 = 0x80;
+/// What chooses among the states of an XSAVE area.
+const EAX: usize = 0;
 /// Where an FXSAVE image has MXCSR.
 const MXCSR: usize = 24;
 
@@ -119,11 +121,16 @@ fn fill_in(bench: &mut Bench<'_>, encoding: &Encoding, state: &State, at: u32) {
     match (encoding.insn.form().mnemonic, encoding.insn.opsize16) {
         ("fnstenv" | "fnsave", true) => put(6, &before.env16()[6..]),
         ("fnstenv" | "fnsave", false) => put(12, &before.env32()[12..]),
-        ("fxsave", _) => {
+        ("fxsave" | "xsave", _) => {
             let mut image = [0; FXSAVE_X87];
             before.fxsave(&mut image);
-            put(6, &image[6..MXCSR]);
-            put(MXCSR + 4, &MXCSR_MASK.to_le_bytes());
+            let wanted = if has_area(encoding.insn.form()) { state.regs[EAX] } else { u32::MAX };
+            if wanted & component::X87 != 0 {
+                put(6, &image[6..MXCSR]);
+            }
+            if wanted & component::SSE != 0 {
+                put(MXCSR + 4, &MXCSR_MASK.to_le_bytes());
+            }
         }
         _ => {}
     }
@@ -214,7 +221,7 @@ fn suit(
         base.wrapping_add(if encoding.insn.addr16 { offset & 0xffff } else { offset })
     };
     if form.room == "fxsave" && mem.base != NO_REG && mem.base != mem.index && random.percent(85) {
-        let surplus = effective(state) & 15;
+        let surplus = effective(state) & if has_area(form) { AREA_UNIT - 1 } else { 15 };
         let register = &mut state.regs[usize::from(mem.base)];
         *register = register.wrapping_sub(surplus);
     }
@@ -260,7 +267,12 @@ fn value(form: &Form, random: &mut Random, rng: &mut Rng) -> Vec<u8> {
         Some(Size::W | Size::D | Size::Q) => rng.integer().to_le_bytes().to_vec(),
         Some(Size::T) if form.body == "fbld" => rng.bcd().to_vec(),
         Some(Size::T) => rng.f80(0x3fff).to_bytes().to_vec(),
-        _ => (0..512).map(|_| random.word() as u8).collect(),
+        Some(Size::Xs) => {
+            let mut bytes: Vec<u8> = (0..XSAVE_BYTES).map(|_| random.word() as u8).collect();
+            bytes[LEGACY_BYTES..LEGACY_BYTES + 24].copy_from_slice(&area_header(random));
+            bytes
+        }
+        _ => (0..LEGACY_BYTES).map(|_| random.word() as u8).collect(),
     }
 }
 

@@ -110,6 +110,7 @@ fn size(size: Size) -> &'static str {
         Size::S => "limit and base, 6 bytes",
         Size::E => "the FPU's environment, 14 or 28 bytes by the operand size",
         Size::Fs => "the image of FXSAVE, 512 bytes",
+        Size::Xs => "the XSAVE area of x87 and SSE, 576 bytes",
     }
 }
 

@@ -4,6 +4,7 @@ use super::sse_float::native;
 use super::system::{random, rdtsc};
 #[cfg(trap_memory)]
 use crate::cpu::native;
+use crate::cpu::image::XCR0;
 use crate::cpu::native::Native;
 use crate::cpu::{Descriptors, Exec, Fault, Pending, Word, eflags, reg};
 
@@ -111,6 +112,11 @@ pub fn rdtscp(x: Exec) -> Result<(), Fault> {
 /// Reads the number of the CPU. SDM Vol. 2B, "RDPID".
 pub fn rdpid(x: Exec) -> Result<u32, Fault> {
     Ok(cpu_number(x))
+}
+
+/// Reads XCR0; there are no other extended control registers. SDM Vol. 2D, "XGETBV".
+pub fn xgetbv(_: Exec, number: u32) -> Result<(u32, u32), Fault> {
+    if number == 0 { Ok((0, XCR0)) } else { Err(Fault::gp(0)) }
 }
 
 /// Reads a random number; C tells that there was one. SDM Vol. 2B, "RDRAND".

@@ -27,7 +27,7 @@ pub(super) enum Class {
 /// Instructions whose result is that of a moment or of a machine.
 const ONCE: [&str; 8] = ["rdtsc", "rdtscp", "rdpid", "sgdt", "sidt", "sldt", "str", "smsw"];
 /// Bodies that store the FPU's pointers.
-const STORES_POINTERS: [&str; 3] = ["fnstenv", "fnsave", "fxsave"];
+const STORES_POINTERS: [&str; 4] = ["fnstenv", "fnsave", "fxsave", "xsave"];
 /// Bodies whose results differ between processors in the last bit.
 const TRANSCENDENTAL: [&str; 8] = ["f2xm1", "fyl2x", "fyl2xp1", "fptan", "fpatan", "fsin", "fcos", "fsincos"];
 

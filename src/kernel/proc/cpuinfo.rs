@@ -15,6 +15,9 @@ const NAMES: [(&str, &str); 8] = [
     ("SYSCALL", "syscall"),
 ];
 
+/// A feature that Linux does not list.
+const UNLISTED: &str = "OSXSAVE";
+
 /// The name of a feature in the list of flags.
 fn flag(feature: &Feature) -> String {
     match NAMES.iter().find(|(name, _)| *name == feature.name) {
@@ -26,7 +29,8 @@ fn flag(feature: &Feature) -> String {
 /// The text for so many processors, all alike.
 pub fn text(cpu: &CpuModel, processors: usize) -> String {
     let model = cpu.model();
-    let flags: Vec<String> = FEATURES.iter().filter(|f| cpu.shows(f)).map(flag).collect();
+    let shown = FEATURES.iter().filter(|feature| cpu.shows(feature) && feature.name != UNLISTED);
+    let flags: Vec<String> = shown.map(flag).collect();
     let [_, ebx, ecx, edx] = cpu.answer(0, 0);
     let vendor: Vec<u8> = [ebx, edx, ecx].into_iter().flat_map(u32::to_le_bytes).collect();
     let mut text = String::new();
@@ -60,7 +64,7 @@ pub fn text(cpu: &CpuModel, processors: usize) -> String {
             model.model,
             if model.brand.is_empty() { model.name } else { model.brand },
             model.stepping,
-            model.max_leaf,
+            cpu.max_leaf(),
             flags.join(" "),
             (cpu.answer(1, 0)[1] >> 8 & 0xff) * 8,
             64,

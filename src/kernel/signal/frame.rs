@@ -1,8 +1,8 @@
 //! Signal frames on the guest's stack, and the way back from them (sigreturn(2)).
 //!
 //! From the handler's ESP upwards: return address, arguments, saved registers, the mask; behind it the x87 state as
-//! FSAVE stores it, then as FXSAVE does with an XSAVE header, so that each kind of unwinder and debugger finds what
-//! it knows.
+//! FSAVE stores it, then as FXSAVE and XSAVE do if the processor has them, so that each kind of unwinder and debugger
+//! finds what it knows.
 
 use super::stack::{self, AltStack, SS_AUTODISARM};
 use super::{Action, Info, STATE_RESTORED, SigSet, deliver, sa};
@@ -15,6 +15,8 @@ use crate::kernel::ptrace;
 use crate::memory::BadAddress;
 
 mod fpstate;
+
+use fpstate::Format;
 
 /// `popl %eax; movl $119, %eax; int $0x80`: by these bytes unwinders know a frame.
 const SIGRETURN_CODE: [u8; 8] = [0x58, 0xb8, 0x77, 0, 0, 0, 0xcd, 0x80];
@@ -41,8 +43,8 @@ pub(super) fn push(p: &mut Process, info: &Info, action: &Action, mask: SigSet) 
     let rt = action.flags & sa::SIGINFO != 0;
     let frame_size = if rt { size_of::<RtSigframe>() } else { size_of::<Sigframe>() } as u32;
     let top = start_of_stack(p, action, esp);
-    let fp = top.wrapping_sub(fpstate::SIZE) & !63;
-    let fp = fp.wrapping_sub(fpstate::FSAVE);
+    let format = Format::of(&p.machine.cpu.cpuid);
+    let fp = format.place(top);
     // On entry to a function, ESP + 4 is a multiple of 16.
     let sp = (fp.wrapping_sub(frame_size).wrapping_add(4) & !15).wrapping_sub(4);
     let alt = p.signals.alt_stack;
@@ -51,7 +53,7 @@ pub(super) fn push(p: &mut Process, info: &Info, action: &Action, mask: SigSet) 
     }
     grow_down_to(p, sp);
 
-    fpstate::store(p, fp)?;
+    fpstate::store(p, fp, format)?;
     let context = save_context(p, fp, mask);
     let return_to = return_address(p, action, rt, sp);
     let (info_ptr, context_ptr) = if rt { (sp + 16, sp + 144) } else { (0, 0) };
@@ -64,7 +66,7 @@ pub(super) fn push(p: &mut Process, info: &Info, action: &Action, mask: SigSet) 
             puc: context_ptr,
             info: info.to_guest(),
             uc: Ucontext {
-                flags: UC_FP_XSTATE,
+                flags: if format == Format::Xsave { UC_FP_XSTATE } else { 0 },
                 link: 0,
                 stack: alt.words(esp),
                 mcontext: context,
@@ -228,7 +230,8 @@ fn restore(p: &mut Process, context: &Sigcontext, mask: SigSet) -> Result<(), No
     let base = cpu.descriptors.load_data(Seg::Ss, ss).map_err(|_| NoRoom)?;
     cpu.selectors[Seg::Ss as usize] = ss;
     cpu.segment_bases[Seg::Ss as usize] = base;
-    fpstate::load(p, fpstate)
+    let format = Format::of(&p.machine.cpu.cpuid);
+    fpstate::load(p, fpstate, format)
 }
 
 /// Loads a data segment register; a selector that names nothing good becomes null, as the kernel's fix-up has it.
@@ -260,6 +263,6 @@ pub(in crate::kernel) fn load_code(cpu: &mut crate::cpu::Cpu, selector: u16) -> 
 }
 
 /// Bytes that a frame takes at most, for `AT_MINSIGSTKSZ`.
-pub const MAX_FRAME: u32 = size_of::<Sigframe>() as u32 + fpstate::SIZE + fpstate::FSAVE + 64 + 16;
+pub const MAX_FRAME: u32 = (size_of::<Sigframe>() + fpstate::MOST) as u32 + 64 + 16;
 
 const _: () = assert!(MAX_FRAME < stack::MIN_SIZE);
