@@ -7,6 +7,7 @@ use super::report::Step;
 use super::rules::{self, CHANGES_MAP, Class, call_name};
 use super::state::{Image, Registers};
 use super::{CheckError, Ended, Options, Outcome, Summary};
+use crate::cpu::image::XCR0;
 use crate::cpu::{eflags, reg};
 use crate::isa::Insn;
 use crate::kernel::segments;
@@ -463,8 +464,11 @@ impl Task {
 
     /// Lets the processor find what our CPUID says. Gives the registers behind it.
     fn answer_cpuid(&mut self, insn: &Insn, before: Registers, options: &Options) -> io::Result<Registers> {
-        let [leaf, subleaf] = [reg::EAX, reg::ECX].map(|at| before.regs[at]);
-        let [eax, ebx, ecx, edx] = options.cpuid.answer(leaf, subleaf);
+        let [leaf, ecx, ebx] = [reg::EAX, reg::ECX, reg::EBX].map(|at| before.regs[at]);
+        let [eax, ebx, ecx, edx] = match insn.form().mnemonic {
+            "xgetbv" => [XCR0, ebx, ecx, 0],
+            _ => options.cpuid.answer(leaf, ecx),
+        };
         let mut after = before;
         after.regs[reg::EAX..=reg::EBX].copy_from_slice(&[eax, ecx, edx, ebx]);
         after.eip = insn.next_eip();

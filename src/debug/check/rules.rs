@@ -2,7 +2,7 @@
 
 use super::mirror::Reference;
 use super::state::{MXCSR_MASK, Registers};
-use crate::cpu::image::FXSAVE_BYTES;
+use crate::cpu::image::{FXSAVE_BYTES, LEGACY_BYTES, XSAVE_BYTES};
 use crate::cpu::{Fault, FaultKind, eflags, reg};
 use crate::isa::decode::{NO_REG, operand_bytes};
 use crate::isa::{Access, Code, CpuModel, Flow, Form, Insn, Operand, Rep, Size, Status, flag};
@@ -20,7 +20,7 @@ pub(super) enum Class {
     Call,
     /// No two executions are alike: done once, by the reference.
     Once,
-    /// CPUID, answered for both by our model.
+    /// CPUID and XGETBV, answered for both by our model.
     Cpuid,
 }
 
@@ -40,6 +40,7 @@ pub(super) fn class(insn: &Insn, cpu: &CpuModel) -> Class {
         "int" if insn.imm & 0xff == 0x80 => Class::Call,
         "sysenter" => Class::Call,
         "cpuid" => Class::Cpuid,
+        "xgetbv" if here => Class::Cpuid,
         name if here && ONCE.contains(&name) => Class::Once,
         name if STORES_POINTERS.contains(&name) => Class::Alone,
         _ if is_transcendental(form) || shadows_next(insn) => Class::Alone,
@@ -160,7 +161,7 @@ pub(super) fn written(insn: &Insn, before: &Registers, after: &Registers) -> Vec
             Code::E | Code::M | Code::O | Code::Q | Code::W => {
                 let Some(addr) = address(insn, operand, before, after) else { continue };
                 match (form.mnemonic, operand_bytes(operand.size, insn.opsize16)) {
-                    ("fxsave", _) => {
+                    ("fxsave" | "xsave", _) => {
                         note(addr, MXCSR_MASK.start);
                         note(addr.wrapping_add(MXCSR_MASK.end), FXSAVE_BYTES as u32 - MXCSR_MASK.end);
                     }
@@ -190,15 +191,18 @@ pub(super) fn operand_places(insn: &Insn, before: &Registers) -> impl Iterator<I
 
 /// Where an instruction has written what is not promised, and is taken from the reference.
 pub(super) fn unspecified(insn: &Insn, before: &Registers) -> Vec<Range<u32>> {
-    if insn.form().mnemonic != "fxsave" {
-        return Vec::new();
-    }
+    // Where XSTATE_BV is, or reserved for software.
+    let behind = match insn.form().mnemonic {
+        "fxsave" => LEGACY_BYTES,
+        "xsave" => XSAVE_BYTES,
+        _ => return Vec::new(),
+    };
     let operand = insn.form().operands.iter().find(|operand| operand.code == Code::M);
     let Some(addr) = operand.and_then(|operand| address(insn, operand, before, before)) else {
         return Vec::new();
     };
     let at = |offset: u32| addr.wrapping_add(offset);
-    vec![at(MXCSR_MASK.start)..at(MXCSR_MASK.end), at(FXSAVE_BYTES as u32)..at(512)]
+    vec![at(MXCSR_MASK.start)..at(MXCSR_MASK.end), at(FXSAVE_BYTES as u32)..at(behind as u32)]
 }
 
 /// Linear address of a memory operand, of what part of a bit string is touched; `None` for a register.
@@ -285,6 +289,7 @@ mod tests {
             (&[0xcd, 0x80][..], Class::Call),
             (&[0xcd, 0x03], Class::Plain),
             (&[0x0f, 0xa2], Class::Cpuid),
+            (&[0x0f, 0x01, 0xd0], Class::Cpuid),
             (&[0x0f, 0x31], Class::Once),
             (&[0xd9, 0xfe], Class::Alone),
             (&[0x8e, 0xd0], Class::Alone),
