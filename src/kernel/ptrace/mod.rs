@@ -25,6 +25,7 @@ use super::process::{Image, Process};
 use super::segments::{self, TLS_COUNT, TLS_FIRST};
 use super::signal::{Fields, Info, info::SIZE};
 use crate::cpu::eflags;
+use crate::cpu::image::{LEGACY_BYTES, XCR0, XSAVE_BYTES};
 use crate::fpu::SAVE_32;
 use crate::memory::{Memory, bytes_of, bytes_of_mut};
 use block::{HEADER, State, changed, stop};
@@ -113,10 +114,8 @@ mod set {
 /// `struct user` of i386: its size, and where the debug registers are, in bytes.
 const USER_SIZE: u32 = 284;
 const USER_DEBUG: u32 = 252;
-/// Bytes of the XSAVE area of x87 and SSE, and where the features that are saved are said in it.
-const XSAVE_SIZE: usize = 576;
-const XSAVE_FEATURES: [usize; 2] = [464, 512];
-const X87_AND_SSE: u8 = 3;
+/// Where an XSAVE area says which features are saved in it.
+const XSAVE_FEATURES: [usize; 2] = [464, LEGACY_BYTES];
 
 /// Shows a program that is about to run to those that will trace it.
 pub(super) fn show(memory: &Memory, image: &Image) {
@@ -375,9 +374,9 @@ fn register_set(
 /// The XSAVE area, which says what it holds.
 fn xsave(state: &State) -> Vec<u8> {
     let mut area = state.fxsave.to_vec();
-    area.resize(XSAVE_SIZE, 0);
+    area.resize(XSAVE_BYTES, 0);
     for at in XSAVE_FEATURES {
-        area[at] = X87_AND_SSE;
+        area[at] = XCR0 as u8;
     }
     area
 }
