@@ -264,7 +264,10 @@ pub fn encode(index: usize, at: u32, options: &Options<'_>, random: &mut Random)
     bytes.extend(tail);
     immediates(&mut bytes, form, at, [opsize16, addr16], options, random)?;
     let insn = decode(&bytes, at).ok()?;
-    if insn.mem.is_some_and(|mem| selectors_of_states(form).any(|number| [mem.base, mem.index].contains(&number))) {
+    if insn
+        .mem
+        .is_some_and(|mem| selectors_of_states(form).any(|number| [mem.base, mem.index].contains(&number)))
+    {
         return None;
     }
     (usize::from(insn.index) == index && usize::from(insn.len) == bytes.len())

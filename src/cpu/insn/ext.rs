@@ -2,9 +2,9 @@
 
 use super::sse_float::native;
 use super::system::{random, rdtsc};
+use crate::cpu::image::XCR0;
 #[cfg(trap_memory)]
 use crate::cpu::native;
-use crate::cpu::image::XCR0;
 use crate::cpu::native::Native;
 use crate::cpu::{Descriptors, Exec, Fault, Pending, Word, eflags, reg};
 

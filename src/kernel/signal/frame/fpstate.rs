@@ -134,8 +134,7 @@ fn is_xsave(p: &Process, fx: u32, image: &[u8; LEGACY_BYTES]) -> Result<bool, No
 
 /// The components that the header names, if nothing else is in it.
 fn header(p: &Process, fx: u32) -> Result<u32, NoRoom> {
-    let [components, rest @ ..] =
-        p.machine.memory.read::<[u64; 8]>(fx.wrapping_add(LEGACY_BYTES as u32))?;
+    let [components, rest @ ..] = p.machine.memory.read::<[u64; 8]>(fx.wrapping_add(LEGACY_BYTES as u32))?;
     if components & !u64::from(XCR0) != 0 || rest != [0; 7] {
         return Err(NoRoom);
     }
