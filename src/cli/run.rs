@@ -275,7 +275,7 @@ pub(super) fn resume(resumed: Resumed) -> Result<(), Failure> {
     let file = std::fs::File::from(resumed.program);
     let program = Program::from_file(file, resumed.exec_name, std::env::args_os().collect(), environment())
         .map_err(|error| Failure::new(NOT_RUNNABLE, error.to_string()))?;
-    let room = DescriptorRoom::new();
+    let room = DescriptorRoom::make();
     let process = load(program, loader::Options::default(), resumed.options, resumed.launch, tiered)?;
     drop(room);
     finish(process)
