@@ -133,6 +133,14 @@ impl Fault {
         }
     }
 
+    /// The error code that the processor pushes, 0 where it pushes none.
+    pub fn error_code(self) -> u16 {
+        match self.kind {
+            FaultKind::Gp | FaultKind::Ss | FaultKind::Np | FaultKind::Pf | FaultKind::Ac => self.code,
+            _ => 0,
+        }
+    }
+
     /// Tells whether EIP is reported behind the instruction (a trap) rather than at it (a fault).
     pub fn is_trap(self) -> bool {
         matches!(

@@ -369,7 +369,8 @@ fn the_stack_has_what_execve_says() {
     assert_eq!((value(at::PHDR), value(at::PHENT), value(at::PHNUM)), (CODE + 52, 32, 1));
     assert_eq!((value(at::ENTRY), value(at::BASE)), (CODE, 0));
     assert_eq!(memory.read::<u32>(value(at::SYSINFO_EHDR)), Ok(u32::from_le_bytes(*b"\x7fELF")));
-    assert_eq!(memory.read::<[u8; 3]>(value(at::SYSINFO)), Ok([0xcd, 0x80, 0xc3]));
+    // push ecx; push edx; push ebp
+    assert_eq!(memory.read::<[u8; 3]>(value(at::SYSINFO)), Ok([0x51, 0x52, 0x55]));
     // Strings lie in order up to the name executed and eight zeros.
     assert_eq!(word(2), word(1) + 5);
     assert_eq!(value(at::EXECFN) + loaded.exec_name.len() as u32 + 1 + 8, END);

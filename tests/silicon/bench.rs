@@ -692,7 +692,7 @@ fn event(machine: &Machine, stop: Stop) -> Event {
         Stop::Exception(Fault { kind: FaultKind::Int, code: 0x80 }) => Event::Syscall,
         Stop::Exception(fault) | Stop::Bus(fault) => Event::Fault {
             vector: fault.vector(),
-            error: if fault.kind == FaultKind::Int { 0 } else { u32::from(fault.code) },
+            error: fault.error_code().into(),
             cr2: if fault.kind == FaultKind::Pf { machine.cpu.cr2 } else { 0 },
         },
         Stop::Limit | Stop::Requested | Stop::Hook | Stop::Breakpoint => Event::Hang,

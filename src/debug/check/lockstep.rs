@@ -404,7 +404,7 @@ fn describe(stop: Stop, cr2: u32) -> String {
         }
         Stop::Exception(fault) => {
             let name = format!("{:?}", fault.kind).to_uppercase();
-            format!("#{name}, error code {:#x}", fault.code)
+            format!("#{name}, error code {:#x}", fault.error_code())
         }
         Stop::Bus(_) => format!("an access beyond the end of a file, at address {cr2:#x}"),
         Stop::Limit | Stop::Requested | Stop::Hook | Stop::Breakpoint => "no exception".to_owned(),

@@ -32,11 +32,10 @@ const INT_N_LEN: u32 = 2;
 pub fn raise(p: &mut Process, fault: Fault) {
     let eip = p.machine.cpu.eip;
     let number = u32::from(fault.vector());
-    let mut error = u32::from(fault.code);
+    let error = u32::from(fault.error_code());
     let info = match fault.kind {
         FaultKind::De => Info::fault(libc::SIGFPE, code::FPE_INTDIV, eip),
         FaultKind::Db => {
-            error = 0;
             let code = if fault == Fault::STEP { code::TRAP_TRACE } else { code::TRAP_BRKPT };
             Info::fault(libc::SIGTRAP, code, eip)
         }
