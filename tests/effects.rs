@@ -104,6 +104,14 @@ fn registers(list: &[Touch], is_meant: impl Fn(&Touch) -> bool) -> [u32; 8] {
     masks
 }
 
+/// Whether the byte of memory at an address is touched in a certain way.
+fn is_touched(list: &[Touch], addr: u32, is_meant: impl Fn(&Touch) -> bool) -> bool {
+    list.iter().filter(|touch| is_meant(touch)).any(|touch| match touch.place {
+        Place::Memory { addr: first, len } => addr.wrapping_sub(first) < len,
+        _ => false,
+    })
+}
+
 fn describe(insn: &Insn) -> String {
     let form = insn.form();
     format!("{} (opcodes/{}.toml:{})", table86::disasm::text(insn), form.room, form.line)
@@ -120,11 +128,7 @@ fn undeclared_writes(insn: &Insn, list: &[Touch], before: &State, after: &State,
     }
     for (at, (old, new)) in before.data.iter().zip(&after.data).enumerate() {
         let addr = DATA + at as u32;
-        let covers = |touch: &Touch| match touch.place {
-            Place::Memory { addr: first, len } => touch.writes && addr.wrapping_sub(first) < len,
-            _ => false,
-        };
-        if old != new && !list.iter().any(covers) {
+        if old != new && !is_touched(list, addr, |touch| touch.writes) {
             out.insert(format!("{}: changes memory at {addr:#x}", describe(insn)));
             return;
         }
@@ -167,12 +171,7 @@ fn undeclared_loads(
 ) {
     let mut other = before.clone();
     for (at, byte) in other.data.iter_mut().enumerate() {
-        let addr = DATA + at as u32;
-        let covers = |touch: &Touch| match touch.place {
-            Place::Memory { addr: first, len } => touch.reads && addr.wrapping_sub(first) < len,
-            _ => false,
-        };
-        if !list.iter().any(covers) {
+        if !is_touched(list, DATA + at as u32, |touch| touch.reads) {
             *byte ^= 0x5a;
         }
     }

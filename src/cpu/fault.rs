@@ -66,6 +66,8 @@ pub mod page_fault {
 
 #[allow(non_upper_case_globals)]
 impl Fault {
+    /// SYSENTER.
+    pub const SYSENTER: Fault = Fault { kind: FaultKind::Sysenter, code: 0 };
     /// #DE.
     pub const DE: Fault = Fault { kind: FaultKind::De, code: 0 };
     /// #DB by INT1.
@@ -103,9 +105,6 @@ impl Fault {
     pub const fn pf(code: u16) -> Fault {
         Fault { kind: FaultKind::Pf, code }
     }
-    /// SYSENTER.
-    pub const SYSENTER: Fault = Fault { kind: FaultKind::Sysenter, code: 0 };
-
     /// INT n.
     pub const fn int(vector: u8) -> Fault {
         Fault { kind: FaultKind::Int, code: vector as u16 }
