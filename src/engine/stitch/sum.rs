@@ -54,7 +54,8 @@ impl Sum {
         let mut sum = Sum { to, shift: 0, parts: vec![Sum::term(first)?] };
         for step in &steps[1..] {
             let insn = &step.insn;
-            if insn.op0_kind() != OpKind::Register || insn.op0_register() != register || step.count.is_some() {
+            if insn.op0_kind() != OpKind::Register || insn.op0_register() != register || step.count.is_some()
+            {
                 break;
             }
             let part = match insn.code() {
@@ -65,7 +66,8 @@ impl Sum {
                 }
                 _ => None,
             };
-            let Some(part) = part.filter(|part| !matches!(part, Part::Register(_)) || sum.registers().count() < 2)
+            let Some(part) =
+                part.filter(|part| !matches!(part, Part::Register(_)) || sum.registers().count() < 2)
             else {
                 break;
             };
@@ -151,9 +153,8 @@ impl Sum {
             }
         }
         // Behind the registers is a zero, for operands that lack one.
-        let mut hosts = offsets().map(|offset| {
-            (offset < Place::REGISTERS).then(|| kept.load(code, offset as usize / 4))
-        });
+        let mut hosts =
+            offsets().map(|offset| (offset < Place::REGISTERS).then(|| kept.load(code, offset as usize / 4)));
         let (first, second) = (hosts.next().flatten(), hosts.next().flatten());
         let (base, index) = match (first, second) {
             (Some(first), None) if self.shift == 0 => (Some(first), None),
