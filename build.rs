@@ -2,6 +2,8 @@
 
 #[path = "build/mod.rs"]
 mod build;
+#[path = "build/order.rs"]
+mod order;
 
 use std::path::Path;
 
@@ -33,6 +35,15 @@ fn main() {
             println!("cargo::rustc-link-arg-bins=-static");
         }
         println!("cargo::rustc-link-arg-bins=-no-pie");
+        // The list is of functions of this target.
+        if target("ARCH") == "x86_64" && std::env::var("PROFILE").as_deref() == Ok("release") {
+            let list =
+                std::fs::read_to_string(root.join("build/startup.txt")).expect("it is part of the package");
+            match order::arguments(&list, out) {
+                Ok(argument) => argument.iter().for_each(|it| println!("cargo::rustc-link-arg-bins={it}")),
+                Err(error) => println!("cargo::warning=functions keep the order that they have: {error}"),
+            }
+        }
     }
     let input = match build::Input::read(root) {
         Ok(mut input) => {
