@@ -258,7 +258,8 @@ fn memory_keys(job: &Job<'_>, insn: &Insn, at: usize) -> Few {
 /// Fills an op's fields.
 pub(super) fn encode(job: &Job<'_>, insn: &Insn, shape: &Shape, handler: Handler) -> Op {
     let form = insn.form();
-    let [a, b, c] = shape.registers.map(|place| place.in_op(numbers(insn)));
+    let numbers = numbers(insn);
+    let [a, b, c] = shape.registers.map(|place| place.in_op(numbers));
     let mut op = Op { handler, a, b, c, d: 0, imm: insn.imm };
     if insn.addr16 {
         op.d |= attribute::ADDR16;

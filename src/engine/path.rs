@@ -255,6 +255,7 @@ impl<'a> Job<'a> {
     }
 
     /// Reads the instruction at `eip`, and notes where it is.
+    #[inline]
     pub(super) fn next(&mut self, eip: u32) -> Result<Insn, Stop> {
         let insn = self.fetch(eip);
         match &insn {
@@ -267,6 +268,7 @@ impl<'a> Job<'a> {
     }
 
     /// Reads the instruction at `eip`.
+    #[inline]
     fn fetch(&mut self, eip: u32) -> Result<Insn, Stop> {
         if self.breakpoints.as_ref().is_some_and(|wanted| wanted.contains(&eip)) {
             return Err(Stop::Breakpoint);
@@ -290,11 +292,15 @@ impl<'a> Job<'a> {
         }
     }
 
+    #[inline]
     fn note_pages(&mut self, insn: &Insn) {
         let [first, last] = [insn.eip, insn.next_eip().wrapping_sub(1)].map(|addr| addr >> 12);
-        if first == last && self.pages.last() == Some(&first) {
-            return;
+        if first != last || self.pages.last() != Some(&first) {
+            self.add_pages(first, last);
         }
+    }
+
+    fn add_pages(&mut self, first: u32, last: u32) {
         for page in [first, last] {
             if !self.pages.contains(&page) {
                 self.pages.push(page);
