@@ -230,8 +230,9 @@ impl Drop for PrivateFd {
     }
 }
 
-/// How many descriptors `execve` needs at a time: the program, and what the next image is told or the dynamic linker.
-const SPARES: usize = 2;
+/// How many descriptors `execve` needs at a time: the program, what the next image is told, and one for the libraries
+/// of either program.
+const SPARES: usize = 3;
 const NO_SLOT: usize = usize::MAX;
 /// Slots of private descriptors that only keep numbers free for `execve`, whatever the guest has used up.
 static SPARE: [AtomicUsize; SPARES] = [const { AtomicUsize::new(NO_SLOT) }; SPARES];

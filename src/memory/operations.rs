@@ -185,7 +185,8 @@ impl Memory {
             }
         }
         let mapping = HostMapping { prot, shared, ..HostMapping::default() };
-        let fits = state.check_limit(0, start - lower).and_then(|()| self.check_lock(marks.lock, start - lower));
+        let fits =
+            state.check_limit(0, start - lower).and_then(|()| self.check_lock(marks.lock, start - lower));
         if fits.is_err() || self.space.map(lower, start, mapping).is_err() {
             return false;
         }

@@ -201,9 +201,9 @@ impl Memory {
             self.give_up_code(state, number);
         }
         let host = match left {
-            Old::Unmapped => self.unlocked((old, old + kept), &moved, || {
-                self.space.relocate(old, new, kept, moved.shared)
-            }),
+            Old::Unmapped => {
+                self.unlocked((old, old + kept), &moved, || self.space.relocate(old, new, kept, moved.shared))
+            }
             Old::Emptied => self.space.move_pages(old, new, kept, moved.shared),
         };
         host.map_err(MapError::from_host)?;

@@ -226,7 +226,9 @@ impl Reservation {
         let (at, len) = self.range(start, end);
         let name = name.map_or(ptr::null(), CStr::as_ptr);
         // SAFETY: the host reads a string that ends, and notes it.
-        let result = unsafe { libc::prctl(libc::PR_SET_VMA, libc::PR_SET_VMA_ANON_NAME as libc::c_ulong, at, len, name) };
+        let result = unsafe {
+            libc::prctl(libc::PR_SET_VMA, libc::PR_SET_VMA_ANON_NAME as libc::c_ulong, at, len, name)
+        };
         if result == 0 { Ok(()) } else { Err(errno()) }
     }
 

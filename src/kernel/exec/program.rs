@@ -87,7 +87,9 @@ impl Program {
                 if *error == Errno::EACCES {
                     let name = String::from_utf8_lossy(name);
                     p.say_once(&format!("exec {name}"), || {
-                        format!("{name}: may be executed, but not be read, and what is not read cannot run here")
+                        format!(
+                            "{name}: may be executed, but not be read, and what is not read cannot run here"
+                        )
                     });
                 }
             })?

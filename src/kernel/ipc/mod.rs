@@ -93,12 +93,7 @@ impl HostPerm {
 
     /// What IPC_SET changes.
     fn old_to_be_set(perm: OldIpcPerm) -> HostPerm {
-        HostPerm {
-            uid: perm.uid.into(),
-            gid: perm.gid.into(),
-            mode: perm.mode.into(),
-            ..HostPerm::default()
-        }
+        HostPerm { uid: perm.uid.into(), gid: perm.gid.into(), mode: perm.mode.into(), ..HostPerm::default() }
     }
 }
 

@@ -157,8 +157,8 @@ unsafe fn clone3(
             inlateout("rax") result,
             in("rdi") &raw const *args,
             in("rsi") size_of_val(args),
-            lateout("rcx") _,
-            lateout("r11") _,
+            out("rcx") _,
+            out("r11") _,
         );
         if result < 0 {
             *libc::__errno_location() = -result as c_int;

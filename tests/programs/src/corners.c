@@ -486,7 +486,7 @@ int main(int argc, char **argv)
         return reads_tsc(0);
     }
     if (argc > 1 && strcmp(argv[1], "full") == 0)
-        return dup(0) < 0 ? errno : 99;
+        return dup(0) < 0 && errno == EMFILE ? 77 : 98;
     if (argc > 1)
         return fcntl(3, F_GETFD) >= 0 ? 17 : 18;
     setvbuf(stdout, NULL, _IONBF, 0);
