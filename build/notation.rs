@@ -443,6 +443,7 @@ fn code_and_size(name: &str) -> Option<(Code, Size)> {
 pub enum Implicit {
     Reg(u8),
     SegReg(u8),
+    XmmReg(u8),
     St(u8),
     /// `[ESP+2v]`: so many elements from where a register points.
     Above {
@@ -494,6 +495,7 @@ fn also_one(text: &str) -> Result<Also, String> {
             None => match code_and_size(name) {
                 Some((Code::Reg(number), size)) => (Implicit::Reg(number), size),
                 Some((Code::SegReg(number), size)) => (Implicit::SegReg(number), size),
+                Some((Code::XmmReg(number), size)) => (Implicit::XmmReg(number), size),
                 Some((Code::St, size)) => (Implicit::St(0), size),
                 _ => return Err(unknown()),
             },

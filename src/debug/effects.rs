@@ -216,6 +216,7 @@ fn implicit(insn: &Insn, cpu: &Cpu, also: &Also) -> Place {
         // LOOP and JECXZ count in CX with 16-bit addresses.
         Implicit::Reg(number) => Place::Reg { number, bytes: if counter { 2 } else { bytes as u8 } },
         Implicit::SegReg(number) => Place::Seg(number),
+        Implicit::XmmReg(number) => Place::Xmm { number, bytes: bytes as u8 },
         Implicit::St(number) => Place::St(number),
         Implicit::Above { base, count } => {
             Place::Memory { addr: at(base).wrapping_add(stack), len: bytes * u32::from(count) }

@@ -1,12 +1,13 @@
 //! From a decoded instruction to an op's fields and to the keys of the handlers that fit it.
 
 use super::keys::{self, Few};
+use super::liveness;
 use super::op::{Handler, Op};
-use super::path::Job;
+use super::path::{Job, has_no_effect};
 use crate::cpu::exec::attribute;
 use crate::cpu::{Seg, ZERO_REG};
 use crate::isa::decode::NO_REG;
-use crate::isa::{Access, Code, FORMS, Insn, Operand, Rep, Size};
+use crate::isa::{Access, Code, FORMS, Flow, Insn, Lock, Operand, Privilege, Rep, Size, Status};
 
 /// Bytes of an XMM register.
 const XMM_BYTES: u8 = 16;
@@ -95,6 +96,10 @@ pub(super) struct Shape {
     beside: Option<Place>,
     string: StringOperand,
     address_only: bool,
+    /// The handler of quick translations, if the op is all that it takes: without LOCK, all flags exact.
+    pub(super) quick: Option<Handler>,
+    /// See [`has_no_effect`].
+    pub(super) has_no_effect: bool,
 }
 
 /// Memory at ESI or EDI.
@@ -108,7 +113,7 @@ enum StringOperand {
 }
 
 impl Shape {
-    fn of(insn: &Insn) -> Shape {
+    fn of(insn: &Insn, software: bool) -> Shape {
         let in_memory = insn.mem.is_some();
         let mut places = passed(insn).filter_map(|operand| Place::of(operand, in_memory));
         let registers = [(); 3].map(|()| places.next().unwrap_or(Place::NONE));
@@ -118,9 +123,22 @@ impl Shape {
         let beside = passed(insn).filter(named).nth(1).filter(|_| in_memory);
         let has = |codes: &[Code]| insn.form().operands.iter().any(|operand| codes.contains(&operand.code));
         let parts = passed(insn).enumerate().filter_map(|(at, operand)| any_key(insn, at, operand));
+        let generic = parts.fold(0, |key, part| key | part);
+        let second_slot = immediates > 1 || in_memory && immediates > 0 || beside.is_some();
+        let form = insn.form();
+        let is_plain = form.flow == Flow::Next
+            && form.privilege == Privilege::User
+            && form.status == Status::Implemented
+            && form.lock != Lock::Always
+            && !(second_slot || form.needs_eip);
+        let live = liveness::may_be_live(form);
+        let family = || {
+            keys::family(form.families[usize::from(insn.opsize16)], live, false, form.condition.unwrap_or(0))
+        };
         Shape {
-            generic: parts.fold(0, |key, part| key | part),
-            second_slot: immediates > 1 || in_memory && immediates > 0 || beside.is_some(),
+            generic,
+            second_slot,
+            quick: if is_plain { keys::single_for(generic | family(), software) } else { None },
             registers,
             beside: beside.and_then(|operand| Place::of(operand, in_memory)),
             string: match () {
@@ -129,6 +147,7 @@ impl Shape {
                 () => StringOperand::None,
             },
             address_only: passed(insn).any(|operand| operand.access == Access::Address),
+            has_no_effect: has_no_effect(insn),
         }
     }
 
@@ -139,21 +158,27 @@ impl Shape {
 }
 
 /// The shapes of rows that were met.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shapes {
-    /// For each row twice, with and without memory: place in `met` and one more, 0 before it is there.
+    /// For each row four times, with and without memory, of 32 and of 16 bits: place in `met` and one more, 0 before it is
+    /// there.
     places: Vec<u16>,
     met: Vec<Shape>,
+    /// Handlers are those that compute for the x87 in software.
+    software: bool,
 }
 
 impl Shapes {
+    /// None yet.
+    pub(super) fn new(software: bool) -> Shapes {
+        Shapes { places: vec![0; 4 * FORMS.len()], met: Vec::new(), software }
+    }
+
     pub(super) fn of(&mut self, insn: &Insn) -> &Shape {
-        if self.places.is_empty() {
-            self.places = vec![0; 2 * FORMS.len()];
-        }
-        let place = &mut self.places[2 * usize::from(insn.index) + usize::from(insn.mem.is_some())];
+        let kind = usize::from(insn.mem.is_some()) + 2 * usize::from(insn.opsize16);
+        let place = &mut self.places[4 * usize::from(insn.index) + kind];
         if *place == 0 {
-            self.met.push(Shape::of(insn));
+            self.met.push(Shape::of(insn, self.software));
             *place = self.met.len() as u16;
         }
         &self.met[usize::from(*place) - 1]

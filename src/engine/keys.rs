@@ -112,6 +112,12 @@ pub(crate) fn single(key: u64) -> Option<Handler> {
     }
 }
 
+/// The same, in software if that is asked for and there is one: either handler is right for both, and this one does not have to
+/// ask first.
+pub(crate) fn single_for(key: u64, software: bool) -> Option<Handler> {
+    software.then(|| single(key | SOFTWARE)).flatten().or_else(|| single(key))
+}
+
 /// The handler of two instructions in a row.
 pub(crate) fn pair(first: u64, second: u64) -> Option<Handler> {
     let mask = generated::PAIR_INDEX.len() - 1;

@@ -1,6 +1,6 @@
 //! Which status flags are needed: from the rows' facts, backwards through a block.
 
-use crate::isa::{Access, Code, Flow, Insn, Privilege, Size, Status, flag};
+use crate::isa::{Access, Code, Flow, Form, Insn, Privilege, Size, Status, flag};
 
 /// What an instruction means for the flags.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,17 @@ impl Facts {
         let form = insn.form();
         Facts { reads: 0, writes: form.flags.writes && !form.takes_cpu, kills: 0, barrier: true }
     }
+}
+
+/// Flags that an instruction may change.
+pub(crate) fn changed(form: &Form) -> u8 {
+    let kills = form.flags.kills;
+    flag::STATUS & (kills[0] | kills[1] | kills[2])
+}
+
+/// Whether there are handlers that leave flags out. A body that takes the CPU keeps them itself.
+pub(crate) fn may_be_live(form: &Form) -> bool {
+    !form.takes_cpu && form.flags.writes && changed(form) != 0
 }
 
 /// Facts about a decoded instruction.

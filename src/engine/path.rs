@@ -133,6 +133,12 @@ impl Mode {
 }
 
 impl Item {
+    /// What is at `eip`, to be said; all flags are needed behind it.
+    pub(super) fn new(eip: u32, facts: Facts) -> Item {
+        let insn = Err(Stop::Undefined);
+        Item { eip, insn, facts, after: flag::STATUS, slot: None, keys: Vec::new(), followed: false }
+    }
+
     /// Where a branch leaves the block.
     pub(super) fn exit(&self, insn: &Insn) -> u32 {
         if self.followed { insn.next_eip() } else { insn.imm }
@@ -152,10 +158,7 @@ impl Item {
 
     /// Flags that it may change.
     pub(super) fn facts_written(&self) -> u8 {
-        let Ok(insn) = self.insn else { return 0 };
-        let flags = &insn.form().flags;
-        let kept: u8 = !(flags.kills[0] | flags.kills[1] | flags.kills[2]);
-        flag::STATUS & !kept
+        self.insn.map_or(0, |insn| liveness::changed(insn.form()))
     }
 }
 
@@ -212,10 +215,15 @@ impl<'a> Job<'a> {
         Job { max: QUICK_INSNS, quick: true, ..Job::new(cpu, memory, mode) }
     }
 
-    /// Replaces `items` by those of the block at `eip`, with the flags that are needed, and `pages` by what it depends on.
-    pub(super) fn read(&mut self, eip: u32, specialise: bool, items: &mut Vec<Item>) {
+    /// Forgets what was read.
+    pub(super) fn begin(&mut self) {
         self.pages.clear();
         self.window = Window::EMPTY;
+    }
+
+    /// Replaces `items` by those of the block at `eip`, with the flags that are needed, and `pages` by what it depends on.
+    pub(super) fn read(&mut self, eip: u32, specialise: bool, items: &mut Vec<Item>) {
+        self.begin();
         self.snapshot = self.verified.then(|| Snapshot::take(self.memory, eip));
         self.decode(eip, items);
         self.decoded = self.pages.len();
@@ -244,6 +252,18 @@ impl<'a> Job<'a> {
             }
         }
         again
+    }
+
+    /// Reads the instruction at `eip`, and notes where it is.
+    pub(super) fn next(&mut self, eip: u32) -> Result<Insn, Stop> {
+        let insn = self.fetch(eip);
+        match &insn {
+            Ok(insn) => self.note_pages(insn),
+            Err(Stop::Unfetchable(addr, _)) if *addr == eip => {}
+            Err(_) if self.pages.contains(&(eip >> 12)) => {}
+            Err(_) => self.pages.push(eip >> 12),
+        }
+        insn
     }
 
     /// Reads the instruction at `eip`.
@@ -287,28 +307,14 @@ impl<'a> Job<'a> {
         items.clear();
         let mut at = eip;
         while items.len() < self.max {
-            let insn = match self.fetch(at) {
+            let insn = match self.next(at) {
                 Ok(insn) => insn,
                 Err(stop) => {
                     let facts = Facts { reads: 0, writes: false, kills: 0, barrier: true };
-                    items.push(Item {
-                        eip: at,
-                        insn: Err(stop),
-                        facts,
-                        after: flag::STATUS,
-                        slot: None,
-                        keys: Vec::new(),
-                        followed: false,
-                    });
-                    if !self.pages.contains(&(at >> 12))
-                        && !matches!(stop, Stop::Unfetchable(addr, _) if addr == at)
-                    {
-                        self.pages.push(at >> 12);
-                    }
+                    items.push(Item { insn: Err(stop), ..Item::new(at, facts) });
                     break;
                 }
             };
-            self.note_pages(&insn);
             let form = insn.form();
             let facts = if self.quick && !self.verified {
                 // All flags are needed.
@@ -316,22 +322,9 @@ impl<'a> Job<'a> {
             } else {
                 liveness::facts(&insn)
             };
-            let direct = insn.is_direct();
             let known =
                 |target: u32| items.iter().any(|item: &Item| item.insn.is_ok_and(|insn| insn.eip == target));
-            let follow = direct
-                && !self.step
-                && !self.verified
-                && !insn.opsize16
-                && form.privilege == Privilege::User
-                && items.len() + 1 < self.max
-                && insn.imm != insn.eip
-                && !known(insn.imm)
-                && match form.flow {
-                    Flow::Jump => true,
-                    Flow::Call => !self.quick && items.len() < INLINE_UNTIL,
-                    _ => false,
-                };
+            let follow = self.follows(&insn, items.len()) && !known(insn.imm);
             // A loop to the block's start is unrolled: as often as a whole round still fits.
             let round = || items.iter().rev().take_while(|item| item.eip != eip).count() + 2;
             let again = form.flow == Flow::Branch
@@ -343,29 +336,43 @@ impl<'a> Job<'a> {
                 && !insn.opsize16
                 && items.len() + 1 + round() < self.max;
             let follow = follow || again;
-            // What is behind a branch may never run, so it is not worth a quick translation.
-            let goes_on = match form.flow {
-                Flow::Next => true,
-                Flow::Branch => !self.quick,
-                _ => follow,
-            };
-            let stops =
-                form.privilege != Privilege::User || matches!(form.status, Status::Todo(_)) || !goes_on;
             let writes_code = self.verified && facts.barrier;
-            items.push(Item {
-                eip: at,
-                insn: Ok(insn),
-                facts,
-                after: flag::STATUS,
-                slot: None,
-                keys: Vec::new(),
-                followed: follow,
-            });
-            if stops || writes_code {
+            items.push(Item { insn: Ok(insn), followed: follow, ..Item::new(at, facts) });
+            if self.ends(&insn, follow) || writes_code {
                 break;
             }
             at = if follow { insn.imm } else { insn.next_eip() };
         }
+    }
+
+    /// Whether the block goes on at the target of a jump or call, with so many instructions before it, if it does not have the
+    /// target already.
+    pub(super) fn follows(&self, insn: &Insn, before: usize) -> bool {
+        let form = insn.form();
+        let may = match form.flow {
+            Flow::Jump => true,
+            Flow::Call => !self.quick && before < INLINE_UNTIL,
+            _ => false,
+        };
+        may && insn.is_direct()
+            && !self.step
+            && !self.verified
+            && !insn.opsize16
+            && form.privilege == Privilege::User
+            && before + 1 < self.max
+            && insn.imm != insn.eip
+    }
+
+    /// Whether the block ends with an instruction, whose jump it may follow.
+    pub(super) fn ends(&self, insn: &Insn, followed: bool) -> bool {
+        let form = insn.form();
+        // What is behind a branch may never run, so it is not worth a quick translation.
+        let goes_on = match form.flow {
+            Flow::Next => true,
+            Flow::Branch => !self.quick,
+            _ => followed,
+        };
+        !goes_on || form.privilege != Privilege::User || matches!(form.status, Status::Todo(_))
     }
 
     /// Finds the flags needed behind each instruction.

@@ -156,6 +156,8 @@ pub enum Implicit {
     Reg(u8),
     /// A segment register.
     SegReg(u8),
+    /// An XMM register.
+    XmmReg(u8),
     /// A register of the x87's stack.
     St(u8),
     /// Elements in memory from where a register points upwards.

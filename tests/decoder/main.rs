@@ -5,6 +5,7 @@
 mod assembler;
 mod differences;
 mod operands;
+mod touches;
 
 use differences::{Case, Differences};
 use iced_x86::{Decoder, DecoderOptions, Instruction};

@@ -1,6 +1,6 @@
 //! Instructions of handlers that access a guest register in the CPU, and how a copy may have it in a register of the host.
 
-use super::facts::COUNT;
+use super::facts::{COUNT, is_high_byte};
 use super::kept::{HOSTS, Kept, LOAD, move_word};
 use super::vector::{self, Vector};
 use iced_x86::{Encoder, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
@@ -65,7 +65,6 @@ impl Access {
         let opcode = prefixes + usize::from(rex != 0);
         let mut info = InstructionInfoFactory::new();
         let access = info.info(insn).used_memory().first().map(|used| used.access())?;
-        let high = |register| matches!(register, Register::AH | Register::CH | Register::DH | Register::BH);
         Some(Access {
             prefixes: code[..prefixes].into(),
             rex: rex & !1,
@@ -83,12 +82,12 @@ impl Access {
             writes: !matches!(access, OpAccess::Read | OpAccess::CondRead),
             renames: renames(insn),
             high_byte: (0..insn.op_count())
-                .any(|at| insn.op_kind(at) == OpKind::Register && high(insn.op_register(at))),
+                .any(|at| insn.op_kind(at) == OpKind::Register && is_high_byte(insn.op_register(at))),
         })
     }
 
     /// Where the operand is, given what reads a field of the op.
-    fn offset(&self, field: impl Fn(u32, u8) -> u32) -> u32 {
+    pub(super) fn offset(&self, field: impl Fn(u32, u8) -> u32) -> u32 {
         match self.place {
             Place::At(offset) => offset,
             Place::Named { from, bytes, plus } => field(from, bytes).wrapping_add(plus),
@@ -137,49 +136,6 @@ impl Access {
     /// Writes the instruction as it is in the handler.
     pub(super) fn write_plain(&self, code: &mut Vec<u8>, field: impl Fn(u32, u8) -> u32) {
         self.memory_form(code, self.offset(&field), field);
-    }
-
-    /// Writes `lea to, [host + value]` for an addition of the guest register to `value`, in the register `to` of the host. Tells
-    /// whether it did; else nothing is written, and the register is not kept. `uses` are host registers that the handler uses
-    /// itself.
-    pub(super) fn write_sum(
-        &self,
-        code: &mut Vec<u8>,
-        kept: &mut Kept,
-        uses: u16,
-        to: u8,
-        value: u32,
-        field: impl Fn(u32, u8) -> u32,
-    ) -> bool {
-        let offset = self.offset(field);
-        let register = offset as usize / 4;
-        let Some(host) = HOSTS.get(register).copied().filter(|host| uses >> host & 1 == 0) else {
-            return false;
-        };
-        if !kept.has(register) {
-            move_word(code, LOAD, host, offset);
-            kept.add(register);
-        }
-        let (rex, low) = (0x40 | (to >> 3) << 2 | host >> 3, (to & 7) << 3);
-        if value == 0 {
-            // mov to, host
-            code.extend([rex, 0x8b, 0xc0 | low | host & 7]);
-            return true;
-        }
-        let short = i8::try_from(value as i32).ok();
-        let modrm = if short.is_some() { 0x40 } else { 0x80 } | low;
-        code.extend([rex, 0x8d]);
-        // R12 as a base needs a SIB byte.
-        if host & 7 == 4 {
-            code.extend([modrm | 4, 0x24])
-        } else {
-            code.push(modrm | host & 7)
-        }
-        match short {
-            Some(short) => code.push(short as u8),
-            None => code.extend(value.to_le_bytes()),
-        }
-        true
     }
 
     /// Writes the instruction with the guest register in its host register where that is possible. `uses` are host registers

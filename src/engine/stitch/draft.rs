@@ -133,15 +133,11 @@ impl Draft {
                     self.code(cold).extend(code);
                     self.outside.push((Site { cold, at: start + at }, *target, start + code.len()));
                 }
-                Atom::Sum { to, from, bytes, add } => {
-                    let value = field(*from, *bytes);
-                    let plain = cold || template.opaque;
-                    let code = self.code(cold);
-                    if plain || !add.write_sum(code, kept, template.uses, *to, value, field) {
-                        // mov to, value
-                        code.extend([0x40 | to >> 3, 0xb8 | to & 7]);
-                        code.extend(value.to_le_bytes());
-                        add.write_plain(code, field);
+                Atom::Sum(sum) if cold || template.opaque => sum.write_plain(self.code(cold), field),
+                Atom::Sum(sum) => {
+                    sum.write(self.code(cold), kept, (template.uses, template.vectors), field);
+                    if template.peeks {
+                        kept.complete(self.code(cold));
                     }
                 }
                 Atom::Access(access) if cold || template.opaque => access.write_plain(self.code(cold), field),

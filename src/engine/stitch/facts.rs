@@ -31,6 +31,22 @@ pub(super) fn is_pure(insn: &Instruction) -> bool {
     ) && (insn.op0_kind() == OpKind::Register)
 }
 
+/// Whether an instruction only zero-extends a register that the one before has loaded so.
+pub(super) fn extends_again(before: &Instruction, insn: &Instruction) -> bool {
+    let register = insn.op0_register();
+    matches!(insn.code(), Code::Movzx_r32_rm8 | Code::Movzx_r32_rm16)
+        && insn.code() == before.code()
+        && before.op0_register() == register
+        && insn.op1_kind() == OpKind::Register
+        && insn.op1_register().full_register32() == register
+        && !is_high_byte(insn.op1_register())
+}
+
+/// Whether a register is AH, CH, DH or BH.
+pub(super) fn is_high_byte(register: Register) -> bool {
+    matches!(register, Register::AH | Register::CH | Register::DH | Register::BH)
+}
+
 impl Step {
     /// Whether it accesses memory that is neither the CPU's, the op's, the stack's nor a constant.
     pub(super) fn accesses_guest(&self) -> bool {

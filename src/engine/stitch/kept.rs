@@ -116,6 +116,15 @@ impl Kept {
         self.there.general |= 1 << register;
     }
 
+    /// Makes sure that a general register is in its host register, and gives that.
+    pub(super) fn load(&mut self, code: &mut Vec<u8>, register: usize) -> u8 {
+        if !self.has(register) {
+            move_word(code, LOAD, HOSTS[register], 4 * register as u32);
+            self.add(register);
+        }
+        HOSTS[register]
+    }
+
     /// Its host register has a new value.
     pub(super) fn owe(&mut self, register: usize) {
         self.owed.general |= 1 << register;

@@ -12,6 +12,7 @@ mod facts;
 mod floats;
 mod kept;
 mod runs;
+mod sum;
 mod template;
 mod vector;
 

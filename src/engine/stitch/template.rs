@@ -7,10 +7,11 @@
 use super::access::Access;
 use super::analysis::{Analysis, Operand, RDI, RSI, Step, Value, Values, number};
 use super::code::{Block, End, read};
-use super::facts::{COUNT, condition, immediate_form, is_pure, pure_load};
+use super::facts::{COUNT, condition, extends_again, immediate_form, is_pure};
 use super::floats;
 use super::runs::{Look, Notes, Omit};
-use iced_x86::{Code, FlowControl, InstructionInfoFactory, OpKind, Register, RflagsBits};
+use super::sum::Sum;
+use iced_x86::{Code, FlowControl, InstructionInfoFactory, OpKind, Register};
 use std::collections::HashMap;
 
 /// Handlers with more than this are not worth copying.
@@ -31,8 +32,8 @@ pub(super) enum Atom {
     Outside { code: Box<[u8]>, at: usize, target: usize },
     /// An instruction with an operand in the CPU.
     Access(Box<Access>),
-    /// The host's register `to` becomes the field of an op, then the access adds a guest register to it. Nobody wants the flags.
-    Sum { to: u8, from: u32, bytes: u8, add: Box<Access> },
+    /// The host's register becomes an address. Nobody wants the flags.
+    Sum(Box<Sum>),
     /// The opcode of a jump to a label.
     Jump { code: Box<[u8]>, label: usize, way: Way },
     /// A label is here.
@@ -92,29 +93,7 @@ struct Source<'a> {
     base: u64,
 }
 
-/// The host's status flags.
-const STATUS: u32 =
-    RflagsBits::OF | RflagsBits::SF | RflagsBits::ZF | RflagsBits::AF | RflagsBits::CF | RflagsBits::PF;
-
 impl Source<'_> {
-    /// The first two of these steps as one, if they move a field of the op into a register and add a guest register to it.
-    /// `ends`: behind them nobody wants flags.
-    fn sum(&self, steps: &[Step], ends: bool) -> Option<Atom> {
-        let [load, add, rest @ ..] = steps else { return None };
-        let (Operand::Immediate(from), Operand::Cpu(place)) = (load.operand, add.operand) else {
-            return None;
-        };
-        let register = load.insn.op0_register();
-        let fits = pure_load(&load.insn)
-            && add.insn.code() == Code::Add_r32_rm32
-            && add.insn.op0_register() == register
-            && add.count.is_none()
-            && wants_no_flags(rest, ends);
-        let to = number(register).filter(|_| fits)? as u8;
-        let bytes = load.insn.memory_size().size() as u8;
-        Some(Atom::Sum { to, from, bytes, add: Box::new(Access::new(&add.insn, place, None)?) })
-    }
-
     fn atom(&self, step: &Step) -> Option<Atom> {
         let insn = &step.insn;
         match step.operand {
@@ -161,19 +140,6 @@ impl Source<'_> {
     }
 }
 
-/// Whether steps, and behind them what `ends`, make new flags before anything wants those that are there.
-fn wants_no_flags(steps: &[Step], ends: bool) -> bool {
-    for step in steps {
-        if step.insn.rflags_read() != 0 {
-            return false;
-        }
-        if step.insn.rflags_modified() & STATUS == STATUS {
-            return true;
-        }
-    }
-    ends
-}
-
 /// A jump or call to an address outside.
 fn outside(opcode: &[u8], target: u64) -> Atom {
     let code = [opcode, &[0; 4]].concat();
@@ -198,6 +164,11 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
     let mut notes = Notes::default();
     for (block, values) in blocks.iter().zip(starts) {
         let (mut steps, values) = analysis.steps(block, values);
+        for at in (1..steps.len()).rev() {
+            if extends_again(&steps[at - 1].insn, &steps[at].insn) {
+                steps.remove(at);
+            }
+        }
         steps.retain(|step| !notes.add(&step.insn, &step.values, omit));
         bodies.push(steps);
         ends.push(values);
@@ -285,9 +256,13 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
             atoms.push(Atom::Label(at + 1));
             let mut rest = bodies[at].as_slice();
             while let [step, others @ ..] = rest {
-                let sum = source.sum(rest, goes_on[at].is_some());
-                rest = if sum.is_some() { &others[1..] } else { others };
-                atoms.push(sum.map_or_else(|| source.atom(step), Some)?);
+                if let Some((sum, steps)) = Sum::take(rest, goes_on[at].is_some()) {
+                    atoms.push(Atom::Sum(Box::new(sum)));
+                    rest = &rest[steps..];
+                } else {
+                    atoms.push(source.atom(step)?);
+                    rest = others;
+                }
             }
             let following = order.get(position + 1).map(|at| blocks[*at].start);
             // In the cold part each block may start with its own correction of RSI, so none is run into.

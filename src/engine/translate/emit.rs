@@ -20,9 +20,7 @@ impl Translations {
         let mut copy = None;
         let counts = job.quick && !job.verified;
         if counts {
-            let [a, b, c, d] = self.settings.warm.to_ne_bytes();
-            self.arena.push_op(Op { handler: handlers::warm, a, b, c, d, imm: eip });
-            self.arena.push_ext(Ext { link: AtomicPtr::default(), imm2: 0, aux: 0 });
+            self.push_warm(eip);
         }
         if job.verified && !job.step {
             ops.push(start);
@@ -63,11 +61,8 @@ impl Translations {
         }
         if open {
             ops.push(self.arena.used());
-            self.emit_jump(next_eip, done, &mut links);
         }
-        if self.arena.used() - start < 2 {
-            self.emit_stop(Stop::Undefined);
-        }
+        self.close(start, open.then_some(next_eip), done, &mut links);
         let mut seconds = Vec::new();
         let well = !job.step && !job.quick;
         if self.settings.specialise && well {
@@ -102,6 +97,23 @@ impl Translations {
         (self.scratch.links, self.scratch.ops) = (links, ops);
     }
 
+    /// The entry of a quick block, which counts its runs.
+    pub(super) fn push_warm(&mut self, eip: u32) {
+        let [a, b, c, d] = self.settings.warm.to_ne_bytes();
+        self.arena.push_op(Op { handler: handlers::warm, a, b, c, d, imm: eip });
+        self.arena.push_ext(Ext { link: AtomicPtr::default(), imm2: 0, aux: 0 });
+    }
+
+    /// Lets the block, of `done` instructions, go on at an address, if it does, and makes it two slots long at least.
+    pub(super) fn close(&mut self, start: usize, goes_on: Option<u32>, done: u32, links: &mut Vec<Pending>) {
+        if let Some(target) = goes_on {
+            self.emit_jump(target, done, links);
+        }
+        if self.arena.used() - start < 2 {
+            self.emit_stop(Stop::Undefined);
+        }
+    }
+
     /// Puts a stub before the target of a branch that leaves the block before its end: it counts that.
     fn emit_exit(&mut self, link: &mut Pending, site: u32, done: u32) {
         let Some(exit) = self.sites.exit(site, done) else { return };
@@ -124,7 +136,7 @@ impl Translations {
         Some(bytes)
     }
 
-    fn emit_stop(&mut self, stop: Stop) {
+    pub(super) fn emit_stop(&mut self, stop: Stop) {
         let (handler, imm, present): (Handler, u32, bool) = match stop {
             Stop::Undefined => (handlers::undefined, 0, false),
             Stop::TooLong => (handlers::too_long, 0, false),
@@ -144,7 +156,7 @@ impl Translations {
     }
 
     /// Points a link at its block, or at a stub that asks for it.
-    fn emit_link(&mut self, job: &Job<'_>, start: usize, link: &Pending) {
+    pub(super) fn emit_link(&mut self, job: &Job<'_>, start: usize, link: &Pending) {
         let ext = self.arena.at(link.ext).cast::<Ext>();
         let found = if job.step { None } else { self.entries.get(&(job.mode, link.target)).copied() };
         let target = match found {
@@ -166,7 +178,7 @@ impl Translations {
     }
 
     /// Writes an instruction's slots. Tells whether the block goes on behind it.
-    fn emit_insn(
+    pub(super) fn emit_insn(
         &mut self,
         job: &Job<'_>,
         item: &mut Item,
@@ -203,11 +215,8 @@ impl Translations {
         let locked = insn.mem.is_some() && (insn.lock || form.lock == Lock::Always);
         let live = flag_is_live(item);
         let family = keys::family(family, live, locked, item.condition(insn));
-        // Either handler is right for both; this one does not have to ask first.
         let software = self.settings.fpu == Backend::Soft;
-        let single = |key| {
-            software.then(|| keys::single(key | keys::SOFTWARE)).flatten().or_else(|| keys::single(key))
-        };
+        let single = |key| keys::single_for(key, software);
         let first = if self.settings.specialise && !job.step && !job.quick {
             let choices = operand_keys(job, insn);
             let choices = choices.iter().map(|operands| operands | family);

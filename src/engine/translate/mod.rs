@@ -4,6 +4,7 @@
 //! whose successor only the guest knows. Its way: decode, find which flags are needed, choose handlers, join pairs, link.
 
 mod emit;
+mod quick;
 
 use super::arena::Arena;
 use super::encode::{Shapes, operand_keys};
@@ -136,7 +137,7 @@ impl Translations {
             settled: false,
             breakpoints: Arc::default(),
             sites: Sites::default(),
-            shapes: Shapes::default(),
+            shapes: Shapes::new(settings.fpu == Backend::Soft),
             scratch: Scratch::default(),
         })
     }
@@ -218,16 +219,18 @@ impl Translations {
     fn add(&mut self, mut job: Job<'_>, eip: u32) -> usize {
         job.breakpoints = (!self.breakpoints.is_empty()).then(|| Arc::clone(&self.breakpoints));
         job.pages = std::mem::take(&mut self.scratch.pages);
-        let mut items = std::mem::take(&mut self.scratch.items);
-        job.read(eip, self.settings.specialise, &mut items);
-        // Which pages it is can only be known by reading them, but what is read of a page counts only when no write to it
-        // can go unnoticed any more.
-        while job.guard_pages() {
-            job.read(eip, self.settings.specialise, &mut items);
-        }
         let index = self.blocks.len() as u32;
-        self.emit(&job, &mut items, eip);
-        self.scratch.items = items;
+        if !job.quick || self.settings.count || !self.add_quick(&mut job, eip) {
+            let mut items = std::mem::take(&mut self.scratch.items);
+            job.read(eip, self.settings.specialise, &mut items);
+            // Which pages it is can only be known by reading them, but what is read of a page counts only when no write to it
+            // can go unnoticed any more.
+            while job.guard_pages() {
+                job.read(eip, self.settings.specialise, &mut items);
+            }
+            self.emit(&job, &mut items, eip);
+            self.scratch.items = items;
+        }
         for page in &job.pages {
             self.by_page.entry(*page).or_default().push(index);
         }
@@ -292,6 +295,7 @@ impl Translations {
     /// Chooses for which way of computing for the x87 code is translated from now on.
     pub(crate) fn set_fpu(&mut self, backend: Backend) {
         self.settings.fpu = backend;
+        self.shapes = Shapes::new(backend == Backend::Soft);
     }
 
     /// Lets blocks stop at these addresses only.
