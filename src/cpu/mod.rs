@@ -113,6 +113,8 @@ pub struct Cpu {
     pub cr2: u32,
     /// One protection byte per guest page, see [`crate::memory`].
     pub(crate) pages: *const u8,
+    /// CR4.TSD: RDTSC and RDTSCP raise #GP.
+    pub tsd: bool,
     /// Descriptor tables, as far as user mode can see them.
     pub descriptors: Descriptors,
     /// x87 state, while the CPU is stopped. Bodies use [`Exec::fpu`].
@@ -161,6 +163,7 @@ impl Cpu {
             host_stack: 0,
             selectors: [segment::USER_DATA, segment::USER_CODE, segment::USER_DATA, segment::USER_DATA, 0, 0],
             cr2: 0,
+            tsd: false,
             pages: std::ptr::null(),
             descriptors: Descriptors::default(),
             fpu: Fpu::default(),

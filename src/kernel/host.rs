@@ -9,7 +9,7 @@ use super::errno::Errno;
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 /// One argument of a host call: a number, or a pointer into something that is borrowed until the call is over.
 #[derive(Clone, Copy)]
@@ -230,19 +230,79 @@ impl Drop for PrivateFd {
     }
 }
 
+/// How many descriptors `execve` needs at a time: the program, what the next image is told, and one for the libraries
+/// of either program.
+const SPARES: usize = 3;
+const NO_SLOT: usize = usize::MAX;
+/// Slots of private descriptors that only keep numbers free for `execve`, whatever the guest has used up.
+static SPARE: [AtomicUsize; SPARES] = [const { AtomicUsize::new(NO_SLOT) }; SPARES];
+
+/// Sees to it that `execve` will have the descriptors that it needs, as far as there are any left.
+pub(super) fn keep_spares() {
+    for spare in &SPARE {
+        if spare.load(Ordering::Acquire) != NO_SLOT {
+            continue;
+        }
+        let Ok(private) = open(c"/", libc::O_PATH).and_then(PrivateFd::new) else { return };
+        if spare.compare_exchange(NO_SLOT, private.slot, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            std::mem::forget(private);
+        }
+    }
+}
+
+/// The spare descriptors given back to the host, for `execve` to use, until this is dropped.
+pub(super) struct Spares;
+
+impl Spares {
+    /// Gives them back.
+    pub fn release() -> Spares {
+        for spare in &SPARE {
+            let slot = spare.swap(NO_SLOT, Ordering::AcqRel);
+            if slot == NO_SLOT {
+                continue;
+            }
+            let private = PrivateFd { slot };
+            // A vfork child that shared descriptors may have closed it, and it is somebody else's now.
+            let flags = call(libc::SYS_fcntl, [private.get().into(), libc::F_GETFL.into()]);
+            if flags.is_ok_and(|flags| flags as i32 & libc::O_PATH != 0) {
+                drop(private);
+            } else {
+                PRIVATE[slot].store(EMPTY, Ordering::Release);
+                std::mem::forget(private);
+            }
+        }
+        Spares
+    }
+}
+
+impl Drop for Spares {
+    fn drop(&mut self) {
+        keep_spares();
+    }
+}
+
 /// The numbers of all private descriptors, for a vfork child, which has a table of its own but shares this memory.
-pub(super) struct PrivateTable([RawFd; PRIVATE_SLOTS]);
+pub(super) struct PrivateTable {
+    private: [RawFd; PRIVATE_SLOTS],
+    spare: [usize; SPARES],
+}
 
 impl PrivateTable {
     /// The present numbers.
     pub fn save() -> PrivateTable {
-        PrivateTable(std::array::from_fn(|slot| PRIVATE[slot].load(Ordering::Acquire)))
+        PrivateTable {
+            private: std::array::from_fn(|slot| PRIVATE[slot].load(Ordering::Acquire)),
+            spare: std::array::from_fn(|index| SPARE[index].load(Ordering::Acquire)),
+        }
     }
 
     /// Makes the numbers what they were.
     pub fn restore(&self) {
-        for (entry, &fd) in PRIVATE.iter().zip(&self.0) {
+        for (entry, &fd) in PRIVATE.iter().zip(&self.private) {
             entry.store(fd, Ordering::Release);
+        }
+        for (entry, &slot) in SPARE.iter().zip(&self.spare) {
+            entry.store(slot, Ordering::Release);
         }
     }
 }
@@ -304,7 +364,12 @@ fn move_high(fd: OwnedFd) -> Result<RawFd, Errno> {
     } else {
         dup(wanted.saturating_sub(PRIVATE_SLOTS as u64))
     };
-    high.map(|fd| fd as RawFd)
+    match high {
+        Ok(high) => Ok(high as RawFd),
+        // There is no other number left. It gives way when the guest wants this one.
+        Err(Errno::EMFILE) => Ok(fd.into_raw_fd()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Tells whether a descriptor is the emulator's own.

@@ -70,6 +70,8 @@ fn exchange(p: &mut Process, resource: u32, new: Option<Rlimit64>) -> Result<Rli
                 let option = p.options.memory_bytes.unwrap_or(u64::MAX);
                 p.machine.memory.set_limit(bytes(new.cur).min(option));
             }
+            // What is kept for execve has to be below the new limit.
+            libc::RLIMIT_NOFILE => drop(host::Spares::release()),
             RLIMIT_STACK => p.machine.memory.set_stack_limit(bytes(new.cur).min(u32::MAX.into()) as u32),
             _ => {}
         }

@@ -7,7 +7,7 @@ use super::host::{self, Arg};
 use super::paths;
 use super::prctl::READ_IMPLIES_EXEC;
 use super::process::Process;
-use crate::memory::{Access, Backing, MapError, MapRequest, Place, Prot, page};
+use crate::memory::{Access, Backing, Lock, MapError, MapRequest, Place, Prot, page};
 
 /// Flags of mmap, as i386 numbers them.
 mod map {
@@ -36,10 +36,15 @@ const PROT_GROWSUP: u32 = 0x0200_0000;
 /// Flags of mremap.
 const MREMAP_MAYMOVE: u32 = 1;
 const MREMAP_FIXED: u32 = 2;
+const MREMAP_DONTUNMAP: u32 = 4;
 
-/// Advice that would tear holes into the reservation of a child, or that the map does not know.
-const MADV_DONTFORK: i32 = 10;
-const MADV_DOFORK: i32 = 11;
+/// Flags of mlockall.
+mod mcl {
+    pub const CURRENT: u32 = 1;
+    pub const FUTURE: u32 = 2;
+    pub const ONFAULT: u32 = 4;
+}
+
 /// Last advice that every kernel from 5.14 on knows (`MADV_POPULATE_WRITE`).
 const MADV_LAST: i32 = 23;
 
@@ -186,12 +191,11 @@ fn map(p: &mut Process, request: Request) -> Result<u32, Errno> {
         backing,
         grows_down: flags & map::GROWSDOWN != 0,
         noreserve: flags & map::NORESERVE != 0,
+        locked: flags & map::LOCKED != 0,
         name: None,
     })?;
-    if flags & map::LOCKED != 0 {
-        // Best effort, as on Linux: what cannot be locked or filled is mapped all the same.
-        let _ = lock(p, start, len, 0);
-    } else if flags & (map::POPULATE | map::NONBLOCK) == map::POPULATE {
+    if flags & (map::LOCKED | map::POPULATE | map::NONBLOCK) == map::POPULATE {
+        // Best effort, as on Linux: what cannot be filled is mapped all the same.
         let advice = if prot.contains(Prot::WRITE) && !shared {
             libc::MADV_POPULATE_WRITE
         } else {
@@ -251,22 +255,28 @@ pub fn mremap(
     flags: u32,
     new_addr: u32,
 ) -> Result<u32, Errno> {
-    if flags & !(MREMAP_MAYMOVE | MREMAP_FIXED) != 0 {
+    if flags & !(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP) != 0 {
         return Err(Errno::EINVAL);
     }
     let fixed = (flags & MREMAP_FIXED != 0).then_some(new_addr);
     if fixed.is_some_and(|addr| addr < p.task.lowest_mapping) {
         return Err(if new_addr.is_multiple_of(page::SIZE) { Errno::EPERM } else { Errno::EINVAL });
     }
-    Ok(p.machine.memory.remap(addr, old_len, new_len, flags & MREMAP_MAYMOVE != 0, fixed)?)
+    let memory = &p.machine.memory;
+    if flags & MREMAP_DONTUNMAP == 0 {
+        return Ok(memory.remap(addr, old_len, new_len, flags & MREMAP_MAYMOVE != 0, fixed)?);
+    }
+    if flags & MREMAP_MAYMOVE == 0 || page_up(old_len) != page_up(new_len) {
+        return Err(Errno::EINVAL);
+    }
+    // Without MREMAP_FIXED, the address is a hint, which is looked at as strictly.
+    let place = fixed.map_or(Place::Hint(new_addr), Place::Fixed);
+    Ok(memory.move_pages(addr, old_len, place)?)
 }
 
-/// madvise(2). Advice about fork is accepted and not followed.
+/// madvise(2).
 pub fn madvise(p: &mut Process, addr: u32, len: u32, advice: i32) -> Result<u32, Errno> {
     match advice {
-        MADV_DONTFORK | MADV_DOFORK => {
-            mapped(p, addr, len)?;
-        }
         0..=MADV_LAST => p.machine.memory.advise(addr, len, advice)?,
         _ => return Err(Errno::EINVAL),
     }
@@ -304,48 +314,44 @@ pub fn mincore(p: &mut Process, addr: u32, len: u32, vec: u32) -> Result<u32, Er
     Ok(0)
 }
 
-/// Locks whole pages around a range.
-fn lock(p: &Process, addr: u32, len: u32, flags: u32) -> Result<u32, Errno> {
-    let start = addr / page::SIZE * page::SIZE;
-    let len = len.checked_add(addr - start).ok_or(Errno::ENOMEM)?;
-    let (start, len) = mapped(p, start, len)?;
-    host::pass(libc::SYS_mlock2, [start.into(), len.into(), flags.into()])
-}
-
 /// mlock(2).
 pub fn mlock(p: &mut Process, addr: u32, len: u32) -> Result<u32, Errno> {
-    lock(p, addr, len, 0)
+    p.machine.memory.lock_range(addr, len, Lock::All)?;
+    Ok(0)
 }
 
 /// mlock2(2).
 pub fn mlock2(p: &mut Process, addr: u32, len: u32, flags: u32) -> Result<u32, Errno> {
     const ONFAULT: u32 = 1;
-    if flags & !ONFAULT != 0 {
-        return Err(Errno::EINVAL);
-    }
-    lock(p, addr, len, flags)
+    let lock = match flags {
+        0 => Lock::All,
+        ONFAULT => Lock::OnFault,
+        _ => return Err(Errno::EINVAL),
+    };
+    p.machine.memory.lock_range(addr, len, lock)?;
+    Ok(0)
 }
 
 /// munlock(2).
 pub fn munlock(p: &mut Process, addr: u32, len: u32) -> Result<u32, Errno> {
-    let start = addr / page::SIZE * page::SIZE;
-    let len = len.checked_add(addr - start).ok_or(Errno::ENOMEM)?;
-    let (start, len) = mapped(p, start, len)?;
-    host::pass(libc::SYS_munlock, [start.into(), len.into()])
+    p.machine.memory.lock_range(addr, len, Lock::None)?;
+    Ok(0)
 }
 
-/// mlockall(2). Checks the flags only: the host would lock the emulator.
-pub fn mlockall(_p: &mut Process, flags: u32) -> Result<u32, Errno> {
-    const CURRENT: u32 = 1;
-    const FUTURE: u32 = 2;
-    const ONFAULT: u32 = 4;
-    if flags == 0 || flags == ONFAULT || flags & !(CURRENT | FUTURE | ONFAULT) != 0 {
+/// mlockall(2): the guest's memory, and nothing of the emulator's.
+pub fn mlockall(p: &mut Process, flags: u32) -> Result<u32, Errno> {
+    if flags & !(mcl::CURRENT | mcl::FUTURE | mcl::ONFAULT) != 0 || flags & !mcl::ONFAULT == 0 {
         return Err(Errno::EINVAL);
     }
+    let lock = if flags & mcl::ONFAULT != 0 { Lock::OnFault } else { Lock::All };
+    let now = (flags & mcl::CURRENT != 0).then_some(lock);
+    let future = if flags & mcl::FUTURE != 0 { lock } else { Lock::None };
+    p.machine.memory.lock_all(now, future)?;
     Ok(0)
 }
 
 /// munlockall(2).
-pub fn munlockall(_p: &mut Process) -> Result<u32, Errno> {
-    host::pass(libc::SYS_munlockall, [])
+pub fn munlockall(p: &mut Process) -> Result<u32, Errno> {
+    p.machine.memory.lock_all(Some(Lock::None), Lock::None)?;
+    Ok(0)
 }

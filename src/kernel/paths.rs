@@ -50,6 +50,7 @@ pub fn resolve_bytes(p: &Process, at: Fd, path: &[u8], follow: Follow) -> CStrin
         return c_string(&inside(root, at, path, follow).unwrap_or_else(|| path.to_vec()));
     }
     if path.first() == Some(&b'/')
+        && !is_hosts(std::path::Path::new(OsStr::from_bytes(path)))
         && let Some(inside) = under_sysroot(root, OsStr::from_bytes(path), follow)
     {
         return c_string(inside.as_os_str().as_bytes());
@@ -79,14 +80,26 @@ fn inside(root: &std::path::Path, at: Fd, path: &[u8], follow: Follow) -> Option
     Some(found)
 }
 
-/// Directories that are the host's even with `--root`.
+/// Directories that are the host's even with `--root`, and even if there are some of that name with `-L`.
 const SHARED: [&str; 3] = ["proc", "dev", "sys"];
+/// Directories for what running programs leave there: with `-L`, what the host has there comes first.
+const RUNTIME: [&str; 2] = ["tmp", "run"];
 
 fn is_shared(path: &std::path::Path) -> bool {
+    is_within(path, &SHARED)
+}
+
+/// Tells whether a path leads into one of some directories in `/`.
+fn is_within(path: &std::path::Path, directories: &[&str]) -> bool {
     let mut components = path.components().filter(|component| *component != Component::RootDir);
     let first = components.next();
-    first.is_some_and(|first| SHARED.iter().any(|name| first == Component::Normal(name.as_ref())))
+    first.is_some_and(|first| directories.iter().any(|name| first == Component::Normal(name.as_ref())))
         && components.all(|component| component != Component::ParentDir)
+}
+
+/// Tells whether `-L` does not count for an absolute path.
+fn is_hosts(path: &std::path::Path) -> bool {
+    is_shared(path) || is_within(path, &RUNTIME) && path.symlink_metadata().is_ok()
 }
 
 /// The path as the guest knows it: without the `-L` root in front.
@@ -187,6 +200,13 @@ pub fn absolute(at: Fd, path: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_runs_is_the_hosts_whatever_a_sysroot_has() {
+        let is_hosts = |path: &str| is_hosts(std::path::Path::new(path));
+        assert!(is_hosts("/proc") && is_hosts("/proc/none") && is_hosts("//dev/./null") && is_hosts("/tmp"));
+        assert!(!is_hosts("/tmp/table86-no-such-file") && !is_hosts("/usr/tmp") && !is_hosts("/dev/../etc"));
+    }
 
     #[test]
     fn links_inside_the_root_stay_inside() {

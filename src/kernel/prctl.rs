@@ -1,7 +1,9 @@
 //! Settings of the process (prctl(2), personality(2), arch_prctl(2)).
 
+use super::args::Str;
 use super::errno::Errno;
 use super::host::{self, Arg};
+use super::paths::c_string;
 use super::process::Process;
 
 /// `READ_IMPLIES_EXEC` of personality(2).
@@ -30,6 +32,7 @@ mod option {
     pub const CAPBSET_READ: i32 = 23;
     pub const CAPBSET_DROP: i32 = 24;
     pub const GET_TSC: i32 = 25;
+    pub const SET_TSC: i32 = 26;
     pub const GET_SECUREBITS: i32 = 27;
     pub const SET_SECUREBITS: i32 = 28;
     pub const SET_TIMERSLACK: i32 = 29;
@@ -50,8 +53,16 @@ mod option {
     pub const SET_VMA: i32 = 0x5356_4d41;
 }
 
-/// `PR_TSC_ENABLE`.
-const TSC_ENABLED: i32 = 1;
+/// Values of `PR_SET_TSC`.
+mod tsc {
+    pub const ENABLE: i32 = 1;
+    pub const SIGSEGV: i32 = 2;
+}
+
+/// `PR_SET_VMA_ANON_NAME`.
+const ANON_NAME: u32 = 0;
+/// Bytes of such a name, NUL included.
+const ANON_NAME_LEN: usize = 80;
 
 /// prctl(2). `EINVAL` for what is not known, as older kernels answer.
 pub fn prctl(p: &mut Process, code: i32, arg2: u32, arg3: u32, arg4: u32, arg5: u32) -> Result<u32, Errno> {
@@ -81,14 +92,23 @@ pub fn prctl(p: &mut Process, code: i32, arg2: u32, arg3: u32, arg4: u32, arg5: 
             Ok(0)
         }
         option::GET_TSC => {
-            p.machine.memory.write(arg2, TSC_ENABLED)?;
+            let mode = if p.machine.cpu.tsd { tsc::SIGSEGV } else { tsc::ENABLE };
+            p.machine.memory.write(arg2, mode)?;
+            Ok(0)
+        }
+        option::SET_TSC => {
+            p.machine.cpu.tsd = match arg2 as i32 {
+                tsc::ENABLE => false,
+                tsc::SIGSEGV => true,
+                _ => return Err(Errno::EINVAL),
+            };
             Ok(0)
         }
         option::GET_TID_ADDRESS => {
             p.machine.memory.write(arg2, p.task.clear_child_tid)?;
             Ok(0)
         }
-        option::SET_VMA => Err(Errno::EINVAL),
+        option::SET_VMA if arg2 == ANON_NAME => name_memory(p, arg3, arg4, arg5),
         // Negative numbers of processes are sign-extended on the way.
         option::SET_PTRACER => host::pass(libc::SYS_prctl, [code.into(), (arg2 as i32).into()]),
         option::SET_TIMERSLACK => host::pass(libc::SYS_prctl, [code.into(), (arg2 as i32).into()]),
@@ -119,6 +139,19 @@ pub fn prctl(p: &mut Process, code: i32, arg2: u32, arg3: u32, arg4: u32, arg5: 
         }
         _ => Err(Errno::EINVAL),
     }
+}
+
+/// `PR_SET_VMA_ANON_NAME`: names a range of memory without a file; no name takes it away.
+fn name_memory(p: &Process, addr: u32, len: u32, name: u32) -> Result<u32, Errno> {
+    let memory = &p.machine.memory;
+    // Kernels without such names do not look at this one.
+    memory.name_range(0, 0, None)?;
+    let name = match name {
+        0 => None,
+        name => Some(c_string(&Str(name).read(memory, ANON_NAME_LEN, Errno::EINVAL)?)),
+    };
+    memory.name_range(addr, len, name.as_deref())?;
+    Ok(0)
 }
 
 /// The personality of this process on the host, as `execve` handed it on.

@@ -190,10 +190,12 @@ pub type SharedObserver = Arc<Mutex<dyn Observer + Send>>;
 impl Process {
     /// A process whose program is loaded into `machine`. Takes over the host process's signal dispositions, mask
     /// and identity, as `execve` hands them on.
-    pub fn new(machine: Machine, image: Image, options: Options, launch: Launch) -> Process {
+    pub fn new(mut machine: Machine, image: Image, options: Options, launch: Launch) -> Process {
         let deadline = options.timeout.map(|t| Instant::now() + t);
         super::exec::set_name(&image);
         signal::host::close_standard_files();
+        super::host::keep_spares();
+        machine.cpu.tsd = launch.tsd;
         super::ptrace::show(&machine.memory, &image);
         Process {
             common: Arc::new(Common::new(&machine.memory, &image)),

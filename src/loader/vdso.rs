@@ -7,7 +7,7 @@
 mod frame;
 
 use super::LoadError;
-use crate::memory::{MapRequest, Memory, Place, Prot};
+use crate::memory::{MapRequest, Memory, Place, Prot, VDSO};
 
 /// Bytes of the ELF header, a program header, a symbol, a dynamic entry.
 const EHDR: u32 = 52;
@@ -69,7 +69,7 @@ pub struct Addresses {
 pub(super) fn map(memory: &Memory) -> Result<Addresses, LoadError> {
     let (image, offsets) = build();
     let bytes = image.len() as u64;
-    let request = MapRequest::bytes(Place::Anywhere, image, Prot::READ | Prot::EXEC, Some("[vdso]"));
+    let request = MapRequest::bytes(Place::Anywhere, image, Prot::READ | Prot::EXEC, Some(VDSO));
     let base = memory.map(&request).map_err(|error| LoadError::Map { what: "the vDSO", bytes, error })?;
     Ok(Addresses {
         base,

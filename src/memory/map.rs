@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// Gap kept below a mapping that grows down, in bytes: 256 pages, Linux's `stack_guard_gap`.
 pub(crate) const STACK_GUARD_GAP: u32 = 256 * page::SIZE;
 
+/// Name of the kernel's code in every program (vdso(7)).
+pub const VDSO: &str = "[vdso]";
+
 /// Lowest address that placement chooses by itself (Linux's default `mmap_min_addr`).
 pub(crate) const LOWEST: u32 = 0x1_0000;
 
@@ -31,6 +34,31 @@ pub(crate) enum Object {
     File { file: Arc<FileId>, offset: u64 },
 }
 
+/// Which pages of a mapping stay in the host's memory once they are there (`mlock(2)`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lock {
+    /// None for sure.
+    #[default]
+    None,
+    /// Those that are touched (`MLOCK_ONFAULT`).
+    OnFault,
+    /// All, brought in at once.
+    All,
+}
+
+/// What was said of an area beside how it is mapped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// A child shall not have it (`MADV_DONTFORK`).
+    pub dont_fork: bool,
+    /// A child shall find zeros there (`MADV_WIPEONFORK`).
+    pub wipe_on_fork: bool,
+    /// What of it is locked.
+    pub lock: Lock,
+    /// Its name (`PR_SET_VMA_ANON_NAME`).
+    pub name: Option<Arc<str>>,
+}
+
 /// One mapped range; its start is its key in the [`Tree`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Area {
@@ -44,11 +72,18 @@ pub(crate) struct Area {
     pub grows_down: bool,
     /// Whether `PROT_EXEC` may be given (files on `noexec` file systems: no).
     pub may_exec: bool,
+    /// What was said of it since.
+    pub marks: Marks,
     /// What it shows.
     pub object: Object,
 }
 
 impl Area {
+    /// Tells whether the kernel put it there for its own purposes: such memory is not locked, nor emptied.
+    pub(crate) fn is_kernels(&self) -> bool {
+        self.object == Object::Anonymous(Some(VDSO))
+    }
+
     /// The part from `by` bytes behind the area's start on.
     fn advanced(&self, by: u32) -> Area {
         let mut area = self.clone();
@@ -63,7 +98,8 @@ impl Area {
         let same = self.prot == next.prot
             && self.shared == next.shared
             && self.grows_down == next.grows_down
-            && self.may_exec == next.may_exec;
+            && self.may_exec == next.may_exec
+            && self.marks == next.marks;
         same && match (&self.object, &next.object) {
             (Object::Anonymous(a), Object::Anonymous(b)) => a == b,
             (Object::File { file: a, offset: from }, Object::File { file: b, offset: to }) => {
@@ -185,8 +221,13 @@ impl Tree {
 
     /// Gives everything in `start..end` the protection `prot`.
     pub(crate) fn protect(&mut self, start: u32, end: u32, prot: Prot) {
+        self.change(start, end, |area| area.prot = prot);
+    }
+
+    /// Changes everything in `start..end`, but not where it ends.
+    pub(crate) fn change(&mut self, start: u32, end: u32, change: impl Fn(&mut Area)) {
         for (from, mut area) in self.remove(start, end) {
-            area.prot = prot;
+            change(&mut area);
             self.insert(from, area);
         }
     }

@@ -19,13 +19,16 @@ mod code;
 pub mod guarded;
 mod guest;
 mod map;
+mod marks;
 mod operations;
 mod plain;
 mod region;
+mod remap;
 mod reservation;
 
 pub use code::CodePage;
 pub use guest::{Access, StringError};
+pub use map::{Lock, VDSO};
 pub use plain::{Plain, bytes_of, bytes_of_mut, zeroed};
 pub use region::Region;
 
@@ -185,6 +188,8 @@ pub struct MapRequest {
     pub grows_down: bool,
     /// `MAP_NORESERVE`, passed on to the host.
     pub noreserve: bool,
+    /// `MAP_LOCKED`: to be kept in the host's memory, as far as the host allows.
+    pub locked: bool,
     /// A name for `/proc/self/maps` such as `[heap]`, for private memory without a file.
     pub name: Option<&'static str>,
 }
@@ -287,6 +292,8 @@ struct State {
     host_mappings: usize,
     /// Inode number of the last shared anonymous object.
     last_shared: u64,
+    /// How new mappings are locked (`MCL_FUTURE`).
+    future_lock: Lock,
 }
 
 /// Keeps the map as it is; see [`Memory::lock_for_fork`].
@@ -314,6 +321,7 @@ impl Memory {
                 limit_bytes: u64::from(END),
                 host_mappings: host_mappings.saturating_sub(HOST_MAPPINGS_RESERVED),
                 last_shared: 0,
+                future_lock: Lock::None,
             }),
             dirty: AtomicBool::new(false),
         })

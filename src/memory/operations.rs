@@ -1,8 +1,8 @@
-//! Changes of the map: `mmap`, `munmap`, `mprotect`, `mremap`, and stacks that grow.
+//! Changes of the map: `mmap`, `munmap`, `mprotect`, and stacks that grow. [`super::remap`] has `mremap`.
 //!
 //! Each asks the host first and writes down the outcome then, all under the lock.
 
-use super::map::{Area, FileId, LOWEST, Object, STACK_GUARD_GAP};
+use super::map::{Area, FileId, LOWEST, Lock, Marks, Object, STACK_GUARD_GAP};
 use super::reservation::{HostMapping, Reservation};
 use super::{Backing, END, MapError, MapRequest, Memory, Place, Prot, State, page};
 use std::os::fd::RawFd;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A length rounded up to whole pages.
-fn whole_pages(len: u32) -> Result<u32, MapError> {
+pub(super) fn whole_pages(len: u32) -> Result<u32, MapError> {
     match len.checked_next_multiple_of(page::SIZE) {
         Some(0) => Err(MapError::Invalid),
         Some(len) if len <= END => Ok(len),
@@ -19,12 +19,12 @@ fn whole_pages(len: u32) -> Result<u32, MapError> {
     }
 }
 
-fn is_aligned(addr: u32) -> bool {
+pub(super) fn is_aligned(addr: u32) -> bool {
     addr.is_multiple_of(page::SIZE)
 }
 
 /// The end of `len` bytes from `start` on, if it is in the guest's space.
-fn end_of(start: u32, len: u32) -> Option<u32> {
+pub(super) fn end_of(start: u32, len: u32) -> Option<u32> {
     start.checked_add(len).filter(|&end| end <= END)
 }
 
@@ -56,6 +56,14 @@ impl Memory {
         let start = state.place(request.place, len)?;
         let end = start + len;
         let replaced = state.tree.bytes_within(start, end);
+        let lock = match state.future_lock {
+            Lock::None if request.locked => Lock::All,
+            lock => lock,
+        };
+        if request.locked && Reservation::try_lock(0) == Err(libc::EPERM) {
+            return Err(MapError::Host(libc::EPERM));
+        }
+        self.check_lock(lock, len)?;
         state.check_limit(replaced, len)?;
         state.check_host_mappings()?;
         let mapping = HostMapping {
@@ -94,8 +102,10 @@ impl Memory {
             shared: request.shared,
             grows_down: request.grows_down,
             may_exec,
+            marks: Marks { lock, ..Marks::default() },
             object,
         };
+        self.follow_marks(start, end, &area.marks);
         self.record(&mut state, start, area);
         Ok(start)
     }
@@ -114,7 +124,7 @@ impl Memory {
         self.unmap_locked(&mut state, addr, end)
     }
 
-    fn unmap_locked(&self, state: &mut State, start: u32, end: u32) -> Result<(), MapError> {
+    pub(super) fn unmap_locked(&self, state: &mut State, start: u32, end: u32) -> Result<(), MapError> {
         if state.tree.bytes_within(start, end) == 0 {
             return Ok(());
         }
@@ -157,148 +167,6 @@ impl Memory {
         if mapped_end < end { Err(MapError::NoMemory) } else { Ok(()) }
     }
 
-    /// Prolongs, shortens or moves a mapping; gives its address (`mremap(2)`). With `fixed` it moves there, replacing
-    /// what is there; an `old_len` of 0 maps shared memory a second time.
-    ///
-    /// # Errors
-    /// As `mremap(2)`: [`MapError::NotMapped`] if the old range is not one mapping, [`MapError::NoMemory`] if there is
-    /// no room where it is and it may not move.
-    pub fn remap(
-        &self,
-        old: u32,
-        old_len: u32,
-        new_len: u32,
-        may_move: bool,
-        fixed: Option<u32>,
-    ) -> Result<u32, MapError> {
-        if !is_aligned(old) || fixed.is_some() && !may_move {
-            return Err(MapError::Invalid);
-        }
-        let new_len =
-            whole_pages(new_len).map_err(|error| if fixed.is_some() { MapError::Invalid } else { error })?;
-        let old_len = if old_len == 0 { 0 } else { whole_pages(old_len).map_err(|_| MapError::NotMapped)? };
-        let old_end = end_of(old, old_len).ok_or(MapError::NotMapped)?;
-        if let Some(new) = fixed {
-            let new_end = end_of(new, new_len).ok_or(MapError::Invalid)?;
-            if !is_aligned(new) || (new < old_end && old < new_end) {
-                return Err(MapError::Invalid);
-            }
-        }
-        let mut state = self.lock();
-        let (start, area) = state.tree.at(old).ok_or(MapError::NotMapped)?;
-        let area = area.clone();
-
-        if fixed.is_none() && old_len >= new_len {
-            if old_len > new_len {
-                self.unmap_locked(&mut state, old + new_len, old_end)?;
-            }
-            return Ok(old);
-        }
-        if old_len == 0 && !area.shared {
-            return Err(MapError::Invalid);
-        }
-        let kept = old_len.min(new_len);
-        if kept > area.end - old {
-            return Err(MapError::NotMapped);
-        }
-        state.check_host_mappings()?;
-        let replaced = fixed.map_or(0, |new| state.tree.bytes_within(new, new + new_len));
-        state.check_limit(replaced + u64::from(old_len), new_len)?;
-
-        // A stack's guard gap does not count here, as on Linux.
-        let has_room = |end| state.tree.bytes_within(old_end, end) == 0;
-        if fixed.is_none() && old_len > 0 && old_end == area.end && end_of(old, new_len).is_some_and(has_room)
-        {
-            self.grow_in_place(&mut state, old, old_end, old + new_len, &area)?;
-            return Ok(old);
-        }
-        if !may_move {
-            return Err(MapError::NoMemory);
-        }
-        let new = match fixed {
-            Some(new) => {
-                self.unmap_locked(&mut state, new, new + new_len)?;
-                if kept < old_len {
-                    self.unmap_locked(&mut state, old + kept, old_end)?;
-                }
-                if state.tree.at(old).is_none() {
-                    return Err(MapError::NotMapped);
-                }
-                new
-            }
-            None => state.place(Place::Anywhere, new_len)?,
-        };
-        self.move_to(&mut state, old, kept, new, new_len, (start, area))?;
-        Ok(new)
-    }
-
-    fn grow_in_place(
-        &self,
-        state: &mut State,
-        old: u32,
-        old_end: u32,
-        new_end: u32,
-        area: &Area,
-    ) -> Result<(), MapError> {
-        self.give_up_code(state, old_end / page::SIZE - 1);
-        self.prolong(old_end, new_end, area).map_err(MapError::from_host)?;
-        let offset = u64::from(old_end - old);
-        let (start, _) = state.tree.at(old).ok_or(MapError::NotMapped)?;
-        let mut tail = Area { end: new_end, ..area.clone() };
-        if let Object::File { offset: from, .. } = &mut tail.object {
-            *from += u64::from(old - start) + offset;
-        }
-        self.record(state, old_end, tail);
-        Ok(())
-    }
-
-    /// Has the host prolong the mapping that ends at `end`, whose last page is not protected code.
-    fn prolong(&self, end: u32, new_end: u32, area: &Area) -> Result<(), i32> {
-        match &area.object {
-            Object::Anonymous(_) => {
-                let mapping = HostMapping { prot: area.prot, ..HostMapping::default() };
-                self.space.map(end, new_end, mapping)
-            }
-            Object::File { .. } => self.space.prolong(end - page::SIZE, new_end - end, area.shared),
-        }
-    }
-
-    fn move_to(
-        &self,
-        state: &mut State,
-        old: u32,
-        kept: u32,
-        new: u32,
-        new_len: u32,
-        (start, area): (u32, Area),
-    ) -> Result<(), MapError> {
-        let mut moved = Area { end: new + new_len, ..area };
-        if let Object::File { offset, .. } = &mut moved.object {
-            *offset += u64::from(old - start);
-        }
-        if kept == 0 {
-            self.space.duplicate(old, new, new_len).map_err(MapError::from_host)?;
-            self.record(state, new, moved);
-            return Ok(());
-        }
-        for number in old / page::SIZE..(old + kept) / page::SIZE {
-            self.give_up_code(state, number);
-        }
-        self.space.relocate(old, new, kept, moved.shared).map_err(MapError::from_host)?;
-        if kept < new_len
-            && let Err(errno) = self.prolong(new + kept, new + new_len, &moved)
-        {
-            if self.space.relocate(new, old, kept, moved.shared).is_err() {
-                self.forget(state, old, old + kept);
-            }
-            let _ = self.space.release(new, new + new_len);
-            return Err(MapError::from_host(errno));
-        }
-        self.forget(state, old, old + kept);
-        self.record(state, new, moved);
-        Ok(())
-    }
-
     /// Extends the mapping above `addr` down to it if it may grow so far (`MAP_GROWSDOWN`): within the limit on
     /// stacks, and leaving a gap of 256 pages to what lies below. `true` if it was extended. To be called for a
     /// page fault at an unmapped address.
@@ -309,8 +177,7 @@ impl Memory {
         if start <= lower || !area.grows_down || lower < LOWEST || area.end - lower > state.stack_limit {
             return false;
         }
-        let prot = area.prot;
-        let shared = area.shared;
+        let Area { prot, shared, marks, .. } = area.clone();
         if let Some((_, below)) = state.tree.below(lower) {
             let blocks = !below.grows_down && below.prot != Prot::NONE;
             if blocks && lower - below.end < STACK_GUARD_GAP {
@@ -318,48 +185,19 @@ impl Memory {
             }
         }
         let mapping = HostMapping { prot, shared, ..HostMapping::default() };
-        if state.check_limit(0, start - lower).is_err() || self.space.map(lower, start, mapping).is_err() {
+        let fits =
+            state.check_limit(0, start - lower).and_then(|()| self.check_lock(marks.lock, start - lower));
+        if fits.is_err() || self.space.map(lower, start, mapping).is_err() {
             return false;
         }
+        self.follow_marks(lower, start, &marks);
         state.tree.grow_down(start, lower);
         self.set_pages(lower, start, prot.page_byte(shared));
         true
     }
 
-    /// Passes advice on what is mapped in a range to the host (`madvise(2)`), by the host's constants. Translations
-    /// from the range are given up. `MADV_DONTFORK` and `MADV_DOFORK` do nothing, as a child's reservation
-    /// must not have holes.
-    ///
-    /// # Errors
-    /// [`MapError::Invalid`] for an address that is not a page's; [`MapError::NoMemory`] where a part is not mapped,
-    /// after the rest has been advised; `EPERM` for advice that takes away the host's memory; else the host's.
-    pub fn advise(&self, addr: u32, len: u32, advice: i32) -> Result<(), MapError> {
-        if !is_aligned(addr) {
-            return Err(MapError::Invalid);
-        }
-        match advice {
-            libc::MADV_HWPOISON | libc::MADV_SOFT_OFFLINE => return Err(MapError::Host(libc::EPERM)),
-            libc::MADV_DONTFORK | libc::MADV_DOFORK => return Ok(()),
-            _ if len == 0 => return self.space.advise(addr, addr, advice).map_err(MapError::Host),
-            _ => {}
-        }
-        let end = whole_pages(len).ok().and_then(|len| addr.checked_add(len)).ok_or(MapError::Invalid)?;
-        let mut state = self.lock();
-        let pieces: Vec<(u32, u32)> =
-            state.tree.meeting(addr, end).map(|(start, area)| (start.max(addr), area.end.min(end))).collect();
-        let mut advised = 0;
-        for (start, end) in pieces {
-            for number in start / page::SIZE..end / page::SIZE {
-                self.give_up_code(&mut state, number);
-            }
-            self.space.advise(start, end, advice).map_err(MapError::Host)?;
-            advised += end - start;
-        }
-        if advised < end - addr { Err(MapError::NoMemory) } else { Ok(()) }
-    }
-
     /// Writes down a mapping that the host has made where nothing was recorded.
-    fn record(&self, state: &mut State, start: u32, area: Area) {
+    pub(super) fn record(&self, state: &mut State, start: u32, area: Area) {
         self.set_pages(start, area.end, area.prot.page_byte(area.shared));
         let noted = area.clone();
         state.tree.insert(start, area);
@@ -367,7 +205,7 @@ impl Memory {
     }
 
     /// Writes down that nothing is mapped in a range any more.
-    fn forget(&self, state: &mut State, start: u32, end: u32) {
+    pub(super) fn forget(&self, state: &mut State, start: u32, end: u32) {
         for (from, area) in state.tree.remove(start, end) {
             for number in from / page::SIZE..area.end / page::SIZE {
                 let byte = self.space.page(number).swap(0, Ordering::AcqRel);
@@ -414,7 +252,7 @@ fn file_of(fd: RawFd, offset: u64, len: u32, path: &Option<PathBuf>) -> Result<M
 
 impl State {
     /// Finds an address for `len` bytes.
-    fn place(&self, place: Place, len: u32) -> Result<u32, MapError> {
+    pub(super) fn place(&self, place: Place, len: u32) -> Result<u32, MapError> {
         let fixed = |addr| {
             if !is_aligned(addr) {
                 return Err(MapError::Invalid);
@@ -443,7 +281,7 @@ impl State {
     }
 
     /// Checks that `len` bytes may be mapped after `freed` bytes are unmapped.
-    fn check_limit(&self, freed: u64, len: u32) -> Result<(), MapError> {
+    pub(super) fn check_limit(&self, freed: u64, len: u32) -> Result<(), MapError> {
         let after = self.tree.mapped_bytes() - freed.min(self.tree.mapped_bytes()) + u64::from(len);
         if after > self.limit_bytes { Err(MapError::NoMemory) } else { Ok(()) }
     }

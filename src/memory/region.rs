@@ -27,6 +27,8 @@ pub struct Region {
     pub ino: u64,
     /// Name of memory without a file.
     pub name: Option<&'static str>,
+    /// The name that the guest gave it (`PR_SET_VMA_ANON_NAME`).
+    pub own_name: Option<Arc<str>>,
     file: Option<Arc<super::map::FileId>>,
 }
 
@@ -46,6 +48,7 @@ impl Region {
             dev: file.as_ref().map_or(0, |file| file.dev),
             ino: file.as_ref().map_or(0, |file| file.ino),
             name,
+            own_name: area.marks.name.clone(),
             file,
         }
     }
@@ -62,7 +65,11 @@ impl Region {
 
     /// The last column of `/proc/self/maps`.
     fn label(&self) -> Option<PathBuf> {
-        self.path().map(Path::to_path_buf).or_else(|| self.name.map(PathBuf::from))
+        match &self.own_name {
+            Some(name) if self.has_file() => Some(format!("[anon_shmem:{name}]").into()),
+            Some(name) if self.name.is_none() => Some(format!("[anon:{name}]").into()),
+            _ => self.path().map(Path::to_path_buf).or_else(|| self.name.map(PathBuf::from)),
+        }
     }
 }
 

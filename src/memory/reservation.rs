@@ -6,7 +6,9 @@
 
 #![allow(unsafe_code)]
 
+use super::map::Lock;
 use super::{Prot, guarded, page};
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr;
@@ -186,20 +188,74 @@ impl Reservation {
         if result == 0 { Ok(()) } else { Err(errno()) }
     }
 
+    /// Locks `start..end` in the host's memory, or no longer. An error may mean that it is locked and not all there.
+    pub(crate) fn lock(&self, start: u32, end: u32, lock: Lock) -> HostResult<()> {
+        let (at, len) = self.range(start, end);
+        // SAFETY: the host changes how it keeps the pages, and neither which addresses are mapped nor what they hold.
+        let result = unsafe {
+            match lock {
+                Lock::None => libc::syscall(libc::SYS_munlock, at, len),
+                Lock::OnFault => libc::syscall(libc::SYS_mlock2, at, len, libc::MLOCK_ONFAULT),
+                Lock::All => libc::syscall(libc::SYS_mlock2, at, len, 0),
+            }
+        };
+        if result == 0 { Ok(()) } else { Err(errno()) }
+    }
+
+    /// Finds out whether the host would let this process lock so many bytes more: `EPERM`, `ENOMEM`.
+    pub(crate) fn try_lock(bytes: u64) -> HostResult<()> {
+        let len = usize::try_from(bytes).map_err(|_| libc::ENOMEM)?;
+        // SAFETY: a new mapping that replaces nothing and that nobody else knows of. Locked so, nothing is brought in.
+        unsafe {
+            let at = match len {
+                0 => ptr::null_mut(),
+                _ => mmap(ptr::null_mut(), len, libc::PROT_NONE, RESERVE, None)?,
+            };
+            let locked = libc::syscall(libc::SYS_mlock2, at, len, libc::MLOCK_ONFAULT);
+            let result = if locked == 0 { Ok(()) } else { Err(errno()) };
+            if len > 0 {
+                libc::munmap(at.cast(), len);
+            }
+            result
+        }
+    }
+
+    /// Names `start..end` in the host's `/proc/PID/maps`, or takes a name away (`PR_SET_VMA_ANON_NAME`). `EINVAL` if
+    /// the host has no such names, or not such; `EBADF` for files.
+    pub(crate) fn name(&self, start: u32, end: u32, name: Option<&CStr>) -> HostResult<()> {
+        let (at, len) = self.range(start, end);
+        let name = name.map_or(ptr::null(), CStr::as_ptr);
+        // SAFETY: the host reads a string that ends, and notes it.
+        let result = unsafe {
+            libc::prctl(libc::PR_SET_VMA, libc::PR_SET_VMA_ANON_NAME as libc::c_ulong, at, len, name)
+        };
+        if result == 0 { Ok(()) } else { Err(errno()) }
+    }
+
     /// Moves the pages of `from..from + len` to `to`, replacing what is there; leaves `from` inaccessible.
     /// The ranges must not overlap.
     ///
     /// There is no moment at which the old range is free for the host's other threads: the old mapping stays until
     /// the reservation replaces it.
     pub(crate) fn relocate(&self, from: u32, to: u32, len: u32, shared: bool) -> HostResult<()> {
+        self.move_pages(from, to, len, shared)?;
+        let released = self.release(from, from + len);
+        if released.is_err() {
+            let _ = self.move_pages(to, from, len, shared);
+        }
+        released
+    }
+
+    /// As [`Reservation::relocate`], but leaves `from` mapped as it was, and empty.
+    pub(crate) fn move_pages(&self, from: u32, to: u32, len: u32, shared: bool) -> HostResult<()> {
         debug_assert!(from.abs_diff(to) >= len);
-        match self.relocate_piece(from, to, len, shared) {
+        match self.move_piece(from, to, len, shared) {
             Ok(()) => Ok(()),
             // More than one mapping for the host where the guest sees one: halve.
             Err(libc::EFAULT | libc::EINVAL) if len > page::SIZE => {
                 let half = len / 2 / page::SIZE * page::SIZE;
-                self.relocate(from, to, half, shared)?;
-                let rest = self.relocate(from + half, to + half, len - half, shared);
+                self.move_pages(from, to, half, shared)?;
+                let rest = self.move_pages(from + half, to + half, len - half, shared);
                 if rest.is_err() {
                     let _ = self.relocate(to, from, half, shared);
                 }
@@ -209,26 +265,25 @@ impl Reservation {
         }
     }
 
-    fn relocate_piece(&self, from: u32, to: u32, len: u32, shared: bool) -> HostResult<()> {
+    fn move_piece(&self, from: u32, to: u32, len: u32, shared: bool) -> HostResult<()> {
         let fixed = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
         let (old, size) = self.range(from, from + len);
         let (new, _) = self.range(to, to + len);
         // SAFETY: both ranges lie in the reservation and belong to the guest; the old one stays mapped.
         let moved = unsafe { mremap(old, size, size, fixed | libc::MREMAP_DONTUNMAP, new) };
         match moved {
-            Ok(_) => {}
-            // Hosts before Linux 5.13 do so with anonymous memory only.
-            Err(libc::EINVAL) if shared && len == page::SIZE => self.duplicate(from, to, len)?,
-            Err(error) => return Err(error),
+            Ok(_) => Ok(()),
+            // Hosts before Linux 5.13 do so with anonymous memory only. Of shared memory, a second view is the same.
+            Err(libc::EINVAL) if shared && len == page::SIZE => self.duplicate(from, to, len),
+            Err(error) => Err(error),
         }
-        self.release(from, from + len)
     }
 
     /// Maps the shared pages from `from` on a second time, `len` bytes long, to `to`.
     pub(crate) fn duplicate(&self, from: u32, to: u32, len: u32) -> HostResult<()> {
         let (old, _) = self.range(from, from + page::SIZE);
         let (new, size) = self.range(to, to + len);
-        // SAFETY: as in `relocate_piece`.
+        // SAFETY: as in `move_piece`.
         unsafe { mremap(old, 0, size, libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, new) }.map(|_| ())
     }
 

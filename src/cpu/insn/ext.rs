@@ -101,7 +101,7 @@ fn cpu_number(x: Exec) -> u32 {
 
 /// Reads the time stamp counter and the number of the CPU. SDM Vol. 2B, "RDTSCP".
 pub fn rdtscp(x: Exec) -> Result<(), Fault> {
-    let (high, low) = rdtsc();
+    let (high, low) = rdtsc(x)?;
     let number = cpu_number(x);
     for (register, value) in [(reg::EDX, high), (reg::EAX, low), (reg::ECX, number)] {
         x.cpu().regs[register] = value;

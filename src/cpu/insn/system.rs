@@ -11,10 +11,13 @@ pub fn cpuid(x: Exec, leaf: u32, subleaf: u32) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The time stamp counter as EDX, EAX. SDM Vol. 2B, "RDTSC".
-pub fn rdtsc() -> (u32, u32) {
+/// The time stamp counter as EDX, EAX; #GP if the kernel keeps it to itself (CR4.TSD). SDM Vol. 2B, "RDTSC".
+pub fn rdtsc(x: Exec) -> Result<(u32, u32), Fault> {
+    if x.cpu().tsd {
+        return Err(Fault::gp(0));
+    }
     let ticks = time_stamp();
-    ((ticks >> 32) as u32, ticks as u32)
+    Ok(((ticks >> 32) as u32, ticks as u32))
 }
 
 /// The host's counter.

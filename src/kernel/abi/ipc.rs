@@ -61,6 +61,72 @@ guest_structs! {
         unused: [u32; 2],
     }
 
+    /// `struct compat_ipc_perm`.
+    struct OldIpcPerm: 16 {
+        key: i32,
+        uid: u16,
+        gid: u16,
+        cuid: u16,
+        cgid: u16,
+        mode: u16,
+        seq: u16,
+    }
+
+    /// `struct compat_semid_ds`.
+    struct OldSemid: 44 {
+        perm: OldIpcPerm,
+        otime: i32,
+        ctime: i32,
+        base: u32,
+        sem_pending: u32,
+        sem_pending_last: u32,
+        undo: u32,
+        nsems: u16,
+        pad: u16,
+    }
+
+    /// `struct compat_shmid_ds`.
+    struct OldShmid: 48 {
+        perm: OldIpcPerm,
+        segsz: i32,
+        atime: i32,
+        dtime: i32,
+        ctime: i32,
+        cpid: u16,
+        lpid: u16,
+        nattch: u16,
+        unused: u16,
+        unused2: u32,
+        unused3: u32,
+    }
+
+    /// `struct compat_msqid_ds`.
+    struct OldMsqid: 56 {
+        perm: OldIpcPerm,
+        first: u32,
+        last: u32,
+        stime: i32,
+        rtime: i32,
+        ctime: i32,
+        lcbytes: u32,
+        lqbytes: u32,
+        cbytes: u16,
+        qnum: u16,
+        qbytes: u16,
+        lspid: u16,
+        lrpid: u16,
+        pad: u16,
+    }
+
+    /// `struct shminfo`.
+    struct OldShminfo: 20 {
+        shmmax: u32,
+        shmmin: u32,
+        shmmni: u32,
+        shmseg: u32,
+        shmall: u32,
+    }
+
     /// `struct compat_shminfo64`.
     struct Shminfo: 36 {
         shmmax: u32,

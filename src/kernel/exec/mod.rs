@@ -14,12 +14,12 @@ pub use state::Resumed;
 
 use super::args::{Fd, Path, Str};
 use super::errno::Errno;
-use super::host::{self, Arg, DescriptorRoom, PrivateFd};
+use super::host::{self, Arg, DescriptorRoom, PrivateFd, Spares};
 use super::process::{Image, Process};
 use super::signal;
 use program::{Kind, Program, Target};
 use std::ffi::CString;
-use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub struct Launch {
     program: Option<PrivateFd>,
     /// The guest's mask, if an `execve` handed it on.
     pub(super) mask: Option<signal::SigSet>,
+    /// Whether an `execve` handed on that the time stamp counter is forbidden.
+    pub(super) tsd: bool,
     /// How the program that was executed is traced.
     pub(super) traced: Option<super::ptrace::Inherited>,
     /// Where system calls are shown.
@@ -47,7 +49,7 @@ impl Launch {
     /// Opens this program by the host's `/proc`. Where that fails, the guest cannot execute i386 programs.
     pub fn new() -> Launch {
         let program = host::open(c"/proc/self/exe", libc::O_PATH).and_then(PrivateFd::new).ok();
-        Launch { program, mask: None, traced: None, trace: None }
+        Launch { program, mask: None, tsd: false, traced: None, trace: None }
     }
 
     /// As it is, with a place where system calls are shown: the file of this name, or stderr. `Options::strace` says what is.
@@ -110,12 +112,13 @@ pub fn execveat(
         argv.push(CString::default());
     }
     let exec_name = shown_name(dirfd, &name);
+    let _spares = Spares::release();
     let room = DescriptorRoom::make();
     let mut program = Program::open(p, dirfd, &name, flags)?;
     let mut program_name = exec_name.clone();
     for _ in 0..=SCRIPT_DEPTH {
         match program.kind(p)? {
-            Kind::Guest => return run(p, &program, &exec_name, &argv, &envp, room),
+            Kind::Guest => return run(p, program.file.into(), &exec_name, &argv, &envp, room),
             Kind::Foreign => {
                 drop(room);
                 return run_on_host(p, &program, &argv, &envp);
@@ -171,7 +174,7 @@ fn strings(p: &Process, array: u32) -> Result<Vec<CString>, Errno> {
 /// Runs this program again for the guest's new one.
 fn run(
     p: &mut Process,
-    program: &Program,
+    file: OwnedFd,
     exec_name: &CString,
     argv: &[CString],
     envp: &[CString],
@@ -181,7 +184,7 @@ fn run(
         p.say_once("exec", || "cannot open /proc/self/exe, so execve of i386 programs fails".to_owned());
         return Err(Errno::EACCES);
     };
-    let file = PrivateFd::new(descriptor::duplicate(program.file.as_raw_fd())?)?;
+    let file = PrivateFd::new(file)?;
     let state = PrivateFd::new(state::write(p, file.get(), exec_name)?)?;
     let trace = p.launch.trace.as_ref().filter(|_| p.options.is_watched());
     let trace = trace.iter().flat_map(|trace| [trace.output.get(), trace.shared().get()]);

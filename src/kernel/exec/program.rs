@@ -83,7 +83,16 @@ impl Program {
             host::open(&name, libc::O_RDONLY).or_else(|_| descriptor::duplicate(dirfd.0))?
         } else {
             let flags = libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK;
-            open_at(dirfd, &path, flags)?
+            open_at(dirfd, &path, flags).inspect_err(|error| {
+                if *error == Errno::EACCES {
+                    let name = String::from_utf8_lossy(name);
+                    p.say_once(&format!("exec {name}"), || {
+                        format!(
+                            "{name}: may be executed, but not be read, and what is not read cannot run here"
+                        )
+                    });
+                }
+            })?
         };
         let target = Target { dirfd: dirfd.0, path, flags: at_flags };
         Ok(Program { file: file.into(), target })

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// First bytes of a state; the number changes with the format.
-const MAGIC: &[u8; 12] = b"table86exec\x03";
+const MAGIC: &[u8; 12] = b"table86exec\x04";
 /// The state's descriptor is as a rule at most this far from the program's.
 const NEIGHBOURS: RawFd = 64;
 
@@ -102,6 +102,8 @@ struct State {
     /// Descriptor of the guest's program.
     program: RawFd,
     mask: SigSet,
+    /// The time stamp counter is forbidden (`PR_SET_TSC`).
+    tsd: bool,
     exec_name: OsString,
     options: Options,
     /// How the program is traced.
@@ -119,6 +121,7 @@ impl State {
         w.u64(self.itself as u64);
         w.u64(self.program as u64);
         w.u64(self.mask.0);
+        w.u64(self.tsd.into());
         w.bytes(self.exec_name.as_bytes());
         w.option(sysroot.as_ref(), |w, path| w.bytes(path.as_os_str().as_bytes()));
         w.u64((*rooted).into());
@@ -151,6 +154,7 @@ impl State {
             itself: r.u64()?.try_into().ok()?,
             program: r.u64()?.try_into().ok()?,
             mask: SigSet(r.u64()?),
+            tsd: r.u64()? != 0,
             exec_name: r.text()?,
             options: Options {
                 sysroot: r.option(Reader::text)?.map(PathBuf::from),
@@ -196,6 +200,7 @@ pub(super) fn write(p: &Process, program: RawFd, exec_name: &CStr) -> Result<Own
         itself: p.launch.program.as_ref().map_or(-1, PrivateFd::get),
         program,
         mask: p.signals.mask,
+        tsd: p.machine.cpu.tsd,
         exec_name: OsString::from_vec(exec_name.to_bytes().to_vec()),
         traced: p.trace.handed_on(),
         trace: p
@@ -232,7 +237,13 @@ pub fn resumed() -> Option<Resumed> {
     let trace = state.trace.and_then(|(output, shared)| {
         Some(Arc::new(strace::Handles::inherited(private(output)?, private(shared)?)))
     });
-    let launch = Launch { program: private(itself), mask: Some(state.mask), traced: state.traced, trace };
+    let launch = Launch {
+        program: private(itself),
+        mask: Some(state.mask),
+        tsd: state.tsd,
+        traced: state.traced,
+        trace,
+    };
     Some(Resumed {
         options: state.options,
         program: host::owned(state.program as usize),
@@ -251,6 +262,7 @@ mod tests {
             itself: 1000,
             program: 1001,
             mask: SigSet(0x8000_0000_0000_0001),
+            tsd: true,
             exec_name: OsString::from_vec(b"./prog\xff".to_vec()),
             options: Options {
                 sysroot: Some("/srv/i386".into()),

@@ -5,13 +5,31 @@ pub mod sem;
 pub mod shm;
 
 use super::Process;
-use super::abi::{IpcPerm, MsgrcvKludge};
+use super::abi::{IpcPerm, MsgrcvKludge, OldIpcPerm};
 use super::args::GuestPtr;
 use super::errno::Errno;
+use super::identity::narrow_id;
 use std::collections::HashMap;
 
 /// Set in a command when the program knows the structures of Linux 2.4 and later.
 const IPC_64: i32 = 0x100;
+/// Which structures the caller of a command means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    /// Those of Linux 2.2 and before, with ids of 16 bits; `ipc` alone has them.
+    Old,
+    /// Those of today.
+    Ipc64,
+}
+
+impl Version {
+    /// What an argument of `ipc` asks for, and how.
+    fn of(command: i32) -> (Version, i32) {
+        let version = if command & IPC_64 != 0 { Version::Ipc64 } else { Version::Old };
+        (version, command & !IPC_64)
+    }
+}
+
 /// Commands that all three kinds of objects have.
 const IPC_RMID: i32 = 0;
 const IPC_SET: i32 = 1;
@@ -56,9 +74,26 @@ impl HostPerm {
         }
     }
 
+    fn to_old_guest(self) -> OldIpcPerm {
+        OldIpcPerm {
+            key: self.key,
+            uid: narrow_id(self.uid),
+            gid: narrow_id(self.gid),
+            cuid: narrow_id(self.cuid),
+            cgid: narrow_id(self.cgid),
+            mode: self.mode as u16,
+            seq: self.seq,
+        }
+    }
+
     /// What IPC_SET changes.
     fn to_be_set(perm: IpcPerm) -> HostPerm {
         HostPerm { uid: perm.uid, gid: perm.gid, mode: perm.mode.into(), ..HostPerm::default() }
+    }
+
+    /// What IPC_SET changes.
+    fn old_to_be_set(perm: OldIpcPerm) -> HostPerm {
+        HostPerm { uid: perm.uid.into(), gid: perm.gid.into(), mode: perm.mode.into(), ..HostPerm::default() }
     }
 }
 
@@ -94,31 +129,26 @@ pub fn ipc(
     fifth: i32,
 ) -> Result<u32, Errno> {
     let version = call >> 16;
-    // Structures of the time before IPC_64 are not known; no C library of this century asks for them.
-    let command =
-        |command: i32| if command & IPC_64 != 0 { Ok(command & !IPC_64) } else { Err(Errno::EINVAL) };
     match call & 0xffff {
         call::SEMOP => sem::semop(p, first, GuestPtr::new(ptr), second as u32),
         call::SEMTIMEDOP => {
             sem::semtimedop(p, first, GuestPtr::new(ptr), second as u32, GuestPtr::new(fifth as u32))
         }
         call::SEMGET => sem::semget(p, first, second, third as i32),
+        call::SEMCTL if ptr == 0 => Err(Errno::EINVAL),
         call::SEMCTL => {
             let arg = GuestPtr::<u32>::new(ptr).read(&p.machine.memory)?;
-            let plain = third as i32 & !IPC_64;
-            let needs_structure = matches!(plain, IPC_SET | IPC_STAT | sem::SEM_STAT | sem::SEM_STAT_ANY);
-            let cmd = if needs_structure { command(third as i32)? } else { plain };
-            sem::semctl(p, first, second, cmd, arg)
+            sem::control(p, (first, second), Version::of(third as i32), arg)
         }
         call::MSGSND => msg::msgsnd(p, first, ptr, second as u32, third as i32),
+        call::MSGRCV if version == 0 && ptr == 0 => Err(Errno::EINVAL),
         call::MSGRCV if version == 0 => {
             let MsgrcvKludge { msgp, msgtyp } = GuestPtr::new(ptr).read(&p.machine.memory)?;
             msg::msgrcv(p, first, msgp, second as u32, msgtyp, third as i32)
         }
         call::MSGRCV => msg::msgrcv(p, first, ptr, second as u32, fifth, third as i32),
         call::MSGGET => msg::msgget(p, first, second),
-        call::MSGCTL if second == IPC_RMID => msg::msgctl(p, first, second, ptr),
-        call::MSGCTL => msg::msgctl(p, first, command(second)?, ptr),
+        call::MSGCTL => msg::control(p, first, Version::of(second), ptr),
         call::SHMAT if version == 1 => Err(Errno::EINVAL),
         call::SHMAT => {
             let addr = shm::shmat(p, first, ptr, second)?;
@@ -127,10 +157,7 @@ pub fn ipc(
         }
         call::SHMDT => shm::shmdt(p, ptr),
         call::SHMGET => shm::shmget(p, first, second as u32, third as i32),
-        call::SHMCTL if matches!(second & !IPC_64, IPC_RMID | shm::SHM_LOCK | shm::SHM_UNLOCK) => {
-            shm::shmctl(p, first, second & !IPC_64, ptr)
-        }
-        call::SHMCTL => shm::shmctl(p, first, command(second)?, ptr),
+        call::SHMCTL => shm::control(p, first, Version::of(second), ptr),
         _ => Err(Errno::ENOSYS),
     }
 }

@@ -1,8 +1,8 @@
 //! Message queues (msgget(2), msgop(2), msgctl(2)). A message begins with its type, a `long`.
 
-use super::{HostPerm, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, halves};
+use super::{HostPerm, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, Version, halves};
 use crate::kernel::Process;
-use crate::kernel::abi::{Msginfo, Msqid};
+use crate::kernel::abi::{Msginfo, Msqid, OldMsqid};
 use crate::kernel::args::{GuestPtr, In};
 use crate::kernel::errno::Errno;
 use crate::kernel::host::{self, Arg};
@@ -77,48 +77,85 @@ pub fn msgrcv(
     Ok(received)
 }
 
+impl HostMsqid {
+    fn to_guest(&self) -> Msqid {
+        let (stime, stime_high) = halves(self.stime);
+        let (rtime, rtime_high) = halves(self.rtime);
+        let (ctime, ctime_high) = halves(self.ctime);
+        Msqid {
+            perm: self.perm.to_guest(),
+            stime,
+            stime_high,
+            rtime,
+            rtime_high,
+            ctime,
+            ctime_high,
+            cbytes: self.cbytes as u32,
+            qnum: self.qnum as u32,
+            qbytes: self.qbytes as u32,
+            lspid: self.lspid,
+            lrpid: self.lrpid,
+            unused: [0; 2],
+        }
+    }
+
+    fn to_old_guest(&self) -> OldMsqid {
+        OldMsqid {
+            perm: self.perm.to_old_guest(),
+            stime: self.stime as i32,
+            rtime: self.rtime as i32,
+            ctime: self.ctime as i32,
+            cbytes: self.cbytes as u16,
+            qnum: self.qnum as u16,
+            qbytes: self.qbytes as u16,
+            lspid: self.lspid as u16,
+            lrpid: self.lrpid as u16,
+            ..OldMsqid::ZERO
+        }
+    }
+}
+
 /// msgctl(2).
 pub fn msgctl(p: &mut Process, id: i32, command: i32, buf: u32) -> Result<u32, Errno> {
+    control(p, id, (Version::Ipc64, command), buf)
+}
+
+/// msgctl(2) with structures of either version.
+pub(super) fn control(
+    p: &mut Process,
+    id: i32,
+    (version, command): (Version, i32),
+    buf: u32,
+) -> Result<u32, Errno> {
     let memory = &p.machine.memory;
-    let control = |arg: Arg<'_>| host::pass(libc::SYS_msgctl, [id.into(), command.into(), arg]);
+    let host = |arg: Arg<'_>| host::pass(libc::SYS_msgctl, [id.into(), command.into(), arg]);
     match command {
-        IPC_RMID => control(Arg::NULL),
+        IPC_RMID => host(Arg::NULL),
         IPC_STAT | MSG_STAT | MSG_STAT_ANY => {
             let mut queue = HostMsqid::default();
-            let result = control(Arg::output(&mut queue))?;
-            let (stime, stime_high) = halves(queue.stime);
-            let (rtime, rtime_high) = halves(queue.rtime);
-            let (ctime, ctime_high) = halves(queue.ctime);
-            let value = Msqid {
-                perm: queue.perm.to_guest(),
-                stime,
-                stime_high,
-                rtime,
-                rtime_high,
-                ctime,
-                ctime_high,
-                cbytes: queue.cbytes as u32,
-                qnum: queue.qnum as u32,
-                qbytes: queue.qbytes as u32,
-                lspid: queue.lspid,
-                lrpid: queue.lrpid,
-                unused: [0; 2],
-            };
-            GuestPtr::new(buf).write(memory, value)?;
+            let result = host(Arg::output(&mut queue))?;
+            match version {
+                Version::Ipc64 => GuestPtr::new(buf).write(memory, queue.to_guest())?,
+                Version::Old => GuestPtr::new(buf).write(memory, queue.to_old_guest())?,
+            }
             Ok(result)
         }
         IPC_SET => {
-            let queue = GuestPtr::<Msqid>::new(buf).read(memory)?;
-            let queue = HostMsqid {
-                perm: HostPerm::to_be_set(queue.perm),
-                qbytes: queue.qbytes.into(),
-                ..HostMsqid::default()
+            let (perm, qbytes) = match version {
+                Version::Ipc64 => {
+                    let queue = GuestPtr::<Msqid>::new(buf).read(memory)?;
+                    (HostPerm::to_be_set(queue.perm), queue.qbytes)
+                }
+                Version::Old => {
+                    let queue = GuestPtr::<OldMsqid>::new(buf).read(memory)?;
+                    (HostPerm::old_to_be_set(queue.perm), queue.qbytes.into())
+                }
             };
-            control(Arg::input(&queue))
+            host(Arg::input(&HostMsqid { perm, qbytes: qbytes.into(), ..HostMsqid::default() }))
         }
         IPC_INFO | MSG_INFO => {
             let mut info = Msginfo::ZERO;
-            let result = control(Arg::output(&mut info))?;
+            let result = host(Arg::output(&mut info))?;
             GuestPtr::new(buf).write(memory, info)?;
             Ok(result)
         }

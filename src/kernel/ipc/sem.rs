@@ -1,8 +1,8 @@
 //! Semaphores (semget(2), semop(2), semctl(2)).
 
-use super::{HostPerm, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, halves};
+use super::{HostPerm, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, Version, halves};
 use crate::kernel::Process;
-use crate::kernel::abi::{GuestTimespec, Sembuf, Semid, Seminfo, Timespec, Timespec64};
+use crate::kernel::abi::{GuestTimespec, OldSemid, Sembuf, Semid, Seminfo, Timespec, Timespec64};
 use crate::kernel::args::GuestPtr;
 use crate::kernel::errno::Errno;
 use crate::kernel::host::{self, Arg};
@@ -14,9 +14,9 @@ const GETNCNT: i32 = 14;
 const GETZCNT: i32 = 15;
 const SETVAL: i32 = 16;
 const SETALL: i32 = 17;
-pub(super) const SEM_STAT: i32 = 18;
+const SEM_STAT: i32 = 18;
 const SEM_INFO: i32 = 19;
-pub(super) const SEM_STAT_ANY: i32 = 20;
+const SEM_STAT_ANY: i32 = 20;
 /// Most operations of one call that the host is asked for; its own limit (`semopm`) is 500 unless changed.
 const OPS_MAX: u32 = 1 << 16;
 
@@ -86,58 +86,89 @@ fn operate(
     )
 }
 
+impl HostSemid {
+    fn to_guest(&self) -> Semid {
+        let (otime, otime_high) = halves(self.otime);
+        let (ctime, ctime_high) = halves(self.ctime);
+        Semid {
+            perm: self.perm.to_guest(),
+            otime,
+            otime_high,
+            ctime,
+            ctime_high,
+            nsems: self.nsems as u32,
+            unused: [0; 2],
+        }
+    }
+
+    fn to_old_guest(&self) -> OldSemid {
+        OldSemid {
+            perm: self.perm.to_old_guest(),
+            otime: self.otime as i32,
+            ctime: self.ctime as i32,
+            nsems: self.nsems as u16,
+            ..OldSemid::ZERO
+        }
+    }
+}
+
 fn stat(id: i32, command: i32) -> Result<(u32, HostSemid), Errno> {
     let mut semid = HostSemid::default();
-    let result = control(id, 0, command, Arg::output(&mut semid))?;
+    let result = host_control(id, 0, command, Arg::output(&mut semid))?;
     Ok((result, semid))
 }
 
-fn control(id: i32, number: i32, command: i32, arg: Arg<'_>) -> Result<u32, Errno> {
+fn host_control(id: i32, number: i32, command: i32, arg: Arg<'_>) -> Result<u32, Errno> {
     host::pass(libc::SYS_semctl, [id.into(), number.into(), command.into(), arg])
 }
 
 /// semctl(2). `arg` is a value or a pointer, as the command has it.
 pub fn semctl(p: &mut Process, id: i32, number: i32, command: i32, arg: u32) -> Result<u32, Errno> {
+    control(p, (id, number), (Version::Ipc64, command), arg)
+}
+
+/// semctl(2) with structures of either version.
+pub(super) fn control(
+    p: &mut Process,
+    (id, number): (i32, i32),
+    (version, command): (Version, i32),
+    arg: u32,
+) -> Result<u32, Errno> {
     let memory = &p.machine.memory;
+    let host = |arg: Arg<'_>| host_control(id, number, command, arg);
     match command {
-        IPC_RMID | GETPID | GETVAL | GETNCNT | GETZCNT => control(id, number, command, Arg::NULL),
-        SETVAL => control(id, number, command, (arg as i32).into()),
+        IPC_RMID | GETPID | GETVAL | GETNCNT | GETZCNT => host(Arg::NULL),
+        SETVAL => host((arg as i32).into()),
         GETALL => {
             let (_, semid) = stat(id, IPC_STAT)?;
             let mut values = vec![0u16; semid.nsems as usize];
-            let result = control(id, number, command, Arg::slice_mut(&mut values))?;
+            let result = host(Arg::slice_mut(&mut values))?;
             GuestPtr::new(arg).write_array(memory, &values)?;
             Ok(result)
         }
         SETALL => {
             let (_, semid) = stat(id, IPC_STAT)?;
             let values = GuestPtr::<u16>::new(arg).read_array(memory, semid.nsems as u32)?;
-            control(id, number, command, Arg::slice(&values))
+            host(Arg::slice(&values))
         }
         IPC_STAT | SEM_STAT | SEM_STAT_ANY => {
             let (result, semid) = stat(id, command)?;
-            let (otime, otime_high) = halves(semid.otime);
-            let (ctime, ctime_high) = halves(semid.ctime);
-            let value = Semid {
-                perm: semid.perm.to_guest(),
-                otime,
-                otime_high,
-                ctime,
-                ctime_high,
-                nsems: semid.nsems as u32,
-                unused: [0; 2],
-            };
-            GuestPtr::new(arg).write(memory, value)?;
+            match version {
+                Version::Ipc64 => GuestPtr::new(arg).write(memory, semid.to_guest())?,
+                Version::Old => GuestPtr::new(arg).write(memory, semid.to_old_guest())?,
+            }
             Ok(result)
         }
         IPC_SET => {
-            let semid = GuestPtr::<Semid>::new(arg).read(memory)?;
-            let semid = HostSemid { perm: HostPerm::to_be_set(semid.perm), ..HostSemid::default() };
-            control(id, number, command, Arg::input(&semid))
+            let perm = match version {
+                Version::Ipc64 => HostPerm::to_be_set(GuestPtr::<Semid>::new(arg).read(memory)?.perm),
+                Version::Old => HostPerm::old_to_be_set(GuestPtr::<OldSemid>::new(arg).read(memory)?.perm),
+            };
+            host(Arg::input(&HostSemid { perm, ..HostSemid::default() }))
         }
         IPC_INFO | SEM_INFO => {
             let mut info = Seminfo::ZERO;
-            let result = control(id, number, command, Arg::output(&mut info))?;
+            let result = host_control(id, 0, command, Arg::output(&mut info))?;
             GuestPtr::new(arg).write(memory, info)?;
             Ok(result)
         }

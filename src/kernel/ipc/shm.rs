@@ -1,15 +1,15 @@
 //! Shared memory (shmget(2), shmop(2), shmctl(2)).
 
-use super::{HostPerm, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, halves};
+use super::{HostPerm, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, Version, halves};
 use crate::kernel::Process;
-use crate::kernel::abi::{ShmUsage, Shmid, Shminfo};
+use crate::kernel::abi::{OldShmid, OldShminfo, ShmUsage, Shmid, Shminfo};
 use crate::kernel::args::GuestPtr;
 use crate::kernel::errno::Errno;
 use crate::kernel::host::{self, Arg};
 use crate::memory::{MapRequest, Place, Prot, page};
 
-pub(super) const SHM_LOCK: i32 = 11;
-pub(super) const SHM_UNLOCK: i32 = 12;
+const SHM_LOCK: i32 = 11;
+const SHM_UNLOCK: i32 = 12;
 const SHM_STAT: i32 = 13;
 const SHM_INFO: i32 = 14;
 const SHM_STAT_ANY: i32 = 15;
@@ -87,6 +87,7 @@ pub fn shmat(p: &mut Process, id: i32, addr: u32, flags: i32) -> Result<u32, Err
         memory.unmap(at, len).map_err(Errno::from)?;
         return Err(error);
     }
+    memory.mapped_anew(at, len);
     let object = memory.region_at(at).map_or(0, |region| region.ino);
     p.common.ipc().attached.insert(at, Attachment { len: len.next_multiple_of(page::SIZE), object });
     Ok(at)
@@ -108,53 +109,94 @@ pub fn shmdt(p: &mut Process, addr: u32) -> Result<u32, Errno> {
     if found { Ok(0) } else { Err(Errno::EINVAL) }
 }
 
+impl HostShmid {
+    fn to_guest(&self) -> Shmid {
+        let (atime, atime_high) = halves(self.atime);
+        let (dtime, dtime_high) = halves(self.dtime);
+        let (ctime, ctime_high) = halves(self.ctime);
+        Shmid {
+            perm: self.perm.to_guest(),
+            segsz: u32::try_from(self.segsz).unwrap_or(u32::MAX),
+            atime,
+            atime_high,
+            dtime,
+            dtime_high,
+            ctime,
+            ctime_high,
+            cpid: self.cpid,
+            lpid: self.lpid,
+            nattch: self.nattch as u32,
+            unused: [0; 2],
+        }
+    }
+
+    fn to_old_guest(&self) -> OldShmid {
+        OldShmid {
+            perm: self.perm.to_old_guest(),
+            segsz: self.segsz as i32,
+            atime: self.atime as i32,
+            dtime: self.dtime as i32,
+            ctime: self.ctime as i32,
+            cpid: self.cpid as u16,
+            lpid: self.lpid as u16,
+            nattch: self.nattch as u16,
+            ..OldShmid::ZERO
+        }
+    }
+}
+
 /// shmctl(2).
 pub fn shmctl(p: &mut Process, id: i32, command: i32, buf: u32) -> Result<u32, Errno> {
+    control(p, id, (Version::Ipc64, command), buf)
+}
+
+/// shmctl(2) with structures of either version.
+pub(super) fn control(
+    p: &mut Process,
+    id: i32,
+    (version, command): (Version, i32),
+    buf: u32,
+) -> Result<u32, Errno> {
     let memory = &p.machine.memory;
+    let host = |arg: Arg<'_>| host::pass(libc::SYS_shmctl, [id.into(), command.into(), arg]);
     match command {
-        IPC_RMID | SHM_LOCK | SHM_UNLOCK => {
-            host::pass(libc::SYS_shmctl, [id.into(), command.into(), Arg::NULL])
-        }
+        IPC_RMID | SHM_LOCK | SHM_UNLOCK => host(Arg::NULL),
         IPC_STAT | SHM_STAT | SHM_STAT_ANY => {
             let (result, segment) = stat(id, command)?;
-            let (atime, atime_high) = halves(segment.atime);
-            let (dtime, dtime_high) = halves(segment.dtime);
-            let (ctime, ctime_high) = halves(segment.ctime);
-            let value = Shmid {
-                perm: segment.perm.to_guest(),
-                segsz: u32::try_from(segment.segsz).unwrap_or(u32::MAX),
-                atime,
-                atime_high,
-                dtime,
-                dtime_high,
-                ctime,
-                ctime_high,
-                cpid: segment.cpid,
-                lpid: segment.lpid,
-                nattch: segment.nattch as u32,
-                unused: [0; 2],
-            };
-            GuestPtr::new(buf).write(memory, value)?;
+            match version {
+                Version::Ipc64 => GuestPtr::new(buf).write(memory, segment.to_guest())?,
+                Version::Old => GuestPtr::new(buf).write(memory, segment.to_old_guest())?,
+            }
             Ok(result)
         }
         IPC_SET => {
-            let segment = GuestPtr::<Shmid>::new(buf).read(memory)?;
-            let segment = HostShmid { perm: HostPerm::to_be_set(segment.perm), ..HostShmid::default() };
-            host::pass(libc::SYS_shmctl, [id.into(), command.into(), Arg::input(&segment)])
+            let perm = match version {
+                Version::Ipc64 => HostPerm::to_be_set(GuestPtr::<Shmid>::new(buf).read(memory)?.perm),
+                Version::Old => HostPerm::old_to_be_set(GuestPtr::<OldShmid>::new(buf).read(memory)?.perm),
+            };
+            host(Arg::input(&HostShmid { perm, ..HostShmid::default() }))
         }
         IPC_INFO => {
             let mut info = [0u64; 9];
-            let result = host::pass(libc::SYS_shmctl, [id.into(), command.into(), Arg::output(&mut info)])?;
+            let result = host(Arg::output(&mut info))?;
             let [_, shmmin, shmmni, shmseg, shmall, ..] = info.map(|word| word as u32);
             // Only this one is made to fit.
             let shmmax = info[0].min(i32::MAX as u64) as u32;
-            let value = Shminfo { shmmax, shmmin, shmmni, shmseg, shmall, unused: [0; 4] };
-            GuestPtr::new(buf).write(memory, value)?;
+            match version {
+                Version::Ipc64 => {
+                    let value = Shminfo { shmmax, shmmin, shmmni, shmseg, shmall, unused: [0; 4] };
+                    GuestPtr::new(buf).write(memory, value)?;
+                }
+                Version::Old => {
+                    let value = OldShminfo { shmmax, shmmin, shmmni, shmseg, shmall };
+                    GuestPtr::new(buf).write(memory, value)?;
+                }
+            }
             Ok(result)
         }
         SHM_INFO => {
             let mut usage = [0u64; 6];
-            let result = host::pass(libc::SYS_shmctl, [id.into(), command.into(), Arg::output(&mut usage)])?;
+            let result = host(Arg::output(&mut usage))?;
             let [_, shm_tot, shm_rss, shm_swp, swap_attempts, swap_successes] = usage.map(|word| word as u32);
             let value = ShmUsage {
                 used_ids: usage[0] as i32,

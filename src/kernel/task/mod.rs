@@ -14,13 +14,14 @@ pub mod wait;
 pub use group::Group;
 
 use super::abi::{CloneArgs, UserDesc};
-use super::args::GuestPtr;
+use super::args::{Fd, GuestPtr};
 use super::errno::Errno;
 use super::process::{Options, Process};
 use super::ptrace::{self, Tracing};
 use super::signal;
 use super::{prctl, segments};
 use crate::cpu::{Cpu, FlagState, V128, reg};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// Flags of clone(2) that are looked at here; the others are the host's.
@@ -119,6 +120,29 @@ struct Request {
     pidfd: u32,
     /// Guest address of a `user_desc`.
     tls: u32,
+    /// What the host alone can do.
+    host: HostRequest,
+}
+
+/// Levels of process id namespaces (`MAX_PID_NS_LEVEL`).
+const PID_LEVELS: usize = 32;
+
+/// What clone3(2) hands on to the host.
+#[derive(Clone, Copy, Debug, Default)]
+struct HostRequest {
+    /// Ids for the new task, from the innermost namespace outwards.
+    set_tid: [i32; PID_LEVELS],
+    /// How many of them there are.
+    set_tid_len: usize,
+    /// The control group to be born in, with `CLONE_INTO_CGROUP`: a descriptor.
+    cgroup: i32,
+}
+
+impl HostRequest {
+    /// Whether clone(2) would do.
+    fn is_none(&self, flags: u64) -> bool {
+        self.set_tid_len == 0 && flags & flag::INTO_CGROUP == 0
+    }
 }
 
 /// fork(2).
@@ -147,13 +171,16 @@ pub fn clone(
     if flags & flag::PIDFD != 0 && flags & flag::PARENT_SETTID != 0 {
         return Err(Errno::EINVAL);
     }
-    create(p, Request { flags, exit_signal, stack, parent_tid, child_tid, pidfd: parent_tid, tls })
+    let request = Request { flags, exit_signal, stack, parent_tid, child_tid, tls, ..Request::default() };
+    create(p, Request { pidfd: parent_tid, ..request })
 }
 
 /// Smallest `clone_args`: its first version.
 const CLONE_ARGS_MIN: u32 = 64;
+/// The version that has a control group.
+const CLONE_ARGS_CGROUP: u32 = 88;
 
-/// clone3(2). `set_tid` and control groups are refused.
+/// clone3(2). A thread's id and control group cannot be chosen.
 pub fn clone3(p: &mut Process, args: u32, size: u32) -> Result<u32, Errno> {
     let full = size_of::<CloneArgs>() as u32;
     if size > 4096 {
@@ -173,17 +200,38 @@ pub fn clone3(p: &mut Process, args: u32, size: u32) -> Result<u32, Errno> {
             return Err(Errno::E2BIG);
         }
     }
-    let [flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, _] =
-        words;
+    let [
+        flags,
+        pidfd,
+        child_tid,
+        parent_tid,
+        exit_signal,
+        stack,
+        stack_size,
+        tls,
+        set_tid,
+        set_tid_size,
+        cgroup,
+    ] = words;
     let addr = |value: u64| u32::try_from(value).map_err(|_| Errno::EINVAL);
-    if flags & (flag::CSIGNAL | flag::DETACHED) != 0
+    if set_tid_size > PID_LEVELS as u64
+        || (set_tid == 0) != (set_tid_size == 0)
         || exit_signal & !flag::CSIGNAL != 0
         || exit_signal > signal::SIGNALS as u64
-        || set_tid != 0
-        || set_tid_size != 0
-        || flags & flag::INTO_CGROUP != 0
+        || flags & flag::INTO_CGROUP != 0 && (cgroup > i32::MAX as u64 || size < CLONE_ARGS_CGROUP)
+    {
+        return Err(Errno::EINVAL);
+    }
+    let cgroup = Fd::new(cgroup as u32).0;
+    let mut host = HostRequest { set_tid_len: set_tid_size as usize, cgroup, ..HostRequest::default() };
+    if set_tid_size > 0 {
+        let at = u32::try_from(set_tid).map_err(|_| Errno::EFAULT)?;
+        let ids = GuestPtr::<i32>::new(at).read_array(memory, set_tid_size as u32)?;
+        host.set_tid[..ids.len()].copy_from_slice(&ids);
+    }
+    if flags & (flag::CSIGNAL | flag::DETACHED) != 0
         || (stack == 0) != (stack_size == 0)
-        || flags & flag::THREAD != 0 && exit_signal != 0
+        || flags & flag::THREAD != 0 && (exit_signal != 0 || !host.is_none(flags))
     {
         return Err(Errno::EINVAL);
     }
@@ -195,6 +243,7 @@ pub fn clone3(p: &mut Process, args: u32, size: u32) -> Result<u32, Errno> {
         child_tid: addr(child_tid)?,
         pidfd: addr(pidfd)?,
         tls: addr(tls)?,
+        host,
     };
     create(p, request)
 }
@@ -232,12 +281,11 @@ fn tls(p: &Process, request: &Request) -> Result<Option<UserDesc>, Errno> {
 fn create_process(p: &mut Process, request: &Request) -> Result<u32, Errno> {
     let tls = tls(p, request)?;
     let flags = request.flags & !flag::OWN;
-    let mut pidfd = -1i32;
-    let wants_pidfd = request.flags & flag::PIDFD != 0;
+    let pidfd = Cell::new(-1);
     let birth = p.trace.birth(request.flags, request.exit_signal);
-    let host_flags = flags | if wants_pidfd { flag::PIDFD } else { 0 } | request.flags & flag::VFORK;
+    let host_flags = flags | request.flags & (flag::PIDFD | flag::VFORK);
     signal::host::block_all();
-    let child = fork_whole(p, || host::fork(host_flags, request.exit_signal, &mut pidfd));
+    let child = fork_whole(p, || host::fork(host_flags, request, &pidfd));
     match child {
         Ok(0) => {
             ptrace::in_child();
@@ -256,6 +304,7 @@ fn create_process(p: &mut Process, request: &Request) -> Result<u32, Errno> {
             }
             p.attach_observer();
             ptrace::tracee::begin(p, true);
+            p.machine.memory.forked()?;
             start_child(p, request, tls)
         }
         result => {
@@ -264,7 +313,7 @@ fn create_process(p: &mut Process, request: &Request) -> Result<u32, Errno> {
             if let Some((event, _)) = birth {
                 ptrace::tracee::born(p, event, pid);
             }
-            report(p, request, pid, pidfd)
+            report(p, request, pid, pidfd.get())
         }
     }
 }
@@ -291,13 +340,14 @@ fn fork_whole(p: &Process, fork: impl FnOnce() -> Result<u32, Errno>) -> Result<
 /// vfork and `CLONE_VM | CLONE_VFORK`: the child has the parent's memory, and the parent waits.
 fn create_borrower(p: &mut Process, request: &Request) -> Result<u32, Errno> {
     let tls = tls(p, request)?;
-    let flags = request.flags & !flag::OWN | flag::VM | flag::VFORK;
+    let flags = request.flags & (!flag::OWN | flag::PIDFD) | flag::VM | flag::VFORK;
+    let pidfd = Cell::new(-1);
     let birth = p.trace.birth(request.flags, request.exit_signal);
     ptrace::tracee::before_vfork(p);
     let kept = Kept::of(p);
     signal::host::block_all();
     let mut parents = None;
-    let child = host::vfork(flags, request.exit_signal, p, |p| {
+    let child = host::vfork(flags, request, &pidfd, p, |p| {
         let trace = Tracing::of_child(birth.map(|(_, inherited)| inherited));
         parents = Some(std::mem::replace(&mut p.trace, trace));
         p.signals = p.signals.for_child();
@@ -332,7 +382,7 @@ fn create_borrower(p: &mut Process, request: &Request) -> Result<u32, Errno> {
     signal::host::attach(&mut p.signals, &p.machine.cpu);
     ptrace::tracee::after_vfork(p);
     let pid = child?;
-    report(p, request, pid, -1)
+    report(p, request, pid, pidfd.get())
 }
 
 /// What the child does before it runs: its stack, thread-local storage, and the word that shows its id.
@@ -445,6 +495,7 @@ struct Registers {
     segment_bases: [u32; 8],
     selectors: [u16; 6],
     cr2: u32,
+    tsd: bool,
     descriptors: crate::cpu::Descriptors,
     fpu: crate::fpu::Fpu,
     xmm: [V128; 8],
@@ -462,6 +513,7 @@ impl Registers {
             segment_bases: cpu.segment_bases,
             selectors: cpu.selectors,
             cr2: cpu.cr2,
+            tsd: cpu.tsd,
             descriptors: cpu.descriptors.clone(),
             fpu: cpu.fpu,
             xmm: cpu.xmm,
@@ -478,6 +530,7 @@ impl Registers {
         cpu.segment_bases = self.segment_bases;
         cpu.selectors = self.selectors;
         cpu.cr2 = self.cr2;
+        cpu.tsd = self.tsd;
         cpu.descriptors = self.descriptors;
         cpu.fpu = self.fpu;
         cpu.xmm = self.xmm;

@@ -14,6 +14,7 @@ use super::super::ptrace::{self, Tracing};
 use super::super::signal::{self, Actions, SigSet, Signals};
 use super::{Group, Registers, Request, Task, flag, host, start_child};
 use crate::engine::run::Shared;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
@@ -149,9 +150,14 @@ pub(super) fn create_sharer(p: &mut Process, request: &Request) -> Result<u32, E
     let seed = Seed::of(p, &request);
     spawn(p, move |started: &Started| {
         let mut process = prepare(seed, &request)?;
-        let flags = request.flags & !flag::OWN | flag::VM | flag::VFORK;
+        let flags = request.flags & (!flag::OWN | flag::PIDFD) | flag::VM | flag::VFORK;
         let report = started.clone();
-        let child = host::vfork(flags, request.exit_signal, &mut process, |process| {
+        let pidfd = Cell::new(-1);
+        let child = host::vfork(flags, &request, &pidfd, &mut process, |process| {
+            if request.flags & flag::PIDFD != 0 {
+                // The parent's memory as well.
+                let _ = process.machine.memory.write(request.pidfd, pidfd.get());
+            }
             process.trace = Tracing::default();
             run(process, &request, &report);
             process.group.wait()

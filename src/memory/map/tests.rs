@@ -65,6 +65,7 @@ fn area(page: &Page, behind: u32) -> Area {
         shared: page.shared,
         grows_down: page.grows_down,
         may_exec: true,
+        marks: Marks::default(),
         object,
     }
 }

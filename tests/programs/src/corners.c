@@ -1,10 +1,13 @@
 /* What is hard about Linux for an emulator and is in no other program here: single steps, stacks that grow, files of more
- * than 2 GiB, descriptors and mappings of the emulator's own, calls that go on after a stop, terminals, netlink. */
+ * than 2 GiB, descriptors and mappings of the emulator's own, calls that go on after a stop, terminals, netlink, a forbidden
+ * time stamp counter, names of memory, ids chosen for children. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
+#include <linux/prctl.h>
+#include <linux/sched.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -16,6 +19,8 @@
 #include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -128,6 +133,37 @@ static void own_descriptors(char **argv)
     }
     waitpid(child, &status, 0);
     printf("open %d, next %d, child %x\n", open_ones, copy, status);
+}
+
+/* execve needs no descriptor, so it works for those who have none left. */
+static void all_descriptors(char **argv)
+{
+    int status = 0;
+    FILE *script = fopen("script", "w");
+
+    fprintf(script, "#!%s full\n", argv[0]);
+    fclose(script);
+    chmod("script", 0700);
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit limit = {20, 20};
+        setrlimit(RLIMIT_NOFILE, &limit);
+        while (dup(0) >= 0)
+            ;
+        status = errno;
+        pid_t second = fork();
+        if (second == 0) {
+            execl(argv[0], argv[0], "full", (char *)NULL);
+            _exit(errno);
+        }
+        waitpid(second, &status, 0);
+        printf("a child's program: %x\n", status);
+        execl("./script", "./script", (char *)NULL);
+        _exit(99);
+    }
+    waitpid(child, &status, 0);
+    printf("no descriptor left: %x\n", status);
+    unlink("script");
 }
 
 static void own_memory(char **argv)
@@ -294,8 +330,163 @@ static void netlink(void)
     printf("netlink: found %d\n", found);
 }
 
+static int reads_tsc(int with_number)
+{
+    int number = sigsetjmp(out, 1);
+
+    if (number == 0 && with_number)
+        __asm__ volatile("rdtscp" ::: "eax", "ecx", "edx");
+    else if (number == 0)
+        __asm__ volatile("rdtsc" ::: "eax", "edx");
+    return number;
+}
+
+static void on_general_fault(int number, siginfo_t *info, void *context)
+{
+    ucontext_t *u = context;
+
+    codes = info->si_code | u->uc_mcontext.gregs[REG_ERR];
+    traps = u->uc_mcontext.gregs[REG_TRAPNO];
+    siglongjmp(out, number);
+}
+
+/* PR_SET_TSC: for the thread, its children, and the programs that they execute. */
+static void time_stamps(char **argv)
+{
+    struct sigaction action = {.sa_sigaction = on_general_fault, .sa_flags = SA_SIGINFO};
+    int mode = 0, status = 0;
+
+    sigaction(SIGSEGV, &action, NULL);
+    printf("tsc: %d, %d", prctl(PR_GET_TSC, &mode), mode);
+    printf(" %d; ", reads_tsc(0));
+    printf("bad %d", prctl(PR_SET_TSC, 3));
+    printf(" %d; forbidden %d ", errno, prctl(PR_SET_TSC, PR_TSC_SIGSEGV));
+    prctl(PR_GET_TSC, &mode);
+    int plain = reads_tsc(0), trap = traps, code = codes;
+    printf("%d: %d, trap %d, code %x; numbered %d; ", mode, plain, trap, code, reads_tsc(1));
+    pid_t child = fork();
+    if (child == 0) {
+        mode = reads_tsc(0);
+        prctl(PR_SET_TSC, PR_TSC_ENABLE);
+        _exit(mode << 4 | reads_tsc(0));
+    }
+    waitpid(child, &status, 0);
+    printf("child %x, here %d; ", status, reads_tsc(0));
+    child = vfork();
+    if (child == 0) {
+        execl(argv[0], argv[0], "tsc", (char *)NULL);
+        _exit(99);
+    }
+    waitpid(child, &status, 0);
+    printf("executed %x; ", status);
+    prctl(PR_SET_TSC, PR_TSC_ENABLE);
+    printf("allowed again %d\n", reads_tsc(0));
+}
+
+static int name(void *where, size_t size, const char *text)
+{
+    errno = 0;
+    return prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, where, size, text) == 0 ? 0 : errno;
+}
+
+/* Kernels without such names know none of this. */
+static void names(void)
+{
+    char long_name[100], line[500], *area = mmap(NULL, 4 * 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    FILE *maps;
+
+    memset(long_name, 'x', sizeof long_name - 1);
+    long_name[99] = 0;
+    printf("names: %d %d %d", name(area, 4096, "first"), name(area + 4096, 2 * 4096, "a second"), name(area, 0, "none"));
+    printf(" %d %d %d", name(area, 4096, long_name), name(area, 4096, "[x]"), name(area + 1, 4096, "odd"));
+    printf(" %d %d %d\n", name(area, 4096, (char *)1), name(area + 2 * 4096, 4096, NULL), prctl(PR_SET_VMA, 9, area, 4096, 0));
+    maps = fopen("/proc/self/maps", "r");
+    while (fgets(line, sizeof line, maps)) {
+        char *found = strstr(line, "[anon:");
+        if (found != NULL)
+            printf("%s", found);
+    }
+    fclose(maps);
+}
+
+/* Without a function of its own to return from: a child may be on this very stack. */
+static long clone3(struct clone_args *arguments, size_t size)
+{
+    long result;
+
+    __asm__ volatile("int $0x80" : "=a"(result) : "0"(SYS_clone3), "b"(arguments), "c"(size) : "memory");
+    if (result == 0)
+        _exit(getpid() & 0x7f);
+    return result;
+}
+
+/* A child's id can be chosen, by those who may, and its control group. */
+static void chosen_ids(void)
+{
+    static const struct { int id, count; } wishes[] = {{1, 1}, {0, 1}, {-5, 1}, {1 << 30, 1}, {300, 33}, {300, 0}, {300, 32}};
+    int ids[40], status;
+    struct clone_args arguments = {.exit_signal = SIGCHLD, .set_tid = (uintptr_t)ids};
+
+    printf("ids:");
+    for (unsigned i = 0; i < sizeof wishes / sizeof *wishes; i++) {
+        for (int level = 0; level < 40; level++)
+            ids[level] = wishes[i].id;
+        arguments.set_tid_size = wishes[i].count;
+        printf(" %ld", clone3(&arguments, sizeof arguments));
+    }
+    arguments.set_tid_size = 1;
+    arguments.set_tid = 1;
+    printf(" %ld", clone3(&arguments, sizeof arguments));
+    arguments.set_tid = 0;
+    printf(" %ld", clone3(&arguments, sizeof arguments));
+    arguments.set_tid = (uintptr_t)ids;
+    /* One that has just become free. */
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    waitpid(child, &status, 0);
+    ids[0] = child;
+    arguments.set_tid_size = 1;
+    long chosen = clone3(&arguments, sizeof arguments);
+    int good = chosen == child && waitpid(child, &status, 0) == child && WEXITSTATUS(status) == (child & 0x7f);
+    printf("; chosen %d, or not allowed %d", good, chosen == -EPERM);
+    arguments.flags = CLONE_VM | CLONE_VFORK;
+    chosen = clone3(&arguments, sizeof arguments);
+    good = chosen == child && waitpid(child, &status, 0) == child && WEXITSTATUS(status) == (child & 0x7f);
+    printf("; vfork %d %d\n", good, chosen == -EPERM);
+
+    struct clone_args group = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = 12345};
+    printf("groups: %ld", clone3(&group, sizeof group));
+    group.cgroup = 1ull << 31;
+    printf(" %ld", clone3(&group, sizeof group));
+    group.cgroup = open("/", O_RDONLY | O_DIRECTORY);
+    printf(" %ld", clone3(&group, sizeof group));
+    printf(" %ld", clone3(&group, 64));
+    group.flags |= CLONE_VM | CLONE_VFORK;
+    printf(" %ld\n", clone3(&group, sizeof group));
+    close(group.cgroup);
+
+    int process = -1;
+    struct clone_args watched = {
+        .flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD, .exit_signal = SIGCHLD, .pidfd = (uintptr_t)&process};
+    chosen = clone3(&watched, sizeof watched);
+    siginfo_t info = {0};
+    int waited = waitid(P_PIDFD, process, &info, WEXITED);
+    printf("watched: %d, %d, the one %d, closed on exec %d\n", process >= 0, waited, info.si_pid == chosen,
+           fcntl(process, F_GETFD));
+    close(process);
+}
+
 int main(int argc, char **argv)
 {
+    struct sigaction action = {.sa_handler = on_fault};
+
+    if (argc > 1 && strcmp(argv[1], "tsc") == 0) {
+        sigaction(SIGSEGV, &action, NULL);
+        return reads_tsc(0);
+    }
+    if (argc > 1 && strcmp(argv[1], "full") == 0)
+        return dup(0) < 0 && errno == EMFILE ? 77 : 98;
     if (argc > 1)
         return fcntl(3, F_GETFD) >= 0 ? 17 : 18;
     setvbuf(stdout, NULL, _IONBF, 0);
@@ -303,9 +494,13 @@ int main(int argc, char **argv)
     growing();
     large_files();
     own_descriptors(argv);
+    all_descriptors(argv);
     own_memory(argv);
     after_a_stop();
     terminals();
     netlink();
+    time_stamps(argv);
+    names();
+    chosen_ids();
     return 0;
 }
