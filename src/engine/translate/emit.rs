@@ -18,8 +18,7 @@ impl Translations {
         let Scratch { links, ops, .. } = &mut self.scratch;
         let (mut links, mut ops) = (std::mem::take(links), std::mem::take(ops));
         let mut copy = None;
-        let counts = job.quick && !job.verified;
-        if counts {
+        if job.quick && !job.verified {
             self.push_warm(eip);
         }
         if job.verified && !job.step {
@@ -80,21 +79,27 @@ impl Translations {
             }
             self.emit_link(job, start, &link);
         }
-        self.blocks.push(Block {
+        let block = self.written(job, start, first, eip);
+        self.blocks.push(Block { _copy: copy, site, ..block });
+        debug_assert!(self.blocks[self.blocks.len() - 1].end - start <= MAX_SLOTS);
+        ops.clear();
+        (self.scratch.links, self.scratch.ops) = (links, ops);
+    }
+
+    /// The block whose ops were written last, from slot `start` and place `first` on.
+    pub(super) fn written(&self, job: &Job<'_>, start: usize, first: usize, eip: u32) -> Block {
+        Block {
             start,
             end: self.arena.used(),
             eip,
             mode: job.mode,
             insns: first..self.places.len(),
-            _copy: copy,
+            _copy: None,
             valid: true,
-            quick: counts,
-            site,
+            quick: job.quick && !job.verified,
+            site: None,
             incoming: NO_LINK,
-        });
-        debug_assert!(self.blocks[self.blocks.len() - 1].end - start <= MAX_SLOTS);
-        ops.clear();
-        (self.scratch.links, self.scratch.ops) = (links, ops);
+        }
     }
 
     /// The entry of a quick block, which counts its runs.

@@ -1,7 +1,7 @@
 //! Quick translations: of code that may run only once, straight from its bytes into ops. All flags are exact, and nothing is known of
 //! what comes behind.
 
-use super::{Block, NO_LINK, Pending, Translations};
+use super::{Pending, Translations};
 use crate::engine::encode::encode;
 use crate::engine::liveness::Facts;
 use crate::engine::path::{Item, Job};
@@ -31,18 +31,7 @@ impl Translations {
         }
         links.clear();
         self.scratch.links = links;
-        self.blocks.push(Block {
-            start,
-            end: self.arena.used(),
-            eip,
-            mode: job.mode,
-            insns: first..self.places.len(),
-            _copy: None,
-            valid: true,
-            quick: true,
-            site: None,
-            incoming: NO_LINK,
-        });
+        self.blocks.push(self.written(job, start, first, eip));
         true
     }
 
