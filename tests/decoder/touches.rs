@@ -14,6 +14,14 @@ use table86::{Machine, Memory};
 /// Encodings that are compared of each form, with and without a memory operand and with each operand size.
 const ENCODINGS: u32 = 8;
 
+/// Maps and prefixes of VEX whose instructions have general registers.
+fn vex_heads() -> impl Iterator<Item = Vec<u8>> {
+    const MAPS: [u8; 2] = [0xe2, 0xe3];
+    // ECX as the register that the prefix names, 128 bits, W clear, and each of the mandatory prefixes.
+    const LAST: u8 = 0x70;
+    MAPS.into_iter().flat_map(|map| (0..4).map(move |prefix| vec![0xc4, map, LAST | prefix]))
+}
+
 /// How something is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Use {
@@ -208,10 +216,11 @@ fn rows_say_what_instructions_use_as_iced_does() {
     let mut seen: BTreeMap<(u16, bool, bool), u32> = BTreeMap::new();
     let mut wrong: BTreeMap<String, String> = BTreeMap::new();
     let mut unused: Vec<&str> = REGISTERS.iter().flat_map(|(names, _)| names.iter().copied()).collect();
-    for (prefixes, escape) in PREFIXES.iter().flat_map(|prefixes| ESCAPES.map(|escape| (prefixes, escape))) {
+    let heads = PREFIXES.iter().flat_map(|prefixes| ESCAPES.map(|escape| [prefixes, escape].concat()));
+    for head in heads.chain(vex_heads()) {
         for opcode in 0..=0xffff_u16 {
             let mut bytes = random.bytes();
-            let head = [prefixes, escape, &opcode.to_be_bytes()].concat();
+            let head = [&head[..], &opcode.to_be_bytes()].concat();
             bytes[..head.len()].copy_from_slice(&head);
             let Ok(insn) = decode(&bytes, AT) else { continue };
             let form = insn.form();
