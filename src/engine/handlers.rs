@@ -561,6 +561,23 @@ pub(crate) unsafe extern "C" fn privileged_repeat(cpu: *mut Cpu, op: *const Op, 
     unsafe { raise(x, Fault::gp(0)) }
 }
 
+/// Refuses elements of `b` bytes on the stack, `c` of them above or (`d`) below where the register at `a` points, if one would
+/// run over the segment's last offset. For segments with a base: SDM Vol. 3A, 6.15, "Interrupt 12".
+pub(crate) unsafe extern "C" fn within_stack(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let Op { a, b, c, d, .. } = *x.op();
+    let bytes = u32::from(b);
+    let first = x.cpu().regs[usize::from(a / 4 & 7)].wrapping_sub(u32::from(d) * bytes);
+    let step = if d != 0 { bytes.wrapping_neg() } else { bytes };
+    let over = (0..u32::from(c)).any(|at| first.wrapping_add(step.wrapping_mul(at)) > bytes.wrapping_neg());
+    if over && x.base(Seg::Ss) != 0 {
+        // SAFETY: as for every handler.
+        return unsafe { raise(x, Fault::ss(0)) };
+    }
+    // SAFETY: as for every handler.
+    unsafe { dispatch(x, ahead(op, 1)) }
+}
+
 /// No instruction, or one that this CPU model lacks.
 pub(crate) unsafe extern "C" fn undefined(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
     // SAFETY: as for every handler.

@@ -294,7 +294,8 @@ fn compare(
         {
             fill_in(bench, encoding, state, *at);
         }
-        if silicon.event == Event::End && departs(encoding.insn.form(), Part::Pointers) {
+        let shows_pointers = code.len() > encoding.bytes.len();
+        if silicon.event == Event::End && shows_pointers && departs(encoding.insn.form(), Part::Pointers) {
             mend_pointers(bench, encoding, state, operand);
         }
         let differences = bench.compare(code, encoding.insn.eip, state, pace, &silicon, |left| {

@@ -156,6 +156,10 @@ pub fn enter<W: Word + GuestValue>(x: Exec, size_bytes: u16, level: u8) -> Resul
         x.store(slot(x, top), W::low(u64::from(new_frame)))?;
     }
     top = top.wrapping_sub(u32::from(size_bytes));
+    if top > W::BYTES.wrapping_neg() && x.base(Seg::Ss) != 0 {
+        // Over the segment's end, which is not that of memory.
+        return Err(Fault::ss(0));
+    }
     x.probe_write(slot(x, top), W::BYTES)?;
     x.set_reg(EBP, W::low(u64::from(new_frame)));
     x.set_reg(ESP, top);

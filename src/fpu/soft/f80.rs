@@ -172,6 +172,13 @@ impl F80 {
         Self { se: self.se ^ 0x8000, ..self }
     }
 
+    /// What an operation makes of a number that it has nothing to do to: a pseudo-denormal becomes the normal number that it is.
+    /// Nothing is rounded, so there is no underflow.
+    pub(super) const fn unchanged(self) -> Self {
+        let pseudo_denormal = self.se & 0x7fff == 0 && self.sig & INTEGER != 0;
+        Self { se: self.se | pseudo_denormal as u16, sig: self.sig }
+    }
+
     /// Clears the sign, of NaNs and unsupported encodings too. SDM Vol. 2A, "FABS".
     #[inline]
     #[must_use]

@@ -51,8 +51,7 @@ fn remainder(a: F80, b: F80, nearest: bool, env: &mut Env) -> Remainder {
             return whole(a);
         }
         if b.is_infinite() {
-            let n = Num::finite(a);
-            return whole(round_extended(n.sign, n.exp, n.sig, 0, env));
+            return whole(a.unchanged());
         }
     }
     reduce(Num::finite(a), Num::finite(b), nearest, env)

@@ -23,6 +23,9 @@ pub fn scale(a: F80, b: F80, env: &mut Env) -> F80 {
         if a.is_infinite() || a.is_zero() {
             return a;
         }
+        if b.is_zero() {
+            return a.unchanged();
+        }
     }
     let n = Num::finite(a);
     round_extended(n.sign, n.exp + power(b), n.sig, 0, env)
