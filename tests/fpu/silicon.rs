@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 
+use table86::fpu::Fpu;
+use table86::fpu::soft::F80;
+
+use crate::cases::Rng;
 use crate::harness::{ARITHMETIC, Frame, Instruction, LastInstruction};
 use crate::instructions::{
     ADD_SUB, ALIASES, COMPARES, CONTROL, IMAGES, LOADS, MONADIC, MUL_DIV, STACK, STORES,
@@ -43,12 +47,21 @@ pub fn describe(instruction: &Instruction, before: &Frame, silicon: &Frame, mode
 
 /// Runs each instruction on the same random states here and there, and shows the first differences.
 fn check(instructions: &[Instruction], pointers: LastInstruction) {
+    check_on(instructions.iter(), pointers, Rng::fpu);
+}
+
+/// The same on states of a kind.
+fn check_on<'a>(
+    instructions: impl Iterator<Item = &'a Instruction>,
+    pointers: LastInstruction,
+    state: impl Fn(&mut Rng) -> Fpu,
+) {
     let mut report = String::new();
     for instruction in instructions {
         let mut rng = instruction.generator();
         let mut wrong = 0u64;
         for _ in 0..cases() {
-            let fpu = rng.fpu();
+            let fpu = state(&mut rng);
             let before = Frame::random(instruction, &fpu, &mut rng);
             let model = instruction.run_on_model(&before);
             let silicon = instruction.run_on_silicon(&before, &model, pointers);
@@ -80,6 +93,23 @@ fn multiplications_divisions_and_roots_match_silicon() {
 #[test]
 fn other_arithmetic_matches_silicon() {
     check(MONADIC, LastInstruction::Replaced);
+}
+
+/// They are left as they are, which is no underflow.
+#[test]
+fn denormals_by_zeros_and_infinities_match_silicon() {
+    let state = |rng: &mut Rng| {
+        let mut fpu = rng.fpu();
+        let sign = rng.bits() as u16 & 0x8000;
+        const INTEGER: u64 = 1 << 63;
+        let other = if rng.one_in(2) { F80::new(sign, 0) } else { F80::new(sign | 0x7fff, INTEGER) };
+        fpu.set_st(0, F80::new(rng.bits() as u16 & 0x8000, rng.word() >> 1));
+        fpu.set_st(1, other);
+        fpu
+    };
+    let instructions =
+        MONADIC.iter().filter(|it| it.text.starts_with("fscale") || it.text.starts_with("fprem"));
+    check_on(instructions, LastInstruction::Replaced, state);
 }
 
 #[test]
