@@ -567,7 +567,7 @@ pub(crate) unsafe extern "C" fn within_stack(cpu: *mut Cpu, op: *const Op, mem: 
     let x = enter(cpu, op, mem);
     let Op { a, b, c, d, .. } = *x.op();
     let bytes = u32::from(b);
-    let first = x.cpu().regs[usize::from(a / 4 & 7)].wrapping_sub(u32::from(d) * bytes);
+    let first = x.cpu().regs[usize::from((a / 4) & 7)].wrapping_sub(u32::from(d) * bytes);
     let step = if d != 0 { bytes.wrapping_neg() } else { bytes };
     let over = (0..u32::from(c)).any(|at| first.wrapping_add(step.wrapping_mul(at)) > bytes.wrapping_neg());
     if over && x.base(Seg::Ss) != 0 {
