@@ -117,8 +117,17 @@ fn describe(insn: &Insn) -> String {
     format!("{} (opcodes/{}.toml:{})", table86::disasm::text(insn), form.room, form.line)
 }
 
-/// What an instruction changes that its row does not say.
-fn undeclared_writes(insn: &Insn, list: &[Touch], before: &State, after: &State, out: &mut BTreeSet<String>) {
+/// An instruction that was executed, with what its row says that it touches.
+struct Done<'a> {
+    insn: &'a Insn,
+    list: &'a [Touch],
+    before: &'a State,
+    after: &'a State,
+}
+
+/// What it changes that its row does not say.
+fn undeclared_writes(done: &Done<'_>, out: &mut BTreeSet<String>) {
+    let Done { insn, list, before, after } = *done;
     let written = registers(list, |touch| touch.writes);
     let changed = before.regs.iter().zip(&after.regs).map(|(old, new)| old ^ new);
     for (number, (changed, written)) in changed.zip(written).enumerate() {
@@ -135,15 +144,9 @@ fn undeclared_writes(insn: &Insn, list: &[Touch], before: &State, after: &State,
     }
 }
 
-/// What an instruction depends on that its row does not say.
-fn undeclared_reads(
-    machine: &mut Machine,
-    insn: &Insn,
-    list: &[Touch],
-    before: &State,
-    after: &State,
-    out: &mut BTreeSet<String>,
-) {
+/// What it depends on that its row does not say.
+fn undeclared_reads(machine: &mut Machine, done: &Done<'_>, out: &mut BTreeSet<String>) {
+    let Done { insn, list, before, after } = *done;
     let read = registers(list, |touch| touch.reads);
     for number in (0..8).filter(|number| read[*number] == 0) {
         let mut other = before.clone();
@@ -160,15 +163,9 @@ fn undeclared_reads(
     }
 }
 
-/// What an instruction depends on in memory that its row does not say: all other bytes are changed at once.
-fn undeclared_loads(
-    machine: &mut Machine,
-    insn: &Insn,
-    list: &[Touch],
-    before: &State,
-    after: &State,
-    out: &mut BTreeSet<String>,
-) {
+/// What it depends on in memory that its row does not say: all other bytes are changed at once.
+fn undeclared_loads(machine: &mut Machine, done: &Done<'_>, out: &mut BTreeSet<String>) {
+    let Done { insn, list, before, after } = *done;
     let mut other = before.clone();
     for (at, byte) in other.data.iter_mut().enumerate() {
         if !is_touched(list, DATA + at as u32, |touch| touch.reads) {
@@ -239,10 +236,11 @@ fn rows_declare_the_registers_and_the_memory_that_instructions_touch() {
             continue;
         }
         reached.insert(insn.index);
-        undeclared_writes(&insn, &list, &before, &after, &mut wrong);
-        undeclared_reads(&mut machine, &insn, &list, &before, &after, &mut wrong);
+        let done = Done { insn: &insn, list: &list, before: &before, after: &after };
+        undeclared_writes(&done, &mut wrong);
+        undeclared_reads(&mut machine, &done, &mut wrong);
         if form.mnemonic != READS_UNSAID {
-            undeclared_loads(&mut machine, &insn, &list, &before, &after, &mut wrong);
+            undeclared_loads(&mut machine, &done, &mut wrong);
         }
     }
     let wrong: Vec<&String> = wrong.iter().take(40).collect();

@@ -9,6 +9,7 @@ use super::abi::{IpcPerm, MsgrcvKludge, OldIpcPerm};
 use super::args::GuestPtr;
 use super::errno::Errno;
 use super::identity::narrow_id;
+use crate::memory::{Memory, Plain};
 use std::collections::HashMap;
 
 /// Set in a command when the program knows the structures of Linux 2.4 and later.
@@ -28,6 +29,25 @@ impl Version {
         let version = if command & IPC_64 != 0 { Version::Ipc64 } else { Version::Old };
         (version, command & !IPC_64)
     }
+
+    /// Writes what is known of an object as the structure of this version.
+    fn write(self, memory: &Memory, addr: u32, object: &impl Described) -> Result<(), Errno> {
+        match self {
+            Version::Old => GuestPtr::new(addr).write(memory, object.old()),
+            Version::Ipc64 => GuestPtr::new(addr).write(memory, object.now()),
+        }
+    }
+}
+
+/// What the host says of an object, for the guest.
+trait Described {
+    /// Its structure of today.
+    type Now: Plain;
+    /// That of [`Version::Old`], where most numbers have 16 bits.
+    type Old: Plain;
+
+    fn now(&self) -> Self::Now;
+    fn old(&self) -> Self::Old;
 }
 
 /// Commands that all three kinds of objects have.

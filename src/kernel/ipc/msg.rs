@@ -1,6 +1,6 @@
 //! Message queues (msgget(2), msgop(2), msgctl(2)). A message begins with its type, a `long`.
 
-use super::{HostPerm, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, Version, halves};
+use super::{Described, HostPerm, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, Version, halves};
 use crate::kernel::Process;
 use crate::kernel::abi::{Msginfo, Msqid, OldMsqid};
 use crate::kernel::args::{GuestPtr, In};
@@ -77,8 +77,11 @@ pub fn msgrcv(
     Ok(received)
 }
 
-impl HostMsqid {
-    fn to_guest(&self) -> Msqid {
+impl Described for HostMsqid {
+    type Now = Msqid;
+    type Old = OldMsqid;
+
+    fn now(&self) -> Msqid {
         let (stime, stime_high) = halves(self.stime);
         let (rtime, rtime_high) = halves(self.rtime);
         let (ctime, ctime_high) = halves(self.ctime);
@@ -99,7 +102,7 @@ impl HostMsqid {
         }
     }
 
-    fn to_old_guest(&self) -> OldMsqid {
+    fn old(&self) -> OldMsqid {
         OldMsqid {
             perm: self.perm.to_old_guest(),
             stime: self.stime as i32,
@@ -134,10 +137,7 @@ pub(super) fn control(
         IPC_STAT | MSG_STAT | MSG_STAT_ANY => {
             let mut queue = HostMsqid::default();
             let result = host(Arg::output(&mut queue))?;
-            match version {
-                Version::Ipc64 => GuestPtr::new(buf).write(memory, queue.to_guest())?,
-                Version::Old => GuestPtr::new(buf).write(memory, queue.to_old_guest())?,
-            }
+            version.write(memory, buf, &queue)?;
             Ok(result)
         }
         IPC_SET => {

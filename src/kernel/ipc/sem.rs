@@ -1,6 +1,6 @@
 //! Semaphores (semget(2), semop(2), semctl(2)).
 
-use super::{HostPerm, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, Version, halves};
+use super::{Described, HostPerm, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, Version, halves};
 use crate::kernel::Process;
 use crate::kernel::abi::{GuestTimespec, OldSemid, Sembuf, Semid, Seminfo, Timespec, Timespec64};
 use crate::kernel::args::GuestPtr;
@@ -86,8 +86,11 @@ fn operate(
     )
 }
 
-impl HostSemid {
-    fn to_guest(&self) -> Semid {
+impl Described for HostSemid {
+    type Now = Semid;
+    type Old = OldSemid;
+
+    fn now(&self) -> Semid {
         let (otime, otime_high) = halves(self.otime);
         let (ctime, ctime_high) = halves(self.ctime);
         Semid {
@@ -101,7 +104,7 @@ impl HostSemid {
         }
     }
 
-    fn to_old_guest(&self) -> OldSemid {
+    fn old(&self) -> OldSemid {
         OldSemid {
             perm: self.perm.to_old_guest(),
             otime: self.otime as i32,
@@ -153,10 +156,7 @@ pub(super) fn control(
         }
         IPC_STAT | SEM_STAT | SEM_STAT_ANY => {
             let (result, semid) = stat(id, command)?;
-            match version {
-                Version::Ipc64 => GuestPtr::new(arg).write(memory, semid.to_guest())?,
-                Version::Old => GuestPtr::new(arg).write(memory, semid.to_old_guest())?,
-            }
+            version.write(memory, arg, &semid)?;
             Ok(result)
         }
         IPC_SET => {

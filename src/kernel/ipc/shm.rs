@@ -1,6 +1,6 @@
 //! Shared memory (shmget(2), shmop(2), shmctl(2)).
 
-use super::{HostPerm, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, Version, halves};
+use super::{Described, HostPerm, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, Version, halves};
 use crate::kernel::Process;
 use crate::kernel::abi::{OldShmid, OldShminfo, ShmUsage, Shmid, Shminfo};
 use crate::kernel::args::GuestPtr;
@@ -109,8 +109,11 @@ pub fn shmdt(p: &mut Process, addr: u32) -> Result<u32, Errno> {
     if found { Ok(0) } else { Err(Errno::EINVAL) }
 }
 
-impl HostShmid {
-    fn to_guest(&self) -> Shmid {
+impl Described for HostShmid {
+    type Now = Shmid;
+    type Old = OldShmid;
+
+    fn now(&self) -> Shmid {
         let (atime, atime_high) = halves(self.atime);
         let (dtime, dtime_high) = halves(self.dtime);
         let (ctime, ctime_high) = halves(self.ctime);
@@ -130,7 +133,7 @@ impl HostShmid {
         }
     }
 
-    fn to_old_guest(&self) -> OldShmid {
+    fn old(&self) -> OldShmid {
         OldShmid {
             perm: self.perm.to_old_guest(),
             segsz: self.segsz as i32,
@@ -163,10 +166,7 @@ pub(super) fn control(
         IPC_RMID | SHM_LOCK | SHM_UNLOCK => host(Arg::NULL),
         IPC_STAT | SHM_STAT | SHM_STAT_ANY => {
             let (result, segment) = stat(id, command)?;
-            match version {
-                Version::Ipc64 => GuestPtr::new(buf).write(memory, segment.to_guest())?,
-                Version::Old => GuestPtr::new(buf).write(memory, segment.to_old_guest())?,
-            }
+            version.write(memory, buf, &segment)?;
             Ok(result)
         }
         IPC_SET => {
