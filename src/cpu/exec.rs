@@ -250,11 +250,21 @@ impl Exec {
         access::update_locked(self, addr, update)
     }
 
+    /// The linear address of an operand on the stack, at this offset; #SS if it runs over the segment's last one (SDM Vol. 3A,
+    /// 6.15, "Interrupt 12").
+    #[inline(always)]
+    pub fn stack_slot<W: Word>(self, offset: u32) -> Result<u32, Fault> {
+        if offset > W::BYTES.wrapping_neg() {
+            return Err(Fault::ss(0));
+        }
+        Ok(offset.wrapping_add(self.base(Seg::Ss)))
+    }
+
     /// Pushes an operand on the stack.
     #[inline(always)]
     pub fn push<W: Word + GuestValue>(self, value: W) -> Result<(), Fault> {
         let esp = self.reg::<u32>(4).wrapping_sub(W::BYTES);
-        self.store(esp.wrapping_add(self.base(Seg::Ss)), value)?;
+        self.store(self.stack_slot::<W>(esp)?, value)?;
         self.set_reg(4, esp);
         Ok(())
     }
@@ -263,7 +273,7 @@ impl Exec {
     #[inline(always)]
     pub fn pop<W: Word + GuestValue>(self) -> Result<W, Fault> {
         let esp = self.reg::<u32>(4);
-        let value = self.load(esp.wrapping_add(self.base(Seg::Ss)))?;
+        let value = self.load(self.stack_slot::<W>(esp)?)?;
         self.set_reg(4, esp.wrapping_add(W::BYTES));
         Ok(value)
     }

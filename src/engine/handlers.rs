@@ -6,7 +6,7 @@
 use super::links::{DEPTH, JumpCache, Target};
 use super::op::{Ext, Op};
 use super::operand::Source;
-use crate::cpu::{Cpu, Exec, Exit, Fault, Pending, Seg, Word, reg};
+use crate::cpu::{Cpu, Exec, Exit, Fault, Pending, Word, reg};
 #[cfg(trap_memory)]
 use crate::fpu::live;
 use crate::memory::access::GuestValue;
@@ -456,7 +456,7 @@ pub(crate) unsafe extern "C" fn ret<W: Word + GuestValue>(
 ) -> *const Op {
     let x = enter(cpu, op, mem);
     let esp = x.reg::<u32>(reg::ESP as u8);
-    let eip = match x.load::<W>(esp.wrapping_add(x.base(Seg::Ss))) {
+    let eip = match x.stack_slot::<W>(esp).and_then(|at| x.load::<W>(at)) {
         Ok(eip) => eip.u32(),
         // SAFETY: as for every handler.
         Err(fault) => return unsafe { raise(x, fault) },
@@ -549,6 +549,19 @@ pub(crate) unsafe extern "C" fn privileged_wait(cpu: *mut Cpu, op: *const Op, me
     unsafe { raise(x, fault) }
 }
 
+/// An instruction that pops what it may not store: the stack is read first.
+pub(crate) unsafe extern "C" fn privileged_pop<W: Word + GuestValue>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    mem: *mut u8,
+) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let esp = x.reg::<u32>(reg::ESP as u8);
+    let popped = x.stack_slot::<W>(esp).and_then(|at| x.load::<W>(at));
+    // SAFETY: as for every handler.
+    unsafe { raise(x, popped.err().unwrap_or(Fault::gp(0))) }
+}
+
 /// A repeated string instruction that may not access its operands: which it only does while ECX (CX) is not 0.
 pub(crate) unsafe extern "C" fn privileged_repeat(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
     let x = enter(cpu, op, mem);
@@ -559,23 +572,6 @@ pub(crate) unsafe extern "C" fn privileged_repeat(cpu: *mut Cpu, op: *const Op, 
     }
     // SAFETY: as for every handler.
     unsafe { raise(x, Fault::gp(0)) }
-}
-
-/// Refuses elements of `b` bytes on the stack, `c` of them above or (`d`) below where the register at `a` points, if one would
-/// run over the segment's last offset. For segments with a base: SDM Vol. 3A, 6.15, "Interrupt 12".
-pub(crate) unsafe extern "C" fn within_stack(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
-    let x = enter(cpu, op, mem);
-    let Op { a, b, c, d, .. } = *x.op();
-    let bytes = u32::from(b);
-    let first = x.cpu().regs[usize::from((a / 4) & 7)].wrapping_sub(u32::from(d) * bytes);
-    let step = if d != 0 { bytes.wrapping_neg() } else { bytes };
-    let over = (0..u32::from(c)).any(|at| first.wrapping_add(step.wrapping_mul(at)) > bytes.wrapping_neg());
-    if over && x.base(Seg::Ss) != 0 {
-        // SAFETY: as for every handler.
-        return unsafe { raise(x, Fault::ss(0)) };
-    }
-    // SAFETY: as for every handler.
-    unsafe { dispatch(x, ahead(op, 1)) }
 }
 
 /// No instruction, or one that this CPU model lacks.

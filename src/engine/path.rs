@@ -457,11 +457,6 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// Whether a segment that most accesses are by has a base, so that its offsets end elsewhere than memory.
-    pub(super) fn is_based(&self) -> bool {
-        self.mode.based
-    }
-
     /// The segment whose base has to be added: none in a flat one.
     pub(super) fn segment(&self, seg: Seg) -> Seg {
         if !self.mode.based && !matches!(seg, Seg::Fs | Seg::Gs) { Seg::None } else { seg }

@@ -259,6 +259,18 @@ fn each_row_traps_behind_itself_by_the_trap_flag() {
 }
 
 #[test]
+fn pushes_and_pops_end_with_a_stack_segment_that_has_a_base() {
+    const STATES: u32 = if cfg!(debug_assertions) { 64 } else { 512 };
+    with_bench(|bench| {
+        let mut report = Report::default();
+        let tally = stops::prove_stack_ends(bench, STATES, SEED, &mut report);
+        println!("{} runs, {} faulted", tally.vectors, tally.faulted);
+        assert!(report.mismatches.is_empty(), "{}", report.mismatches.join("\n"));
+        assert!(tally.faulted > 1000, "{} of {} runs faulted", tally.faulted, tally.vectors);
+    });
+}
+
+#[test]
 fn programs_can_be_stopped_behind_each_instruction() {
     with_bench(|bench| {
         let (steps, mismatches) = stops::prove_steps(bench, PROGRAMS / 4, SEED);

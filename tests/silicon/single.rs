@@ -91,16 +91,16 @@ pub fn numbers_for(form: &Form, seed: u64) -> Random {
 
 /// Compares a row on so many states.
 pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, report: &mut Report) -> Tally {
-    prove_row_with(bench, index, vectors, seed, 0, report)
+    prove_row_with(bench, index, vectors, seed, |_, _| {}, report)
 }
 
-/// The same, with these flags set besides.
+/// The same, with each state changed so.
 pub fn prove_row_with(
     bench: &mut Bench<'_>,
     index: usize,
     vectors: u32,
     seed: u64,
-    flags: u32,
+    change: impl Fn(&mut State, &mut Random),
     report: &mut Report,
 ) -> Tally {
     let mut random = numbers_for(&FORMS[index], seed);
@@ -117,7 +117,7 @@ pub fn prove_row_with(
         for encoding in &encodings {
             for _ in 0..STATES {
                 let mut state = prepare(bench, encoding, &mut random);
-                state.eflags |= flags;
+                change(&mut state, &mut random);
                 let pace = if random.percent(85) { Pace::Whole } else { Pace::Pieces(random.next()) };
                 let (silicon, differences) = compare_one(bench, encoding, &state, pace, report);
                 tally.vectors += 1;

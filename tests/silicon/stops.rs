@@ -7,7 +7,7 @@ use crate::oracle::{DATA, PAGE, State, flag};
 use crate::program::{Rows, write};
 use crate::random::Random;
 use crate::single::{Before, Report, Tally, is_trap, prove_row_with, row};
-use table86::isa::{FORMS, Flow, Form, Privilege, Rep};
+use table86::isa::{Also, FORMS, Flow, Form, Implicit, Privilege, Rep};
 
 const ECX: usize = 1;
 const ESI: usize = 6;
@@ -36,7 +36,32 @@ pub fn prove_traps(
 ) -> Vec<(&'static Form, Tally)> {
     let rows = FORMS.iter().enumerate().filter(|(_, form)| can_trap(form));
     let flags = flag::TF | flag::RF;
-    rows.map(|(index, form)| (form, prove_row_with(bench, index, vectors, seed, flags, report))).collect()
+    let change = |state: &mut State, _: &mut Random| state.eflags |= flags;
+    rows.map(|(index, form)| (form, prove_row_with(bench, index, vectors, seed, change, report))).collect()
+}
+
+/// Runs each row that pushes or pops one element with ESP near the end of a stack segment that has a base.
+pub fn prove_stack_ends(bench: &mut Bench<'_>, vectors: u32, seed: u64, report: &mut Report) -> Tally {
+    const SS: usize = 2;
+    const ESP: usize = 4;
+    const ABOUT: u32 = 8;
+    let one = |also: &Also| {
+        matches!(also.place, Implicit::Above { count: 1, .. } | Implicit::Below { count: 1, .. })
+    };
+    let rows = FORMS.iter().enumerate().filter(|(_, form)| {
+        let plain = exempt::is_comparable(form) && exempt::unverifiable(form).is_none();
+        plain && matches!(form.room, "stack" | "control") && form.also.iter().any(one)
+    });
+    let [selector, ..] = bench.tls;
+    let change = |state: &mut State, random: &mut Random| {
+        state.segs[SS] = selector;
+        state.regs[ESP] = random.below(2 * ABOUT).wrapping_sub(ABOUT);
+    };
+    let mut all = Tally::default();
+    for (index, _) in rows {
+        all.add(prove_row_with(bench, index, vectors, seed, change, report));
+    }
+    all
 }
 
 /// Runs random programs one instruction at a time on the processor and by a limit of one on a machine; gives the number of

@@ -94,10 +94,9 @@ pub fn jmp_far_memory<W: Word + GuestValue>(x: Exec, pointer: u32) -> Result<(),
 pub fn call_far<W: Word + GuestValue>(x: Exec, offset: u32, selector: u16) -> Result<(), Fault> {
     let code = x.cpu().descriptors.load_code(selector)?;
     let top = x.reg::<u32>(ESP).wrapping_sub(2 * W::BYTES);
-    let slot = x.base(Seg::Ss).wrapping_add(top);
     let old_code = x.cpu().selectors[Seg::Cs as usize];
-    x.store(slot.wrapping_add(W::BYTES), W::low(u64::from(old_code)))?;
-    x.store(slot, W::low(u64::from(x.next_eip())))?;
+    x.store(x.stack_slot::<W>(top.wrapping_add(W::BYTES))?, W::low(u64::from(old_code)))?;
+    x.store(x.stack_slot::<W>(top)?, W::low(u64::from(x.next_eip())))?;
     x.set_reg(ESP, top);
     enter_code(x, code, offset);
     Ok(())
@@ -114,7 +113,7 @@ pub fn call_far_memory<W: Word + GuestValue>(x: Exec, pointer: u32) -> Result<()
 /// both slots fault.
 fn slot<W: Word + GuestValue>(x: Exec, number: u32) -> Result<W, Fault> {
     let address = x.reg::<u32>(ESP).wrapping_add(number * W::BYTES);
-    x.load(x.base(Seg::Ss).wrapping_add(address))
+    x.load(x.stack_slot::<W>(address)?)
 }
 
 /// Far return. SDM Vol. 2B, "RET".

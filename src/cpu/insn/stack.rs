@@ -7,12 +7,6 @@ use crate::memory::access::GuestValue;
 const EBP: u8 = reg::EBP as u8;
 const ESP: u8 = reg::ESP as u8;
 
-/// Linear address of the stack slot at ESP value `esp`.
-#[inline(always)]
-fn slot(x: Exec, esp: u32) -> u32 {
-    esp.wrapping_add(x.base(Seg::Ss))
-}
-
 /// Pushes `value`. SDM Vol. 2B, "PUSH".
 #[inline(always)]
 pub fn push<W: Word + GuestValue>(x: Exec, value: W) -> Result<(), Fault> {
@@ -35,7 +29,7 @@ pub fn pop<W: Word + GuestValue>(x: Exec) -> Result<W, Fault> {
 #[inline(always)]
 pub fn pop_memory<W: Word + GuestValue>(x: Exec, destination: u32) -> Result<(), Fault> {
     let esp: u32 = x.reg(ESP);
-    let value: W = x.load(slot(x, esp))?;
+    let value: W = x.load(x.stack_slot::<W>(esp)?)?;
     x.store(destination, value)?;
     x.set_reg(ESP, esp.wrapping_add(W::BYTES));
     Ok(())
@@ -44,7 +38,7 @@ pub fn pop_memory<W: Word + GuestValue>(x: Exec, destination: u32) -> Result<(),
 /// Pops into a segment register: the low 16 bits are the selector, the rest of the slot is skipped.
 fn pop_segment<W: Word + GuestValue>(x: Exec, seg: Seg) -> Result<(), Fault> {
     let esp: u32 = x.reg(ESP);
-    let selector: W = x.load(slot(x, esp))?;
+    let selector: W = x.load(x.stack_slot::<W>(esp)?)?;
     load_segment(x, seg, selector.u32() as u16)?;
     x.set_reg(ESP, esp.wrapping_add(W::BYTES));
     Ok(())
@@ -87,7 +81,7 @@ pub fn pusha<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     let mut top = esp;
     for number in 0..8 {
         top = top.wrapping_sub(W::BYTES);
-        x.store(slot(x, top), x.reg::<W>(number))?;
+        x.store(x.stack_slot::<W>(top)?, x.reg::<W>(number))?;
     }
     x.set_reg(ESP, top);
     Ok(())
@@ -99,7 +93,7 @@ pub fn popa<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     let esp: u32 = x.reg(ESP);
     let mut values = [W::default(); 8];
     for number in (0..8).rev() {
-        values[number] = x.load(slot(x, esp.wrapping_add((7 - number as u32) * W::BYTES)))?;
+        values[number] = x.load(x.stack_slot::<W>(esp.wrapping_add((7 - number as u32) * W::BYTES))?)?;
     }
     for number in (0..8).filter(|number| *number != ESP) {
         x.set_reg(number, values[usize::from(number)]);
@@ -143,24 +137,20 @@ pub fn enter<W: Word + GuestValue>(x: Exec, size_bytes: u16, level: u8) -> Resul
     let level = u32::from(level) % 32;
     let mut frame: u32 = x.reg(EBP);
     let mut top = x.reg::<u32>(ESP).wrapping_sub(W::BYTES);
-    x.store(slot(x, top), x.reg::<W>(EBP))?;
+    x.store(x.stack_slot::<W>(top)?, x.reg::<W>(EBP))?;
     let new_frame = top;
     for _ in 1..level {
         frame = frame.wrapping_sub(W::BYTES);
-        let outer: W = x.load(slot(x, frame))?;
+        let outer: W = x.load(x.stack_slot::<W>(frame)?)?;
         top = top.wrapping_sub(W::BYTES);
-        x.store(slot(x, top), outer)?;
+        x.store(x.stack_slot::<W>(top)?, outer)?;
     }
     if level > 0 {
         top = top.wrapping_sub(W::BYTES);
-        x.store(slot(x, top), W::low(u64::from(new_frame)))?;
+        x.store(x.stack_slot::<W>(top)?, W::low(u64::from(new_frame)))?;
     }
     top = top.wrapping_sub(u32::from(size_bytes));
-    if top > W::BYTES.wrapping_neg() && x.base(Seg::Ss) != 0 {
-        // Over the segment's end, which is not that of memory.
-        return Err(Fault::ss(0));
-    }
-    x.probe_write(slot(x, top), W::BYTES)?;
+    x.probe_write(x.stack_slot::<W>(top)?, W::BYTES)?;
     x.set_reg(EBP, W::low(u64::from(new_frame)));
     x.set_reg(ESP, top);
     Ok(())
@@ -170,7 +160,7 @@ pub fn enter<W: Word + GuestValue>(x: Exec, size_bytes: u16, level: u8) -> Resul
 #[inline(always)]
 pub fn leave<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     let frame: u32 = x.reg(EBP);
-    let outer: W = x.load(slot(x, frame))?;
+    let outer: W = x.load(x.stack_slot::<W>(frame)?)?;
     x.set_reg(EBP, outer);
     x.set_reg(ESP, frame.wrapping_add(W::BYTES));
     Ok(())

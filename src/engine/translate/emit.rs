@@ -7,7 +7,6 @@ use crate::engine::op::{Ext, Handler, Op};
 use crate::engine::path::{Item, Job, Stop, flag_is_live, has_no_effect};
 use crate::engine::{handlers, keys};
 use crate::fpu::Backend;
-use crate::isa::decode::operand_bytes;
 use crate::isa::{Code, Flow, Imm, Implicit, Insn, Lock, Privilege, Rep, Status};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -52,9 +51,6 @@ impl Translations {
                 Ok(insn) => {
                     next_eip = if item.followed { insn.imm } else { insn.next_eip() };
                     if !(item.followed && insn.form().flow == Flow::Jump || has_no_effect(&insn)) {
-                        self.push_limits(job, &insn);
-                        ops.extend(slot..self.arena.used());
-                        let slot = self.arena.used();
                         item.slot = Some(slot);
                         ops.push(slot);
                         open = self.emit_insn(job, item, &insn, done, &mut links);
@@ -68,8 +64,7 @@ impl Translations {
         self.close(start, open.then_some(next_eip), done, &mut links);
         let mut seconds = Vec::new();
         let well = !job.step && !job.quick;
-        // Limits stand between the ops of a pair.
-        if self.settings.specialise && well && !job.is_based() {
+        if self.settings.specialise && well {
             seconds = self.join_pairs(items);
         }
         if let (Some(stitcher), true) = (&mut self.stitcher, well) {
@@ -211,7 +206,13 @@ impl Translations {
             }
             let waits = form.exceptions.contains(&"#MF")
                 || form.operands.iter().any(|operand| matches!(operand.code, Code::P | Code::N));
-            let handler: Handler = if waits { handlers::privileged_wait } else { handlers::privileged };
+            let pops = form.also.iter().any(|also| matches!(also.place, Implicit::Above { .. }));
+            let handler: Handler = match insn.opsize16 {
+                _ if waits => handlers::privileged_wait,
+                true if pops => handlers::privileged_pop::<u16>,
+                false if pops => handlers::privileged_pop::<u32>,
+                _ => handlers::privileged,
+            };
             self.arena.push_op(plain(handler));
             return false;
         }
@@ -292,33 +293,6 @@ impl Translations {
                 self.push_where(insn, beside, done, true);
                 false
             }
-        }
-    }
-
-    /// Ops before an instruction that refuse what it pushes or pops over the end of a stack segment with a base. Without one, that
-    /// is the end of memory, where accesses fault by themselves.
-    pub(super) fn push_limits(&mut self, job: &Job<'_>, insn: &Insn) {
-        if !job.is_based() {
-            return;
-        }
-        for also in insn.form().also {
-            let (base, count, below) = match also.place {
-                Implicit::Above { base, count } => (base, count, false),
-                // ENTER's level.
-                Implicit::Below { base, count: 0 } => (base, 1 + (insn.imm2 & 31) as u8, true),
-                Implicit::Below { base, count } => (base, count, true),
-                _ => continue,
-            };
-            let bytes = operand_bytes(also.size, insn.opsize16) as u8;
-            let d = u8::from(below);
-            self.arena.push_op(Op {
-                handler: handlers::within_stack,
-                a: base * 4,
-                b: bytes,
-                c: count,
-                d,
-                imm: 0,
-            });
         }
     }
 

@@ -60,7 +60,6 @@ impl Translations {
             }
             if let Some(handler) = shape.quick
                 && !insn.lock
-                && !job.is_based()
                 && !job.may_not_access(&insn)
             {
                 let op = encode(job, &insn, shape, handler);
@@ -74,7 +73,6 @@ impl Translations {
                 at = insn.imm;
                 continue;
             }
-            self.push_limits(job, &insn);
             let mut item = Item { insn: Ok(insn), ..Item::new(at, Facts::without_liveness(&insn)) };
             if !self.emit_insn(job, &mut item, &insn, done as u32, links) {
                 return;
