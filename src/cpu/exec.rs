@@ -39,10 +39,8 @@ pub enum Rep {
 pub struct StringOp {
     /// The repeat prefix.
     pub rep: Rep,
-    /// Base of the source segment (DS or an override).
-    pub source_base: u32,
-    /// Base of ES.
-    pub destination_base: u32,
+    /// Number of the source segment (DS or an override).
+    pub source: u8,
     /// SI, DI and CX instead of ESI, EDI and ECX.
     pub addr16: bool,
 }
@@ -250,14 +248,36 @@ impl Exec {
         access::update_locked(self, addr, update)
     }
 
-    /// The linear address of an operand on the stack, at this offset; #SS if it runs over the segment's last one (SDM Vol. 3A,
-    /// 6.15, "Interrupt 12").
+    /// The linear address of `bytes` bytes (1 or more) at this offset in the segment of this number; #GP, in SS #SS, if they run
+    /// over its last offset (SDM Vol. 3A, 6.15, "Interrupt 12" and "Interrupt 13").
+    #[inline(always)]
+    pub fn within(self, segment: u8, offset: u32, bytes: u32) -> Result<u32, Fault> {
+        if offset > bytes.wrapping_neg() {
+            return Err(if segment == Seg::Ss as u8 { Fault::ss(0) } else { Fault::gp(0) });
+        }
+        Ok(offset.wrapping_add(self.cpu().segment_bases[usize::from(segment & 7)]))
+    }
+
+    /// The linear address of an operand on the stack, at this offset, as [`Exec::within`].
     #[inline(always)]
     pub fn stack_slot<W: Word>(self, offset: u32) -> Result<u32, Fault> {
-        if offset > W::BYTES.wrapping_neg() {
-            return Err(Fault::ss(0));
+        self.within(Seg::Ss as u8, offset, W::BYTES)
+    }
+
+    /// A linear address in the memory operand's segment, as [`Exec::within`] if that has a base. Without one, its end is that of
+    /// memory, where accesses fault by themselves.
+    #[inline(always)]
+    pub fn in_segment<W: Word>(self, addr: u32) -> Result<u32, Fault> {
+        match self.cpu().segment_bases[usize::from(self.segment())] {
+            0 => Ok(addr),
+            base => self.within(self.segment(), addr.wrapping_sub(base), W::BYTES),
         }
-        Ok(offset.wrapping_add(self.base(Seg::Ss)))
+    }
+
+    /// The number of the memory operand's segment.
+    #[inline(always)]
+    pub fn segment(self) -> u8 {
+        self.op().d >> attribute::SEG_SHIFT & attribute::SEG_MASK
     }
 
     /// Pushes an operand on the stack.
@@ -358,16 +378,13 @@ impl Exec {
     /// Prefixes of a string instruction.
     #[inline(always)]
     pub fn string(self) -> StringOp {
-        let op = self.op();
-        let segment = op.d >> attribute::SEG_SHIFT & attribute::SEG_MASK;
         StringOp {
-            rep: match op.a {
+            rep: match self.op().a {
                 0 => Rep::None,
                 1 => Rep::Rep,
                 _ => Rep::Repne,
             },
-            source_base: self.cpu().segment_bases[usize::from(segment)],
-            destination_base: self.base(Seg::Es),
+            source: self.segment(),
             addr16: self.addr16(),
         }
     }
@@ -380,7 +397,7 @@ impl Exec {
         if !self.addr16() {
             return end;
         }
-        let base = self.string().source_base;
+        let base = self.cpu().segment_bases[usize::from(self.segment())];
         base.wrapping_add(end.wrapping_sub(base) & 0xffff)
     }
 

@@ -5,7 +5,7 @@
 
 use super::links::{DEPTH, JumpCache, Target};
 use super::op::{Ext, Op};
-use super::operand::Source;
+use super::operand::{Address, MemSib, Source};
 use crate::cpu::{Cpu, Exec, Exit, Fault, Pending, Word, reg};
 #[cfg(trap_memory)]
 use crate::fpu::live;
@@ -572,6 +572,89 @@ pub(crate) unsafe extern "C" fn privileged_repeat(cpu: *mut Cpu, op: *const Op, 
     }
     // SAFETY: as for every handler.
     unsafe { raise(x, Fault::gp(0)) }
+}
+
+/// Refuses the memory operand of the next op, in a segment that may have a base, where it runs over the segment's last offset. With
+/// no base, that is the end of memory, where accesses fault by themselves. `imm2` is the operand's length in bytes, `aux` a
+/// [`Limit`].
+pub(crate) unsafe extern "C" fn limit(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    let x = enter(cpu, op, mem);
+    let offset = MemSib::address(x);
+    if offset > x.ext().imm2.wrapping_neg()
+        && let Err(fault) = within_limit(x, offset)
+    {
+        // SAFETY: as for every handler.
+        return unsafe { raise(x, fault) };
+    }
+    // SAFETY: as for every handler.
+    unsafe { dispatch(x, ahead(op, 2)) }
+}
+
+/// What `limit` has to know of an instruction besides its operand's length.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limit {
+    /// It raises what is pending in the x87 first.
+    pub(crate) waits: bool,
+    /// It refuses addresses that are no multiple of 16 first.
+    pub(crate) aligned: bool,
+    /// It writes the operand.
+    pub(crate) writes: bool,
+    /// Bytes of the parts that it accesses the operand by, one after the other; the last one may be shorter.
+    pub(crate) part: u8,
+}
+
+/// Parts of an x87 environment; what lies behind are registers, each a significand and an exponent.
+pub(crate) const ENVIRONMENT_PARTS: u32 = 7;
+const SIGNIFICAND_BYTES: u32 = 8;
+pub(crate) const REGISTER_BYTES: u32 = 10;
+
+impl Limit {
+    /// For the op.
+    pub(crate) fn bits(self) -> u32 {
+        u32::from_ne_bytes([u8::from(self.waits), u8::from(self.aligned), u8::from(self.writes), self.part])
+    }
+
+    /// Bytes of the part `at` so many of `bytes`.
+    fn len(self, at: u32, bytes: u32) -> u32 {
+        let part = u32::from(self.part);
+        match at.checked_sub(ENVIRONMENT_PARTS * part) {
+            Some(behind) if behind % REGISTER_BYTES == 0 => SIGNIFICAND_BYTES,
+            Some(_) => REGISTER_BYTES - SIGNIFICAND_BYTES,
+            None => part.min(bytes - at),
+        }
+    }
+
+    fn of(bits: u32) -> Limit {
+        let [waits, aligned, writes, part] = bits.to_ne_bytes();
+        Limit { waits: waits != 0, aligned: aligned != 0, writes: writes != 0, part }
+    }
+}
+
+/// Accesses the parts of an operand at this offset one by one, as long as they are within its segment.
+#[cold]
+#[inline(never)]
+fn within_limit(x: Exec, offset: u32) -> Result<(), Fault> {
+    let Ext { imm2: bytes, aux, .. } = *x.ext();
+    let limit = Limit::of(aux);
+    let base = x.cpu().segment_bases[usize::from(x.segment())];
+    let is_refused = limit.waits && x.cpu().fpu.pending()
+        || limit.aligned && !offset.wrapping_add(base).is_multiple_of(16);
+    if base == 0 || is_refused {
+        return Ok(());
+    }
+    let mut at = 0;
+    while at < bytes {
+        let len = limit.len(at, bytes);
+        let addr = x.within(x.segment(), offset.wrapping_add(at), len)?;
+        if limit.writes {
+            x.probe_write(addr, len)?;
+        }
+        for byte in [0, len - 1] {
+            x.load::<u8>(addr.wrapping_add(byte))?;
+        }
+        at += len;
+    }
+    Ok(())
 }
 
 /// No instruction, or one that this CPU model lacks.

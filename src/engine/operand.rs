@@ -166,8 +166,7 @@ impl Address for MemAny {
         if op.d & attribute::ADDR16 != 0 {
             offset &= 0xffff;
         }
-        let segment = usize::from(op.d >> attribute::SEG_SHIFT & attribute::SEG_MASK);
-        offset.wrapping_add(x.cpu().segment_bases[segment])
+        offset.wrapping_add(x.cpu().segment_bases[usize::from(x.segment())])
     }
 }
 

@@ -3,8 +3,8 @@
 use super::encode::passed;
 use super::liveness::{self, Facts};
 use crate::cpu::{Cpu, Seg};
-use crate::isa::decode::MAX_LEN;
-use crate::isa::{Access, Code, DecodeError, Flow, Insn, Privilege, Status, decode, flag};
+use crate::isa::decode::{MAX_LEN, NO_REG, operand_bytes};
+use crate::isa::{Access, Code, DecodeError, Flow, Implicit, Insn, Operand, Privilege, Status, decode, flag};
 use crate::memory::{CodePage, Memory, page};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -455,6 +455,26 @@ impl<'a> Job<'a> {
                 _ => false,
             }
         })
+    }
+
+    /// The memory operand, if it may run over the end of a segment which may have a base, and the instruction's body does not look:
+    /// as it has to where a register moves the operand, or another access comes first.
+    pub(super) fn open_operand(&self, insn: &Insn) -> Option<&'static Operand> {
+        let mem = insn.mem?;
+        let form = insn.form();
+        let in_body = || form.after_pop || form.also.iter().any(|also| also.place == Implicit::BitString);
+        if self.segment(mem.seg) == Seg::None || insn.addr16 || form.privilege != Privilege::User || in_body()
+        {
+            return None;
+        }
+        let accessed = |operand: &&Operand| {
+            matches!(operand.code, Code::E | Code::M | Code::O | Code::Q | Code::W)
+                && !matches!(operand.access, Access::Address | Access::Shown)
+        };
+        let operand = form.operands.iter().find(accessed)?;
+        let bytes = operand_bytes(operand.size, insn.opsize16);
+        let is_inside = mem.base == NO_REG && mem.index == NO_REG && mem.disp <= bytes.wrapping_neg();
+        (!is_inside).then_some(operand)
     }
 
     /// The segment whose base has to be added: none in a flat one.

@@ -39,7 +39,7 @@ use program::Rows;
 use record::Record;
 use refused::Refused;
 use sequence::prove_programs;
-use single::{Report, prove_row, row};
+use single::{Report, Tally, prove_row, row};
 use table86::isa::FORMS;
 
 /// What TABLE86_BLESS=1 asks for: to write down what is found.
@@ -261,9 +261,25 @@ fn each_row_traps_behind_itself_by_the_trap_flag() {
 #[test]
 fn pushes_and_pops_end_with_a_stack_segment_that_has_a_base() {
     const STATES: u32 = if cfg!(debug_assertions) { 64 } else { 512 };
+    prove_ends(|bench, report| stops::prove_stack_ends(bench, STATES, SEED, report));
+}
+
+#[test]
+fn operands_end_with_a_segment_that_has_a_base() {
+    const STATES: u32 = if cfg!(debug_assertions) { 64 } else { 512 };
+    prove_ends(|bench, report| stops::prove_operand_ends(bench, STATES, SEED, report));
+}
+
+#[test]
+fn vectors_and_numbers_of_the_fpu_end_with_a_segment_that_has_a_base() {
+    const STATES: u32 = if cfg!(debug_assertions) { 64 } else { 512 };
+    prove_ends(|bench, report| stops::prove_fpu_operand_ends(bench, STATES, SEED, report));
+}
+
+fn prove_ends(prove: impl FnOnce(&mut Bench<'_>, &mut Report) -> Tally) {
     with_bench(|bench| {
         let mut report = Report::default();
-        let tally = stops::prove_stack_ends(bench, STATES, SEED, &mut report);
+        let tally = prove(bench, &mut report);
         println!("{} runs, {} faulted", tally.vectors, tally.faulted);
         assert!(report.mismatches.is_empty(), "{}", report.mismatches.join("\n"));
         assert!(tally.faulted > 1000, "{} of {} runs faulted", tally.faulted, tally.vectors);

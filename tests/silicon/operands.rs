@@ -308,12 +308,6 @@ impl Setup<'_> {
                 bytes[LEGACY_BYTES..LEGACY_BYTES + 24].copy_from_slice(&area_header(self.random));
             }
             bench.poke(at, &bytes[..len as usize]);
-            let offset = at.wrapping_sub(self.base(mem.seg));
-            if offset.checked_add(len).is_none() {
-                // Only a flat segment's end is looked at; see opcodes/segment.toml.
-                self.state.segs = State::default().segs;
-                self.bases = [0; 6];
-            }
         }
         let form = self.insn.form();
         for operand in form.operands.iter().filter(|operand| operand.access != table86::isa::Access::Shown) {

@@ -91,7 +91,7 @@ pub fn numbers_for(form: &Form, seed: u64) -> Random {
 
 /// Compares a row on so many states.
 pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, report: &mut Report) -> Tally {
-    prove_row_with(bench, index, vectors, seed, |_, _| {}, report)
+    prove_row_with(bench, index, vectors, seed, |_, _, _| {}, report)
 }
 
 /// The same, with each state changed so.
@@ -100,7 +100,7 @@ pub fn prove_row_with(
     index: usize,
     vectors: u32,
     seed: u64,
-    change: impl Fn(&mut State, &mut Random),
+    change: impl Fn(&Insn, &mut State, &mut Random),
     report: &mut Report,
 ) -> Tally {
     let mut random = numbers_for(&FORMS[index], seed);
@@ -117,7 +117,7 @@ pub fn prove_row_with(
         for encoding in &encodings {
             for _ in 0..STATES {
                 let mut state = prepare(bench, encoding, &mut random);
-                change(&mut state, &mut random);
+                change(&encoding.insn, &mut state, &mut random);
                 let pace = if random.percent(85) { Pace::Whole } else { Pace::Pieces(random.next()) };
                 let (silicon, differences) = compare_one(bench, encoding, &state, pace, report);
                 tally.vectors += 1;

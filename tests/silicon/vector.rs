@@ -64,6 +64,18 @@ fn kind(form: &Form) -> Kind {
 
 /// Compares a row on so many states. Differences are written to the report.
 pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, report: &mut String) -> Tally {
+    prove_row_with(bench, index, vectors, seed, |_, _, _| {}, report)
+}
+
+/// The same, with registers and segments of each state changed so.
+pub fn prove_row_with(
+    bench: &mut Bench<'_>,
+    index: usize,
+    vectors: u32,
+    seed: u64,
+    change: impl Fn(&Insn, &mut State, &mut Random),
+    report: &mut String,
+) -> Tally {
     let mut random = numbers_for(&FORMS[index], seed);
     let mut rng = Rng(random.next());
     let mut tally = Tally::default();
@@ -78,6 +90,7 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
         for encoding in &encodings {
             for _ in 0..STATES {
                 let mut state = prepare(bench, encoding, &mut random);
+                change(&encoding.insn, &mut state, &mut random);
                 let at = suit(bench, encoding, &mut state, &mut random, &mut rng);
                 let pace = if random.percent(90) { Pace::Whole } else { Pace::Pieces(random.next()) };
                 let (silicon, differences) = compare(bench, encoding, &state, pace);

@@ -15,7 +15,7 @@ use table86::cpu::image::{FXSAVE_BYTES, LEGACY_BYTES, MXCSR_MASK, XSAVE_BYTES, c
 use table86::fpu::soft::{F80, flag};
 use table86::fpu::{FXSAVE_X87, Fpu};
 use table86::isa::decode::NO_REG;
-use table86::isa::{Code, FORMS, Form, Part, Size, decode};
+use table86::isa::{Code, FORMS, Form, Insn, Part, Size, decode};
 
 /// States tried with each encoding.
 const STATES: u32 = 8;
@@ -43,6 +43,18 @@ pub fn is_here(form: &Form) -> bool {
 
 /// Compares a row on so many states. Differences are written to the report.
 pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, report: &mut String) -> Tally {
+    prove_row_with(bench, index, vectors, seed, |_, _, _| {}, report)
+}
+
+/// The same, with registers and segments but DS of each state changed so.
+pub fn prove_row_with(
+    bench: &mut Bench<'_>,
+    index: usize,
+    vectors: u32,
+    seed: u64,
+    change: impl Fn(&Insn, &mut State, &mut Random),
+    report: &mut String,
+) -> Tally {
     let mut random = numbers_for(&FORMS[index], seed);
     let mut rng = Rng(random.next());
     let mut tally = Tally::default();
@@ -69,6 +81,7 @@ pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, r
                 while state.segs[Seg::Ds as usize] != *ds {
                     state = prepare(bench, encoding, &mut random);
                 }
+                change(&encoding.insn, &mut state, &mut random);
                 let operand = suit(bench, encoding, &mut state, &mut random, &mut rng);
                 if operand.as_ref().is_some_and(|operand| operand.wraps) {
                     continue;

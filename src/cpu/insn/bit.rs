@@ -91,7 +91,7 @@ pub fn btc_imm<W: Word>(a: W, index: u8, f: &mut Pending) -> W {
 
 /// Copies a bit of the string at `address` to CF. SDM Vol. 2A, "BT".
 pub fn bt_string<W: Word + GuestAtomic>(x: Exec, address: u32, index: W) -> Result<(), Fault> {
-    let word: W = x.load(word_address(x, address, index))?;
+    let word: W = x.load(word_address(x, address, index)?)?;
     let mut f = x.flags();
     f.set_carry(is_set(word, within::<W>(index.u32())));
     x.set_flags(f);
@@ -119,7 +119,7 @@ fn change_string<W: Word + GuestAtomic>(
     index: W,
     change: Change,
 ) -> Result<(), Fault> {
-    let address = word_address(x, address, index);
+    let address = word_address(x, address, index)?;
     let bit = within::<W>(index.u32());
     let was_set = if x.locked() {
         x.update_locked(address, |word: W| Ok((change.apply(word, bit), is_set(word, bit))))?
@@ -138,9 +138,10 @@ fn change_string<W: Word + GuestAtomic>(
 
 /// Where the operand is that holds bit `index`, a signed offset, of the string at the linear address `start`.
 #[inline(always)]
-fn word_address<W: Word>(x: Exec, start: u32, index: W) -> u32 {
+fn word_address<W: Word>(x: Exec, start: u32, index: W) -> Result<u32, Fault> {
     let words = index.sext().div_euclid(i64::from(W::BITS)) as u32;
-    x.behind(start, words.wrapping_mul(W::BYTES))
+    let address = x.behind(start, words.wrapping_mul(W::BYTES));
+    x.in_segment::<W>(address)
 }
 
 /// Finds the lowest set bit of `b`; without one, `a` stays. Z tells which. SDM Vol. 2A, "BSF".

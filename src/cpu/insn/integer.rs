@@ -286,7 +286,7 @@ pub fn xlat(x: Exec, al: u8, ebx: u32) -> Result<u8, Fault> {
     if x.addr16() {
         offset &= 0xffff;
     }
-    x.load(x.string().source_base.wrapping_add(offset))
+    x.load(x.within(x.segment(), offset, 1)?)
 }
 
 /// Reverses bytes; 16 bits become 0, as on silicon. SDM Vol. 2A, "BSWAP".

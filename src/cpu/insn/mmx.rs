@@ -32,7 +32,7 @@ pub fn maskmov<V: Vector>(x: Exec, source: V, mask: V) -> Result<(), Fault> {
     let string = x.string();
     let edi = x.reg::<u32>(7);
     let offset = if string.addr16 { edi & 0xffff } else { edi };
-    let addr = offset.wrapping_add(string.source_base);
+    let addr = x.within(string.source, offset, V::BYTES as u32)?;
     // AMD's processors want all of the bytes to be writable, whatever the mask.
     let last = V::BYTES as u32 - 1;
     if x.behind(addr, last) == addr.wrapping_add(last) {

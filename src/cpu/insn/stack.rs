@@ -30,7 +30,7 @@ pub fn pop<W: Word + GuestValue>(x: Exec) -> Result<W, Fault> {
 pub fn pop_memory<W: Word + GuestValue>(x: Exec, destination: u32) -> Result<(), Fault> {
     let esp: u32 = x.reg(ESP);
     let value: W = x.load(x.stack_slot::<W>(esp)?)?;
-    x.store(destination, value)?;
+    x.store(x.in_segment::<W>(destination)?, value)?;
     x.set_reg(ESP, esp.wrapping_add(W::BYTES));
     Ok(())
 }

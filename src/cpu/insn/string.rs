@@ -5,7 +5,7 @@
 //! leaves them as silicon does and the instruction can be restarted.
 
 use crate::cpu::exec::{Rep, StringOp};
-use crate::cpu::{Exec, Fault, Word, reg};
+use crate::cpu::{Exec, Fault, Seg, Word, reg};
 use crate::memory::access::GuestValue;
 
 const PAGE_BYTES: u32 = 4096;
@@ -39,16 +39,22 @@ impl Walk {
         if self.op.addr16 { self.x.set_reg(number, value as u16) } else { self.x.set_reg(number, value) }
     }
 
-    /// Linear address of the next source element.
+    /// The segment that ESI or EDI points into.
     #[inline(always)]
-    fn source(self) -> u32 {
-        self.op.source_base.wrapping_add(self.register(ESI))
+    fn segment(self, number: u8) -> u8 {
+        if number == ESI { self.op.source } else { Seg::Es as u8 }
     }
 
-    /// Linear address of the next destination element.
+    /// Linear address of the next element that ESI or EDI points at, if it is within its segment.
     #[inline(always)]
-    fn destination(self) -> u32 {
-        self.op.destination_base.wrapping_add(self.register(EDI))
+    fn next(self, number: u8) -> Result<u32, Fault> {
+        self.x.within(self.segment(number), self.register(number), self.bytes)
+    }
+
+    /// The same, if a run of elements is known to be within it.
+    #[inline(always)]
+    fn linear(self, number: u8) -> u32 {
+        self.register(number).wrapping_add(self.x.cpu().segment_bases[usize::from(self.segment(number) & 7)])
     }
 
     /// Moves an index register by `elements`.
@@ -72,19 +78,26 @@ impl Walk {
         self.set_register(ECX, self.left().wrapping_sub(elements));
     }
 
-    /// Elements from the one at linear address `next` on that lie wholly in the page which the element before it
-    /// ended in. None with 16-bit addresses, which may wrap around.
+    /// Elements from the next one on that lie wholly in the page which the element before it ended in, and within the segment.
+    /// None with 16-bit addresses, which may wrap around.
     #[inline(always)]
-    fn room(self, next: u32) -> u32 {
+    fn room(self, number: u8) -> u32 {
         if self.op.addr16 {
             return 0;
         }
+        let next = self.linear(number);
         // Going up, the element before ended just below `next`; going down, it started just above the next one.
         let edge = if self.down { next.wrapping_add(self.bytes) } else { next };
-        match edge % PAGE_BYTES {
+        let in_page = match edge % PAGE_BYTES {
             0 => 0,
             offset if self.down => offset / self.bytes,
             offset => (PAGE_BYTES - offset) / self.bytes,
+        };
+        // Aligned ones never run over the segment's end.
+        match self.register(number) {
+            offset if offset % self.bytes == 0 => in_page,
+            offset if self.down => in_page.min(offset / self.bytes + 1),
+            offset => in_page.min(offset.wrapping_neg() / self.bytes),
         }
     }
 
@@ -111,7 +124,7 @@ fn move_string<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
     while walk.left() != 0 {
         move_element::<W>(walk)?;
         walk.done(1);
-        let elements = walk.left().min(walk.room(walk.source())).min(walk.room(walk.destination()));
+        let elements = walk.left().min(walk.room(ESI)).min(walk.room(EDI));
         if elements > 1 {
             let elements = move_elements(walk, elements);
             walk.advance(ESI, elements);
@@ -124,8 +137,8 @@ fn move_string<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 
 #[inline(always)]
 fn move_element<W: Word + GuestValue>(walk: Walk) -> Result<(), Fault> {
-    let value: W = walk.x.load(walk.source())?;
-    walk.x.store(walk.destination(), value)?;
+    let value: W = walk.x.load(walk.next(ESI)?)?;
+    walk.x.store(walk.next(EDI)?, value)?;
     walk.advance(ESI, 1);
     walk.advance(EDI, 1);
     Ok(())
@@ -133,7 +146,7 @@ fn move_element<W: Word + GuestValue>(walk: Walk) -> Result<(), Fault> {
 
 /// Copies up to `elements` elements within the current pages as one after the other would be; gives how many.
 fn move_elements(walk: Walk, elements: u32) -> u32 {
-    let (source, destination, len) = (walk.source(), walk.destination(), elements * walk.bytes);
+    let (source, destination, len) = (walk.linear(ESI), walk.linear(EDI), elements * walk.bytes);
     let above = destination.wrapping_sub(source);
     let below = source.wrapping_sub(destination);
     if walk.down {
@@ -174,17 +187,17 @@ pub fn stos<W: Word + GuestValue>(x: Exec, value: W) -> Result<(), Fault> {
 fn store_string<W: Word + GuestValue>(x: Exec, value: W) -> Result<(), Fault> {
     let walk = Walk::new::<W>(x);
     if walk.op.rep == Rep::None {
-        x.store(walk.destination(), value)?;
+        x.store(walk.next(EDI)?, value)?;
         walk.advance(EDI, 1);
         return Ok(());
     }
     while walk.left() != 0 {
-        x.store(walk.destination(), value)?;
+        x.store(walk.next(EDI)?, value)?;
         walk.advance(EDI, 1);
         walk.done(1);
-        let elements = walk.left().min(walk.room(walk.destination()));
+        let elements = walk.left().min(walk.room(EDI));
         if elements > 0 {
-            x.fill_within_page(walk.lowest(walk.destination(), elements), value, elements);
+            x.fill_within_page(walk.lowest(walk.linear(EDI), elements), value, elements);
             walk.advance(EDI, elements);
             walk.done(elements);
         }
@@ -204,18 +217,18 @@ pub fn lods<W: Word + GuestValue>(x: Exec, value: W) -> Result<W, Fault> {
 fn load_string<W: Word + GuestValue>(x: Exec, mut value: W) -> Result<W, Fault> {
     let walk = Walk::new::<W>(x);
     if walk.op.rep == Rep::None {
-        value = x.load(walk.source())?;
+        value = x.load(walk.next(ESI)?)?;
         walk.advance(ESI, 1);
         return Ok(value);
     }
     while walk.left() != 0 {
-        value = x.load(walk.source())?;
+        value = x.load(walk.next(ESI)?)?;
         // The accumulator shows the elements loaded before a fault.
         x.set_reg(reg::EAX as u8, value);
         walk.advance(ESI, 1);
         walk.done(1);
         // All but the last element of the page would be overwritten.
-        let skipped = walk.left().min(walk.room(walk.source())).saturating_sub(1);
+        let skipped = walk.left().min(walk.room(ESI)).saturating_sub(1);
         walk.advance(ESI, skipped);
         walk.done(skipped);
     }
@@ -252,14 +265,14 @@ fn compare_strings<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
         if (left == right) == stop_equal {
             break;
         }
-        let elements = walk.left().min(walk.room(walk.source())).min(walk.room(walk.destination()));
+        let elements = walk.left().min(walk.room(ESI)).min(walk.room(EDI));
         if walk.down || elements < 2 {
             continue;
         }
         // The last element is left to the ordinary way, which knows its flags.
         let len = elements * walk.bytes;
-        let stop = x.look_within_page(walk.source(), len, |left| {
-            x.look_within_page(walk.destination(), len, |right| {
+        let stop = x.look_within_page(walk.linear(ESI), len, |left| {
+            x.look_within_page(walk.linear(EDI), len, |right| {
                 first(elements, |at| (element::<W>(left, at) == element::<W>(right, at)) == stop_equal)
             })
         });
@@ -277,8 +290,8 @@ fn compare_strings<W: Word + GuestValue>(x: Exec) -> Result<(), Fault> {
 #[inline(always)]
 fn compare_element<W: Word + GuestValue>(walk: Walk) -> Result<(W, W), Fault> {
     // In the order in which AMD's processors fault.
-    let right: W = walk.x.load(walk.destination())?;
-    let left: W = walk.x.load(walk.source())?;
+    let right: W = walk.x.load(walk.next(EDI)?)?;
+    let left: W = walk.x.load(walk.next(ESI)?)?;
     walk.advance(ESI, 1);
     walk.advance(EDI, 1);
     Ok((left, right))
@@ -297,7 +310,7 @@ fn scan_string<W: Word + GuestValue>(x: Exec, wanted: W) -> Result<(), Fault> {
     let walk = Walk::new::<W>(x);
     let stop_equal = match walk.op.rep {
         Rep::None => {
-            let value: W = x.load(walk.destination())?;
+            let value: W = x.load(walk.next(EDI)?)?;
             walk.advance(EDI, 1);
             commit_compare(x, wanted, value);
             return Ok(());
@@ -307,18 +320,18 @@ fn scan_string<W: Word + GuestValue>(x: Exec, wanted: W) -> Result<(), Fault> {
     };
     let mut last = None;
     while walk.left() != 0 {
-        let value: W = x.load(walk.destination())?;
+        let value: W = x.load(walk.next(EDI)?)?;
         walk.advance(EDI, 1);
         walk.done(1);
         last = Some(value);
         if (value == wanted) == stop_equal {
             break;
         }
-        let elements = walk.left().min(walk.room(walk.destination()));
+        let elements = walk.left().min(walk.room(EDI));
         if walk.down || elements < 2 {
             continue;
         }
-        let stop = x.look_within_page(walk.destination(), elements * walk.bytes, |bytes| {
+        let stop = x.look_within_page(walk.linear(EDI), elements * walk.bytes, |bytes| {
             first(elements, |at| (element::<W>(bytes, at) == wanted) == stop_equal)
         });
         let skipped = stop.min(elements - 1);

@@ -5,9 +5,10 @@ use crate::cpu::exec::attribute;
 use crate::engine::encode::{encode, operand_keys};
 use crate::engine::op::{Ext, Handler, Op};
 use crate::engine::path::{Item, Job, Stop, flag_is_live, has_no_effect};
-use crate::engine::{handlers, keys};
+use crate::engine::{handlers, handlers::Limit, keys};
 use crate::fpu::Backend;
-use crate::isa::{Code, Flow, Imm, Implicit, Insn, Lock, Privilege, Rep, Status};
+use crate::isa::decode::operand_bytes;
+use crate::isa::{Code, Flow, Form, Imm, Implicit, Insn, Lock, Privilege, Rep, Size, Status};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 impl Translations {
@@ -51,6 +52,10 @@ impl Translations {
                 Ok(insn) => {
                     next_eip = if item.followed { insn.imm } else { insn.next_eip() };
                     if !(item.followed && insn.form().flow == Flow::Jump || has_no_effect(&insn)) {
+                        if self.push_limit(job, &insn) {
+                            ops.push(slot);
+                        }
+                        let slot = self.arena.used();
                         item.slot = Some(slot);
                         ops.push(slot);
                         open = self.emit_insn(job, item, &insn, done, &mut links);
@@ -204,8 +209,7 @@ impl Translations {
                 self.arena.push_op(Op { d: if insn.addr16 { attribute::ADDR16 } else { 0 }, ..op });
                 return true;
             }
-            let waits = form.exceptions.contains(&"#MF")
-                || form.operands.iter().any(|operand| matches!(operand.code, Code::P | Code::N));
+            let waits = waits_for_fpu(form);
             let pops = form.also.iter().any(|also| matches!(also.place, Implicit::Above { .. }));
             let handler: Handler = match insn.opsize16 {
                 _ if waits => handlers::privileged_wait,
@@ -296,6 +300,34 @@ impl Translations {
         }
     }
 
+    /// An op before an instruction that refuses its memory operand where that runs over the end of a segment which may have a
+    /// base; tells whether one is needed.
+    pub(super) fn push_limit(&mut self, job: &Job<'_>, insn: &Insn) -> bool {
+        let Some(operand) = job.open_operand(insn) else { return false };
+        let form = insn.form();
+        // What consists of parts is accessed so; see `Machine::beyond_limit`. Of the images that are aligned, whose parts are within
+        // a segment if the image begins there, those that are loaded begin with a dword.
+        let (v, bytes) = (insn.operand_bytes(), operand_bytes(operand.size, insn.opsize16));
+        let (part, bytes) = match operand.size {
+            Size::P | Size::A | Size::E => (v, bytes),
+            Size::M => (v, handlers::ENVIRONMENT_PARTS * v + 8 * handlers::REGISTER_BYTES),
+            Size::T => (8, bytes),
+            Size::Fs | Size::Xs if operand.access.writes() => return false,
+            Size::Fs | Size::Xs => (4, 4),
+            _ => (bytes, bytes),
+        };
+        let limit = Limit {
+            waits: waits_for_fpu(form),
+            aligned: bytes == 16 && !form.unaligned,
+            writes: operand.access.writes(),
+            part: part as u8,
+        };
+        let op = encode(job, insn, self.shapes.of(insn), handlers::limit);
+        self.arena.push_op(op);
+        self.arena.push_ext(Ext { link: AtomicPtr::default(), imm2: bytes, aux: limit.bits() });
+        true
+    }
+
     /// The second slot of an instruction that is no branch.
     fn push_where(&mut self, insn: &Insn, beside: Option<u8>, done: u32, with_eip: bool) {
         let place = if with_eip { u64::from(insn.next_eip()) << 32 | u64::from(insn.eip) } else { 0 };
@@ -342,6 +374,12 @@ impl Translations {
         }
         seconds
     }
+}
+
+/// Whether an instruction raises what is pending in the x87 before it accesses memory.
+fn waits_for_fpu(form: &Form) -> bool {
+    form.exceptions.contains(&"#MF")
+        || form.operands.iter().any(|operand| matches!(operand.code, Code::P | Code::N))
 }
 
 fn find_pair(first: &[u64], live: bool, second: &[u64]) -> Option<Handler> {

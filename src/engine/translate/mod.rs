@@ -23,8 +23,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-/// Ops that a superblock can take at most: three slots an instruction, a stub for each of its two links, a verifier, counters and an end.
-pub(super) const MAX_SLOTS: usize = MAX_INSNS * 8 + 16;
+/// Ops that a superblock can take at most: three slots an instruction and two for a limit, a stub for each of its two links, a
+/// verifier, counters and an end.
+pub(super) const MAX_SLOTS: usize = MAX_INSNS * 10 + 16;
 
 /// Good translations begin when the guest has executed this many instructions for each run that makes a block warm: before,
 /// what they need to be made at all costs more than a short program takes as a whole.

@@ -53,6 +53,7 @@ impl Translations {
             };
             let before = done;
             done += 1;
+            self.push_limit(job, &insn);
             let shape = self.shapes.of(&insn);
             if shape.has_no_effect {
                 at = insn.next_eip();
