@@ -28,6 +28,7 @@ fn main() {
     {
         println!("cargo::rustc-cfg=trap_memory");
     }
+    let input = build::Input::read(root);
     // Some ten thousand addresses of handlers are in the tables. At a fixed address the linker knows them all; else each start
     // of the program would write every one of them, which costs more than a short program takes.
     if target("OS") == "linux" {
@@ -37,15 +38,14 @@ fn main() {
         println!("cargo::rustc-link-arg-bins=-no-pie");
         // The list is of functions of this target.
         if target("ARCH") == "x86_64" && std::env::var("PROFILE").as_deref() == Ok("release") {
-            let list =
-                std::fs::read_to_string(root.join("build/startup.txt")).expect("it is part of the package");
-            match order::arguments(&list, out) {
+            let list = input.as_ref().map_or("", |input| &input.startup);
+            match order::arguments(list, out) {
                 Ok(argument) => argument.iter().for_each(|it| println!("cargo::rustc-link-arg-bins={it}")),
                 Err(error) => println!("cargo::warning=functions keep the order that they have: {error}"),
             }
         }
     }
-    let input = match build::Input::read(root) {
+    let input = match input {
         Ok(mut input) => {
             if std::env::var("PROFILE").as_deref() != Ok("release") {
                 // Enough of each kind to be tested; all of them would take minutes to build for nothing.

@@ -29,6 +29,8 @@ pub struct Input {
     pub rooms: BTreeMap<String, String>,
     /// `hot.txt`.
     pub hot: String,
+    /// `build/startup.txt`.
+    pub startup: String,
     /// Bodies by room: Rust source.
     pub bodies: BTreeMap<String, String>,
     /// The table of system calls.
@@ -56,6 +58,7 @@ impl Input {
             rules: std::fs::read_to_string(root.join("opcodes/rules.toml"))?,
             features: std::fs::read_to_string(root.join("opcodes/features.toml"))?,
             hot: std::fs::read_to_string(root.join("opcodes/hot.txt"))?,
+            startup: std::fs::read_to_string(root.join("build/startup.txt"))?,
             syscalls: std::fs::read_to_string(root.join(syscalls::TABLE))?,
             ..Input::default()
         };
@@ -99,7 +102,7 @@ pub fn generate(input: &Input) -> Result<Output, Report> {
         forms: emit::forms::emit(&forms, &rules, &families),
         facts: emit::facts::emit(&forms, &rules, &input.bodies),
         decode: emit::decode::emit(&forms, &rules, &opcode_map),
-        handlers: emit::handlers::emit(&families, &hot),
+        handlers: emit::handlers::emit(&families, &hot, &input.startup),
         map: emit::map::emit(&forms),
         features,
         syscalls,

@@ -3,6 +3,7 @@
 //! The kernel maps the program in windows of 64 KiB around each page that is touched. Scattered over five MiB, the start alone
 //! would touch nearly all of them, and a small program would take two MiB more.
 
+use crate::build::emit::handlers::COMMON_SECTION;
 use std::path::Path;
 
 /// The linker's arguments that put the functions of `list` (`build/startup.txt`) first; the script goes to `out`. None if another
@@ -23,10 +24,11 @@ pub fn arguments(list: &str, out: &Path) -> std::io::Result<Option<String>> {
 fn script(list: &str) -> String {
     let mut text = "SECTIONS\n{\n  .text.first :\n  {\n".to_owned();
     for line in list.lines().filter(|line| !line.starts_with('#')) {
-        text += &match line.strip_prefix("libc.a:") {
-            Some(member) => format!("    *libc.a:{member}(.text .text.*)\n"),
+        text += &match line.split_once(':') {
+            Some(("libc.a", member)) => format!("    *libc.a:{member}(.text .text.*)\n"),
+            Some(_) => continue,
             None => format!("    *(.text.{line} .text.unlikely.{line})\n"),
         };
     }
-    text + "  }\n}\nINSERT BEFORE .text;\n"
+    text + &format!("    *({COMMON_SECTION})\n  }}\n}}\nINSERT BEFORE .text;\n")
 }

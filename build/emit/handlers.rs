@@ -3,11 +3,11 @@
 use super::families::{Families, Family, Instance, Live, LiveOperand, Shape, Spec};
 use super::hot::Hot;
 use crate::build::schema::{Flow, Lock, Takes};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// Makes the file: the families' types (formatted), then the tables.
-pub fn emit(families: &Families, hot: &Hot) -> String {
+pub fn emit(families: &Families, hot: &Hot, startup: &str) -> String {
     let mut types = String::new();
     for family in &families.list {
         if !matches!(family.flow, Flow::Jump | Flow::Call | Flow::Ret) {
@@ -27,6 +27,7 @@ pub fn emit(families: &Families, hot: &Hot) -> String {
             singles.insert(instance.key() | Instance::SOFTWARE, handler);
         }
     }
+    put_together(&mut out, families, hot, startup, &mut singles);
     let mut pairs: BTreeMap<(u64, u64), String> = BTreeMap::new();
     for (first, second) in &hot.pairs {
         if let Some(handler) = pair(families, first, second) {
@@ -35,6 +36,37 @@ pub fn emit(families: &Families, hot: &Hot) -> String {
     }
     emit_tables(&mut out, families, &singles, &pairs);
     out
+}
+
+/// The section of the handlers that every program begins with: `build/order.rs` puts it first.
+pub const COMMON_SECTION: &str = ".text.table86.common";
+
+/// Wraps the generic handlers of the families that occur in `hot.txt` or in `build/startup.txt` in functions of a section: they
+/// are what programs begin with, some ten thousand bytes that would be all over the handlers.
+fn put_together(
+    out: &mut String,
+    families: &Families,
+    hot: &Hot,
+    startup: &str,
+    singles: &mut BTreeMap<u64, String>,
+) {
+    let pairs = hot.pairs.iter().flat_map(|(first, second)| [first, second]);
+    let mut common: BTreeSet<u16> = hot.singles.iter().chain(pairs).map(|instance| instance.family).collect();
+    let listed: BTreeSet<&str> = startup.lines().filter_map(|line| line.strip_prefix("family:")).collect();
+    let is_listed = |(_, family): &(u16, &Family)| listed.contains(family.name.as_str());
+    common.extend((1..).zip(&families.list).filter(is_listed).map(|(number, _)| number));
+    for instance in families.instances.iter().filter(|instance| common.contains(&instance.family)) {
+        let key = instance.key();
+        let Some(handler) = singles.get_mut(&key) else { continue };
+        let name = format!("common_{key:x}");
+        let _ = writeln!(
+            out,
+            "#[unsafe(link_section = {COMMON_SECTION:?})]\n\
+             unsafe extern \"C\" fn {name}(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {{\n\
+             // SAFETY: as for every handler.\nunsafe {{ {handler}(cpu, op, mem) }}\n}}"
+        );
+        *handler = name;
+    }
 }
 
 /// Letters of the generic parameters.

@@ -3,7 +3,7 @@
 //! Each ends in a tail call of the next op's handler (`dispatch`). What would break that: a local whose address escapes, a call
 //! that is not inlined and takes one, a pending drop. `tests/release.rs` disassembles the binary to prove it.
 
-use super::links::{DEPTH, JumpCache, Target};
+use super::links::{DEPTH, Target};
 use super::op::{Ext, Op};
 use super::operand::{Address, MemSib, Source};
 use crate::cpu::{Cpu, Exec, Exit, Fault, Pending, Word, reg};
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// The generated part: a type for each family of instructions, and the tables of handlers.
 pub(crate) mod generated {
     #![allow(clippy::all, unused_variables, unused_imports)]
-    use super::super::op::Handler;
+    use super::super::op::{Handler, Op};
     use super::super::operand::*;
     #[cfg(trap_memory)]
     use super::Live;
@@ -23,7 +23,7 @@ pub(crate) mod generated {
     use crate::cpu::insn as body;
     use crate::cpu::native::{self, Native};
     use crate::cpu::vector::V128;
-    use crate::cpu::{Exec, Fault, Pending};
+    use crate::cpu::{Cpu, Exec, Fault, Pending};
     #[cfg(trap_memory)]
     use crate::fpu::live;
     use std::marker::PhantomData;
@@ -137,7 +137,7 @@ unsafe fn take(x: Exec, ext: *const Ext) -> *const Op {
 #[inline(always)]
 unsafe fn go_to(x: Exec, eip: u32, instructions: u32) -> *const Op {
     let stopped = count(x, instructions);
-    let target = x.cpu().jumps.entries[JumpCache::slot(eip)];
+    let target = x.cpu().jumps.at(eip);
     if stopped || target.eip != eip {
         let exit = if stopped { Exit::Limit } else { Exit::Jump };
         // SAFETY: as for every handler.

@@ -4,7 +4,9 @@ use super::encode::passed;
 use super::liveness::{self, Facts};
 use crate::cpu::{Cpu, Seg};
 use crate::isa::decode::{MAX_LEN, NO_REG, operand_bytes};
-use crate::isa::{Access, Code, DecodeError, Flow, Implicit, Insn, Operand, Privilege, Status, decode, flag};
+use crate::isa::{
+    Access, Code, DecodeError, Flow, Implicit, Insn, Mem, Operand, Privilege, Status, decode, flag,
+};
 use crate::memory::{CodePage, Memory, page};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -459,12 +461,17 @@ impl<'a> Job<'a> {
 
     /// The memory operand, if it may run over the end of a segment which may have a base, and the instruction's body does not look:
     /// as it has to where a register moves the operand, or another access comes first.
+    #[inline(always)]
     pub(super) fn open_operand(&self, insn: &Insn) -> Option<&'static Operand> {
-        let mem = insn.mem?;
+        let mem = insn.mem.filter(|mem| self.segment(mem.seg) != Seg::None)?;
+        Job::open_operand_of(insn, &mem)
+    }
+
+    #[inline(never)]
+    fn open_operand_of(insn: &Insn, mem: &Mem) -> Option<&'static Operand> {
         let form = insn.form();
-        let in_body = || form.after_pop || form.also.iter().any(|also| also.place == Implicit::BitString);
-        if self.segment(mem.seg) == Seg::None || insn.addr16 || form.privilege != Privilege::User || in_body()
-        {
+        let in_body = form.after_pop || form.also.iter().any(|also| also.place == Implicit::BitString);
+        if insn.addr16 || form.privilege != Privilege::User || in_body {
             return None;
         }
         let accessed = |operand: &&Operand| {

@@ -398,10 +398,9 @@ impl Machine {
             code.link(patch.ext, self.mode, eip);
         }
         drop(code);
-        let slot = super::links::JumpCache::slot(eip);
-        let known = self.cpu.jumps.entries[slot].eip == eip;
+        let known = self.cpu.jumps.at(eip).eip == eip;
         if self.cpu.exit == Exit::Jump || self.cpu.exit == Exit::Warm && known {
-            self.cpu.jumps.entries[slot] = super::links::Target { eip, op: entry };
+            self.cpu.jumps.put(super::links::Target { eip, op: entry });
         }
         entry
     }

@@ -8,7 +8,7 @@ use crate::engine::path::{Item, Job, Stop, flag_is_live, has_no_effect};
 use crate::engine::{handlers, handlers::Limit, keys};
 use crate::fpu::Backend;
 use crate::isa::decode::operand_bytes;
-use crate::isa::{Code, Flow, Form, Imm, Implicit, Insn, Lock, Privilege, Rep, Size, Status};
+use crate::isa::{Code, Flow, Form, Imm, Implicit, Insn, Lock, Operand, Privilege, Rep, Size, Status};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 impl Translations {
@@ -302,8 +302,13 @@ impl Translations {
 
     /// An op before an instruction that refuses its memory operand where that runs over the end of a segment which may have a
     /// base; tells whether one is needed.
+    #[inline(always)]
     pub(super) fn push_limit(&mut self, job: &Job<'_>, insn: &Insn) -> bool {
-        let Some(operand) = job.open_operand(insn) else { return false };
+        job.open_operand(insn).is_some_and(|operand| self.push_limit_of(job, insn, operand))
+    }
+
+    #[inline(never)]
+    fn push_limit_of(&mut self, job: &Job<'_>, insn: &Insn, operand: &Operand) -> bool {
         let form = insn.form();
         // What consists of parts is accessed so; see `Machine::beyond_limit`. Of the images that are aligned, whose parts are within
         // a segment if the image begins there, those that are loaded begin with a dword.
