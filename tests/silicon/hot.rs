@@ -8,12 +8,16 @@ use crate::program::{Item, Program, define_flags, written_registers};
 use crate::random::Random;
 use std::collections::HashMap;
 use table86::cpu::Seg;
+use table86::cpu::segment::USER_DATA;
 use table86::isa::decode::{NO_REG, operand_bytes};
-use table86::isa::{Access, CONDITIONS, Code, FORMS, Flow, Form, Insn, Operand, Privilege};
+use table86::isa::{Access, CONDITIONS, Code, FORMS, Flow, Form, Insn, Operand, Privilege, decode};
 
 const ESP: u8 = 4;
 /// Where the stack's top is before each line.
 const TOP: u32 = STACK + WINDOW / 2;
+/// Segment overrides.
+const FS: u8 = 0x64;
+const GS: u8 = 0x65;
 /// Encodings tried for a handler.
 const TRIES: u32 = 4000;
 /// How far ADD and SUB may move a pointer.
@@ -92,6 +96,7 @@ pub fn state(random: &mut Random) -> State {
     let mut state = State::default();
     state.regs = [0; 8].map(|_: u32| random.operand());
     state.regs[usize::from(ESP)] = TOP;
+    (state.segs[Seg::Fs as usize], state.segs[Seg::Gs as usize]) = (USER_DATA, USER_DATA);
     state.eflags = status_flags(random) & !(flag::ID | flag::DF);
     state
 }
@@ -154,6 +159,7 @@ fn fits(insn: &Insn, operand: &Operand, spec: &str) -> bool {
         return matches!(spec, "i" | "-");
     };
     match (mem.base, mem.index) {
+        _ if matches!(mem.seg, Seg::Fs | Seg::Gs) => spec == "m",
         (NO_REG, NO_REG) => spec == "abs",
         (base, NO_REG) => spec == "b" || spec == format!("b{}", base * 4),
         _ => spec == "sib",
@@ -342,11 +348,15 @@ impl<'a> Composer<'a> {
                 frame: Some(frame),
                 decorate: false,
             };
-            let Some(encoding) = encode(index, 0, &options, self.random) else { continue };
+            let Some(mut encoding) = encode(index, 0, &options, self.random) else { continue };
+            if part.operands.iter().any(|spec| spec == "m") {
+                // What only the handlers of any memory do.
+                encoding.bytes.insert(0, self.random.pick(&[FS, GS]));
+                encoding.insn = decode(&encoding.bytes, 0).ok()?;
+            }
             let insn = &encoding.insn;
             let operands = passed(form).zip(&part.operands).all(|(operand, spec)| fits(insn, operand, spec));
-            let flat = insn.segment.is_none_or(|seg| !matches!(seg, Seg::Fs | Seg::Gs | Seg::Cs));
-            if operands && flat && insn.opsize16 == opsize16 && !insn.lock {
+            if operands && insn.segment != Some(Seg::Cs) && insn.opsize16 == opsize16 && !insn.lock {
                 return Some(encoding);
             }
         }

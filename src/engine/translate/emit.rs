@@ -11,6 +11,9 @@ use crate::isa::decode::operand_bytes;
 use crate::isa::{Code, Flow, Form, Imm, Implicit, Insn, Lock, Operand, Privilege, Rep, Size, Status};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+/// Slots that an instruction takes at most if it can be the first of a pair.
+const MAX_INSN_SLOTS: usize = 2;
+
 impl Translations {
     /// Writes ops, stubs and the side table.
     pub(super) fn emit(&mut self, job: &Job<'_>, items: &mut [Item], eip: u32) {
@@ -359,7 +362,10 @@ impl Translations {
                 let (Some(slot), Some(second_slot)) = (first.slot, second.slot) else { continue };
                 let (Ok(insn), Ok(next)) = (first.insn, second.insn) else { continue };
                 let is_branch = next.form().flow == Flow::Branch;
-                if joined[index]
+                // Where the second has a limit, that stands between the two.
+                let apart = second_slot - slot > MAX_INSN_SLOTS;
+                if apart
+                    || joined[index]
                     || joined[index + 1]
                     || is_branch != branches
                     || insn.form().flow != Flow::Next
