@@ -13,6 +13,21 @@ pub(crate) struct Arena {
 // handlers, which `SharedCode` keeps apart.
 unsafe impl Send for Arena {}
 
+/// Lets the host take large pages for a range that is filled from the bottom, but for its begin: translations of a large program
+/// are all over it, those of a small one need only a few pages.
+///
+/// # Safety
+/// The range is the caller's own mapping.
+pub(super) unsafe fn use_large_pages(base: *mut u8, len: usize) {
+    /// Of an x86 host.
+    const LARGE: usize = 2 << 20;
+    let skipped = base.align_offset(LARGE) + LARGE;
+    if skipped < len {
+        // SAFETY: the caller's promise. A host that has none of them says so, and nothing is lost.
+        unsafe { libc::madvise(base.add(skipped).cast(), len - skipped, libc::MADV_HUGEPAGE) };
+    }
+}
+
 impl Arena {
     /// Reserves room for so many slots; pages are used only when written.
     pub(crate) fn new(slots: usize) -> std::io::Result<Arena> {
@@ -30,6 +45,8 @@ impl Arena {
         if base == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error());
         }
+        // SAFETY: the range that was just mapped.
+        unsafe { use_large_pages(base.cast(), slots * size_of::<Op>()) };
         Ok(Arena { base: base.cast(), slots, used: 0 })
     }
 

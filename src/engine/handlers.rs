@@ -81,6 +81,12 @@ unsafe fn ahead(op: *const Op, slots: usize) -> *const Op {
     unsafe { op.add(slots) }
 }
 
+/// No next op. The compiler must not know: who gets it from a call would return it himself, and jumps to the callee instead.
+#[inline(always)]
+fn nothing() -> *const Op {
+    std::hint::black_box(std::ptr::null())
+}
+
 /// Leaves the handlers with a fault at `x.op`.
 #[cold]
 #[inline(never)]
@@ -90,7 +96,7 @@ unsafe extern "C" fn leave(cpu: *mut Cpu, op: *const Op, fault: Fault) -> *const
     cpu.fault = fault;
     cpu.exit = Exit::Fault;
     cpu.exit_op = op;
-    std::ptr::null()
+    nothing()
 }
 
 #[inline(always)]
@@ -107,7 +113,7 @@ unsafe extern "C" fn stop(cpu: *mut Cpu, eip: u32, exit: Exit) -> *const Op {
     let cpu = unsafe { &mut *cpu };
     cpu.eip = eip;
     cpu.exit = exit;
-    std::ptr::null()
+    nothing()
 }
 
 /// Counts the instructions of a block up to here; tells whether to stop.

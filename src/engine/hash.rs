@@ -26,6 +26,10 @@ impl Hasher for Mixer {
         self.add(u64::from(value));
     }
 
+    fn write_usize(&mut self, value: usize) {
+        self.add(value as u64);
+    }
+
     fn write_u32(&mut self, value: u32) {
         self.add(u64::from(value));
     }

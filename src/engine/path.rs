@@ -193,6 +193,9 @@ pub(super) fn flag_is_live(item: &Item) -> bool {
     by_handler && item.facts.writes && item.facts_written() & item.after != 0
 }
 
+/// Tells whether the code at an address has run seldom: what quick blocks have counted.
+pub(super) type Profile<'a> = Option<&'a dyn Fn(u32) -> bool>;
+
 impl<'a> Job<'a> {
     /// The translation of a whole block.
     pub(super) fn new(cpu: &'a Cpu, memory: &'a Memory, mode: Mode) -> Job<'a> {
@@ -224,10 +227,10 @@ impl<'a> Job<'a> {
     }
 
     /// Replaces `items` by those of the block at `eip`, with the flags that are needed, and `pages` by what it depends on.
-    pub(super) fn read(&mut self, eip: u32, specialise: bool, items: &mut Vec<Item>) {
+    pub(super) fn read(&mut self, eip: u32, specialise: bool, profile: Profile<'_>, items: &mut Vec<Item>) {
         self.begin();
         self.snapshot = self.verified.then(|| Snapshot::take(self.memory, eip));
-        self.decode(eip, items);
+        self.decode(eip, profile, items);
         self.decoded = self.pages.len();
         if specialise && !self.quick {
             bring_together(items);
@@ -311,7 +314,7 @@ impl<'a> Job<'a> {
     }
 
     /// Decodes along the likely path.
-    pub(super) fn decode(&mut self, eip: u32, items: &mut Vec<Item>) {
+    pub(super) fn decode(&mut self, eip: u32, profile: Profile<'_>, items: &mut Vec<Item>) {
         items.clear();
         let mut at = eip;
         while items.len() < self.max {
@@ -344,9 +347,13 @@ impl<'a> Job<'a> {
                 && !insn.opsize16
                 && items.len() + 1 + round() < self.max;
             let follow = follow || again;
+            // Behind such a branch, the block would be long for nothing.
+            let rare = form.flow == Flow::Branch
+                && !follow
+                && profile.is_some_and(|is_rare| is_rare(insn.next_eip()));
             let writes_code = self.verified && facts.barrier;
             items.push(Item { insn: Ok(insn), followed: follow, ..Item::new(at, facts) });
-            if self.ends(&insn, follow) || writes_code {
+            if self.ends(&insn, follow) || writes_code || rare {
                 break;
             }
             at = if follow { insn.imm } else { insn.next_eip() };

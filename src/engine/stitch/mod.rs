@@ -16,6 +16,8 @@ mod sum;
 mod template;
 mod vector;
 
+use super::arena;
+use super::hash::Map;
 use super::op::Op;
 use super::recover::HostState;
 use crate::cpu::{Cpu, V128};
@@ -38,8 +40,10 @@ const WINDOW: usize = 1 << 11;
 pub(super) struct Stitcher {
     base: *mut u8,
     used: usize,
-    /// By handler, and what is left out; `None` if it cannot be copied.
-    templates: HashMap<(usize, Omit), Option<Box<Template>>>,
+    /// `None` of a handler that cannot be copied.
+    templates: Vec<Option<Box<Template>>>,
+    /// Place in `templates` by handler, and what is left out.
+    places: Map<(usize, Omit), usize>,
     /// Ops behind others of the x87 whose notes are left out, and behind how many.
     runs: HashMap<*const Op, u8>,
     /// Where a block's copy is put together.
@@ -84,10 +88,13 @@ impl Stitcher {
             if base == libc::MAP_FAILED {
                 continue;
             }
+            // SAFETY: the range that was just mapped.
+            unsafe { arena::use_large_pages(base.cast(), BYTES) };
             let stitcher = Stitcher {
                 base: base.cast(),
                 used: 0,
-                templates: HashMap::new(),
+                templates: Vec::new(),
+                places: Map::default(),
                 runs: HashMap::new(),
                 draft: Draft::default(),
                 fixups: Vec::new(),
@@ -150,16 +157,10 @@ impl Stitcher {
         let mut floats = false;
         // SAFETY: the caller's promise.
         let handlers: Vec<usize> = ops.iter().map(|&op| unsafe { (*op).handler } as usize).collect();
-        let notes: Vec<_> = handlers
-            .iter()
-            .map(|handler| self.template(*handler, Omit::default()).map(|template| template.notes))
-            .collect();
-        let looks: Vec<bool> = handlers
-            .iter()
-            .map(|handler| {
-                self.template(*handler, Omit::default()).is_some_and(|template| template.looks_at_floats)
-            })
-            .collect();
+        let whole: Vec<usize> =
+            handlers.iter().map(|handler| self.template(*handler, Omit::default())).collect();
+        let notes: Vec<_> =
+            whole.iter().map(|at| self.templates[*at].as_ref().map(|template| template.notes)).collect();
         let runs = runs::find(ops, &notes);
         self.runs.extend(
             ops.iter()
@@ -171,12 +172,13 @@ impl Stitcher {
             let mut omit = runs[index].0;
             omit.look &= behind.is_some();
             floats &= behind.is_some();
-            omit.floats = floats && looks[index];
+            let looks =
+                self.templates[whole[index]].as_ref().is_some_and(|template| template.looks_at_floats);
+            omit.floats = floats && looks;
             // What cannot do with less does all.
-            if self.template(handlers[index], omit).is_none() {
-                omit = Omit::default();
-            }
-            let Some(template) = self.template(handlers[index], omit) else {
+            let less = (omit != Omit::default()).then(|| self.template(handlers[index], omit));
+            let at = less.filter(|at| self.templates[*at].is_some()).unwrap_or(whole[index]);
+            let Some(template) = &self.templates[at] else {
                 if let Some(distance) = behind.take() {
                     kept.complete(&mut draft.hot);
                     leave(&mut draft.hot, distance);
@@ -225,15 +227,18 @@ impl Stitcher {
         self.draft = draft;
     }
 
-    fn template(&mut self, handler: usize, omit: Omit) -> Option<&Template> {
-        let make = || {
-            let end = &raw const etext as usize;
-            let length = end.checked_sub(handler)?.min(WINDOW);
-            // SAFETY: the program's own code, up to its end.
-            let bytes = unsafe { std::slice::from_raw_parts(handler as *const u8, length) };
-            template(bytes, handler as u64, omit).map(Box::new)
-        };
-        self.templates.entry((handler, omit)).or_insert_with(make).as_deref()
+    /// Place of a handler's template, less what is left out.
+    fn template(&mut self, handler: usize, omit: Omit) -> usize {
+        if let Some(&at) = self.places.get(&(handler, omit)) {
+            return at;
+        }
+        let end = &raw const etext as usize;
+        let length = end.saturating_sub(handler).min(WINDOW);
+        // SAFETY: the program's own code, up to its end.
+        let bytes = unsafe { std::slice::from_raw_parts(handler as *const u8, length) };
+        self.templates.push(template(bytes, handler as u64, omit).map(Box::new));
+        self.places.insert((handler, omit), self.templates.len() - 1);
+        self.templates.len() - 1
     }
 }
 

@@ -10,7 +10,7 @@ use super::arena::Arena;
 use super::encode::{Shapes, operand_keys};
 use super::hash::Map;
 use super::op::{Ext, Handler, Op};
-use super::path::{Item, Job, MAX_INSNS, Mode, flag_is_live};
+use super::path::{Item, Job, MAX_INSNS, Mode, Profile, flag_is_live};
 use super::stitch::Stitcher;
 use super::tally::Sites;
 use super::{handlers, keys};
@@ -30,6 +30,9 @@ pub(super) const MAX_SLOTS: usize = MAX_INSNS * 10 + 16;
 /// Good translations begin when the guest has executed this many instructions for each run that makes a block warm: before,
 /// what they need to be made at all costs more than a short program takes as a whole.
 const SETTLED: u64 = 1000;
+
+/// What has run less than this part of what makes a block warm is no part of another one.
+const SELDOM: u32 = 8;
 
 /// How to translate.
 #[derive(Clone, Copy, Debug)]
@@ -209,11 +212,27 @@ impl Translations {
         entry
     }
 
-    /// Lets a quick block run so often before it asks for a good translation. Other machines may be counting in it.
-    fn count_from(&mut self, start: usize, runs: u32) {
+    /// How often the block at an address has run, as far as it was counted: at most as often as makes it warm.
+    fn runs(&self, mode: Mode, eip: u32) -> u32 {
+        let Some(&block) = self.entries.get(&(mode, eip)) else { return 0 };
+        let block = &self.blocks[block as usize];
+        if block.quick {
+            self.settings.warm.saturating_sub(self.counter(block.start).load(Ordering::Relaxed))
+        } else {
+            self.settings.warm
+        }
+    }
+
+    /// What a quick block counts down.
+    fn counter(&self, start: usize) -> &AtomicU32 {
         let op = self.arena.at(start);
         // SAFETY: the entry of a quick block; its four fields are the number that `warm` counts down, aligned like one.
-        unsafe { AtomicU32::from_ptr((&raw mut (*op).a).cast()) }.store(runs, Ordering::Relaxed);
+        unsafe { AtomicU32::from_ptr((&raw mut (*op).a).cast()) }
+    }
+
+    /// Lets a quick block run so often before it asks for a good translation. Other machines may be counting in it.
+    fn count_from(&self, start: usize, runs: u32) {
+        self.counter(start).store(runs, Ordering::Relaxed);
     }
 
     /// Makes the block at `eip` and enters it into the tables; gives its first slot.
@@ -223,11 +242,14 @@ impl Translations {
         let index = self.blocks.len() as u32;
         if !job.quick || self.settings.count || !self.add_quick(&mut job, eip) {
             let mut items = std::mem::take(&mut self.scratch.items);
-            job.read(eip, self.settings.specialise, &mut items);
+            let mode = job.mode;
+            let is_rare = |eip: u32| self.runs(mode, eip) < self.settings.warm / SELDOM;
+            let profile: Profile<'_> = if self.settings.warm != 0 { Some(&is_rare) } else { None };
+            job.read(eip, self.settings.specialise, profile, &mut items);
             // Which pages it is can only be known by reading them, but what is read of a page counts only when no write to it
             // can go unnoticed any more.
             while job.guard_pages() {
-                job.read(eip, self.settings.specialise, &mut items);
+                job.read(eip, self.settings.specialise, profile, &mut items);
             }
             self.emit(&job, &mut items, eip);
             self.scratch.items = items;
@@ -244,7 +266,7 @@ impl Translations {
     pub(crate) fn step(&mut self, cpu: &Cpu, memory: &Memory, eip: u32) -> *const Op {
         let mut job = Job { max: 1, step: true, ..Job::new(cpu, memory, Mode::of(cpu)) };
         let mut items = Vec::with_capacity(1);
-        job.decode(eip, &mut items);
+        job.decode(eip, None, &mut items);
         job.mark_live(&mut items);
         self.emit(&job, &mut items, eip);
         self.arena.at(self.blocks[self.blocks.len() - 1].start)
@@ -365,10 +387,13 @@ impl Translations {
 
     /// Remembers a link to a block that may get a better translation.
     fn note_link(&mut self, slot: usize, block: u32) {
+        if !self.blocks[block as usize].quick {
+            return;
+        }
         let at = self.blocks.partition_point(|block| block.start <= slot);
         // The second slot of a block may come to lead to its own next translation.
         let second = at.checked_sub(1).is_some_and(|at| self.blocks[at].start + 1 == slot);
-        if self.blocks[block as usize].quick && !second {
+        if !second {
             let link = self.incoming.len() as u32;
             let before = std::mem::replace(&mut self.blocks[block as usize].incoming, link);
             self.incoming.push((slot, before));
@@ -385,7 +410,7 @@ impl Translations {
     ) -> Vec<u32> {
         let mut job = Job::new(cpu, memory, Mode::of(cpu));
         let mut items = Vec::new();
-        job.read(eip, true, &mut items);
+        job.read(eip, true, None, &mut items);
         let mut targets = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let Ok(insn) = item.insn else { continue };
