@@ -491,6 +491,11 @@ impl<'a> Job<'a> {
         (!is_inside).then_some(operand)
     }
 
+    /// Whether CS, DS, ES and SS have no base.
+    pub(super) fn is_flat(&self) -> bool {
+        !self.mode.based
+    }
+
     /// The segment whose base has to be added: none in a flat one.
     pub(super) fn segment(&self, seg: Seg) -> Seg {
         if !self.mode.based && !matches!(seg, Seg::Fs | Seg::Gs) { Seg::None } else { seg }

@@ -9,6 +9,7 @@ mod analysis;
 mod code;
 mod draft;
 mod facts;
+mod flat;
 mod floats;
 mod kept;
 mod runs;
@@ -33,6 +34,8 @@ const BYTES: usize = 256 << 20;
 const MOST: usize = 256 << 10;
 /// Farther than this from the handlers, and a distance might not fit into 32 bits.
 const REACH: usize = 1 << 30;
+/// How far the first copies are from the handlers, by the low bits of their addresses: farther than the program is long.
+const APART: usize = 12 << 20;
 /// The longest a handler's code may be.
 const WINDOW: usize = 1 << 11;
 
@@ -68,7 +71,9 @@ impl Stitcher {
             return None;
         }
         let near = super::handlers::jump as *const () as usize;
-        let start = near & !0xfff;
+        // A processor tells jumps apart by the low bits of their addresses. Where those of the first copies were those of the handlers of
+        // RET and the like, returns took up to three times as long.
+        let start = (near & !0xfff) + APART;
         // Below the program first: its heap grows upward behind it. A static program has the guest's space there.
         let steps = (1..8).map(|at| at * (REACH / 16));
         let below = steps.clone().map(|step| start.wrapping_sub(step + BYTES));
@@ -142,11 +147,13 @@ impl Stitcher {
         self.runs.get(&op).copied().unwrap_or(0)
     }
 
-    /// Copies the handlers of a block's ops one behind the other and lets the ops enter the copy.
+    /// Copies the handlers of a block's ops one behind the other and lets the ops enter the copy. `flat`: the block's stack segment has
+    /// no base.
     ///
     /// # Safety
     /// `ops` are ops of one block in order, complete but for links, which nobody runs yet.
-    pub(super) unsafe fn stitch(&mut self, ops: &[*mut Op]) {
+    pub(super) unsafe fn stitch(&mut self, ops: &[*mut Op], flat: bool) {
+        let all = Omit { stack: flat, ..Omit::default() };
         let mut draft = std::mem::take(&mut self.draft);
         draft.clear();
         let mut entries: Vec<(*mut Op, usize)> = Vec::new();
@@ -158,7 +165,7 @@ impl Stitcher {
         // SAFETY: the caller's promise.
         let handlers: Vec<usize> = ops.iter().map(|&op| unsafe { (*op).handler } as usize).collect();
         let whole: Vec<usize> =
-            handlers.iter().map(|handler| self.template(*handler, Omit::default())).collect();
+            handlers.iter().map(|handler| self.template_or_whole(*handler, all)).collect();
         let notes: Vec<_> =
             whole.iter().map(|at| self.templates[*at].as_ref().map(|template| template.notes)).collect();
         let runs = runs::find(ops, &notes);
@@ -169,14 +176,14 @@ impl Stitcher {
                 .map(|(op, (_, run))| (op.cast_const(), *run)),
         );
         for (index, &op) in ops.iter().enumerate() {
-            let mut omit = runs[index].0;
+            let mut omit = Omit { stack: flat, ..runs[index].0 };
             omit.look &= behind.is_some();
             floats &= behind.is_some();
             let looks =
                 self.templates[whole[index]].as_ref().is_some_and(|template| template.looks_at_floats);
             omit.floats = floats && looks;
             // What cannot do with less does all.
-            let less = (omit != Omit::default()).then(|| self.template(handlers[index], omit));
+            let less = (omit != all).then(|| self.template(handlers[index], omit));
             let at = less.filter(|at| self.templates[*at].is_some()).unwrap_or(whole[index]);
             let Some(template) = &self.templates[at] else {
                 if let Some(distance) = behind.take() {
@@ -225,6 +232,12 @@ impl Stitcher {
             self.used = start + size;
         }
         self.draft = draft;
+    }
+
+    /// As [`Stitcher::template`], of all of a handler that cannot do with less.
+    fn template_or_whole(&mut self, handler: usize, omit: Omit) -> usize {
+        let at = self.template(handler, omit);
+        if self.templates[at].is_none() { self.template(handler, Omit::default()) } else { at }
     }
 
     /// Place of a handler's template, less what is left out.

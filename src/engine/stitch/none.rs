@@ -36,7 +36,7 @@ impl Stitcher {
     ///
     /// # Safety
     /// None to keep.
-    pub(super) unsafe fn stitch(&mut self, _: &[*mut Op]) {
+    pub(super) unsafe fn stitch(&mut self, _: &[*mut Op], _: bool) {
         match *self {}
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Omit {
     pub(super) operand: bool,
     /// The look whether MXCSR lets the host's instructions do ([`floats`](super::floats)).
     pub(super) floats: bool,
+    /// A stack segment's base and end ([`flat`](super::flat)).
+    pub(super) stack: bool,
 }
 
 /// Which notes a handler leaves; each of the x87 some.

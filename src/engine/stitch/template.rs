@@ -8,10 +8,10 @@ use super::access::Access;
 use super::analysis::{Analysis, Operand, RDI, RSI, Step, Value, Values, number};
 use super::code::{Block, End, read};
 use super::facts::{COUNT, condition, extends_again, immediate_form, is_pure};
-use super::floats;
 use super::runs::{Look, Notes, Omit};
 use super::sum::Sum;
-use iced_x86::{Code, FlowControl, InstructionInfoFactory, OpKind, Register};
+use super::{flat, floats};
+use iced_x86::{Code, Encoder, FlowControl, InstructionInfoFactory, OpKind, Register};
 use std::collections::HashMap;
 
 /// Handlers with more than this are not worth copying.
@@ -109,8 +109,14 @@ impl Source<'_> {
         if insn.flow_control() == FlowControl::Call {
             return Some(outside(&[0xe8], insn.near_branch_target()));
         }
-        let at = (insn.ip() - self.base) as usize;
-        let mut code: Box<[u8]> = self.bytes.get(at..at + insn.len())?.into();
+        let mut code: Box<[u8]> = if insn.ip() == 0 {
+            let mut encoder = Encoder::new(64);
+            encoder.encode(insn, 0).ok()?;
+            encoder.take_buffer().into()
+        } else {
+            let at = (insn.ip() - self.base) as usize;
+            self.bytes.get(at..at + insn.len())?.into()
+        };
         if let Some(from) = step.count {
             // Before ModRM.
             let opcode = code.len().checked_sub(2)?;
@@ -156,6 +162,9 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
     }
     if omit.floats {
         floats::omit_look(&mut blocks)?;
+    }
+    if omit.stack {
+        flat::omit(&mut blocks);
     }
     let mut analysis = Analysis { info: InstructionInfoFactory::new() };
     let starts = analysis.flow(&blocks);

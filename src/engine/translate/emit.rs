@@ -79,7 +79,7 @@ impl Translations {
             let wanted = ops.iter().filter(|slot| !seconds.contains(slot));
             let ops: Vec<*mut Op> = wanted.map(|slot| self.arena.at(*slot)).collect();
             // SAFETY: the ops of this block in order, which nobody runs yet.
-            unsafe { stitcher.stitch(&ops) };
+            unsafe { stitcher.stitch(&ops, job.is_flat()) };
         }
         for mut link in links.drain(..) {
             if let (Some(site), Some(done)) = (site, link.done) {
