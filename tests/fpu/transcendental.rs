@@ -52,7 +52,7 @@ fn distance(a: F80, b: F80) -> Option<u128> {
 #[cfg(target_arch = "x86_64")]
 /// The largest distance between registers of two states that are otherwise the same but for C1, or `None`.
 fn last_places(silicon: &Fpu, model: &Fpu) -> Option<u128> {
-    let others = |fpu: &Fpu| (fpu.control(), fpu.status() & !flag::C1, fpu.tag_word());
+    let others = |fpu: &Fpu| (fpu.control(), fpu.status() & !flag::C1, fpu.tags());
     if others(silicon) != others(model) {
         return None;
     }
