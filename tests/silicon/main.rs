@@ -10,6 +10,7 @@ mod bench;
 #[path = "../fpu/cases.rs"]
 mod cases;
 mod encode;
+mod ends;
 mod exempt;
 mod faults;
 mod hot;
@@ -39,7 +40,7 @@ use program::Rows;
 use record::Record;
 use refused::Refused;
 use sequence::prove_programs;
-use single::{Report, Tally, prove_row, row};
+use single::{Report, Tally, Trial, prove_row, row};
 use table86::isa::FORMS;
 
 /// What TABLE86_BLESS=1 asks for: to write down what is found.
@@ -136,7 +137,9 @@ fn each_row_does_what_the_processor_does() {
             }
             match exempt::unverifiable(form) {
                 Some(reason) => record.excuse(form, reason),
-                None => record.note(form, &prove_row(bench, index, vectors(), SEED, &mut report)),
+                None => {
+                    record.note(form, &prove_row(bench, index, Trial::plain(vectors(), SEED), &mut report))
+                }
             }
         }
         println!("seed {SEED:#x}, {} runs", report.vectors);
@@ -160,7 +163,7 @@ fn each_row_of_the_fpu_does_what_the_processor_does() {
         let only = std::env::var("ROW").ok();
         for (index, form) in FORMS.iter().enumerate().filter(|(_, form)| x87::is_here(form)) {
             if only.as_ref().is_none_or(|only| row(form).contains(only.as_str())) {
-                record.note(form, &x87::prove_row(bench, index, vectors(), SEED, &mut report));
+                record.note(form, &x87::prove_row(bench, index, Trial::plain(vectors(), SEED), &mut report));
             }
         }
         println!("seed {SEED:#x}\n{report}");
@@ -236,7 +239,8 @@ fn each_row_of_the_vectors_does_what_the_processor_does() {
                 continue;
             }
             if exempt::is_comparable(form) {
-                record.note(form, &vector::prove_row(bench, index, vectors(), SEED, &mut report));
+                record
+                    .note(form, &vector::prove_row(bench, index, Trial::plain(vectors(), SEED), &mut report));
             } else {
                 record.lacks(form);
             }
@@ -260,28 +264,20 @@ fn each_row_traps_behind_itself_by_the_trap_flag() {
 
 #[test]
 fn pushes_and_pops_end_with_a_stack_segment_that_has_a_base() {
-    const STATES: u32 = if cfg!(debug_assertions) { 64 } else { 512 };
-    prove_ends(|bench, report| stops::prove_stack_ends(bench, STATES, SEED, report));
+    prove_ends(ends::prove_stack_ends);
 }
 
 #[test]
 fn operands_end_with_a_segment_that_has_a_base() {
-    const STATES: u32 = if cfg!(debug_assertions) { 64 } else { 512 };
-    prove_ends(|bench, report| stops::prove_operand_ends(bench, STATES, SEED, report));
+    prove_ends(ends::prove_operand_ends);
 }
 
-#[test]
-fn vectors_and_numbers_of_the_fpu_end_with_a_segment_that_has_a_base() {
+fn prove_ends(prove: impl FnOnce(&mut Bench<'_>, u32, u64) -> (Tally, Vec<String>)) {
     const STATES: u32 = if cfg!(debug_assertions) { 64 } else { 512 };
-    prove_ends(|bench, report| stops::prove_fpu_operand_ends(bench, STATES, SEED, report));
-}
-
-fn prove_ends(prove: impl FnOnce(&mut Bench<'_>, &mut Report) -> Tally) {
     with_bench(|bench| {
-        let mut report = Report::default();
-        let tally = prove(bench, &mut report);
+        let (tally, mismatches) = prove(bench, STATES, SEED);
         println!("{} runs, {} faulted", tally.vectors, tally.faulted);
-        assert!(report.mismatches.is_empty(), "{}", report.mismatches.join("\n"));
+        assert!(mismatches.is_empty(), "{}", mismatches.join("\n"));
         assert!(tally.faulted > 1000, "{} of {} runs faulted", tally.faulted, tally.vectors);
     });
 }

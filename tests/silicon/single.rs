@@ -89,25 +89,31 @@ pub fn numbers_for(form: &Form, seed: u64) -> Random {
     Random::new(seed, digest(0, key(form).join("\t").as_bytes()))
 }
 
-/// Compares a row on so many states.
-pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, report: &mut Report) -> Tally {
-    prove_row_with(bench, index, vectors, seed, |_, _, _| {}, report)
+/// How a row is tried.
+#[derive(Clone, Copy)]
+pub struct Trial<'a> {
+    /// On so many states.
+    pub vectors: u32,
+    /// Chooses them.
+    pub seed: u64,
+    /// Changes each before it is run: registers, flags and segments; for rows of the x87 not DS.
+    pub change: &'a dyn Fn(&Insn, &mut State, &mut Random),
 }
 
-/// The same, with each state changed so.
-pub fn prove_row_with(
-    bench: &mut Bench<'_>,
-    index: usize,
-    vectors: u32,
-    seed: u64,
-    change: impl Fn(&Insn, &mut State, &mut Random),
-    report: &mut Report,
-) -> Tally {
-    let mut random = numbers_for(&FORMS[index], seed);
+impl Trial<'_> {
+    /// On states as they are chosen.
+    pub fn plain(vectors: u32, seed: u64) -> Self {
+        Trial { vectors, seed, change: &|_, _, _| {} }
+    }
+}
+
+/// Compares a row.
+pub fn prove_row(bench: &mut Bench<'_>, index: usize, trial: Trial<'_>, report: &mut Report) -> Tally {
+    let mut random = numbers_for(&FORMS[index], trial.seed);
     let mut tally = Tally::default();
     let mut shown = 0;
     bench.fill(&mut random);
-    while tally.vectors < vectors {
+    while tally.vectors < trial.vectors {
         let page = bench.slot_page();
         let encodings: Vec<Encoding> = (0..PAGE / SLOT)
             .map(|slot| encode_for_slot(index, page + slot * SLOT + SLOT_ENTRY, &TARGETS, &mut random))
@@ -117,7 +123,7 @@ pub fn prove_row_with(
         for encoding in &encodings {
             for _ in 0..STATES {
                 let mut state = prepare(bench, encoding, &mut random);
-                change(&encoding.insn, &mut state, &mut random);
+                (trial.change)(&encoding.insn, &mut state, &mut random);
                 let pace = if random.percent(85) { Pace::Whole } else { Pace::Pieces(random.next()) };
                 let (silicon, differences) = compare_one(bench, encoding, &state, pace, report);
                 tally.vectors += 1;

@@ -6,14 +6,10 @@ use crate::exempt;
 use crate::oracle::{DATA, PAGE, State, flag};
 use crate::program::{Rows, write};
 use crate::random::Random;
-use crate::single::{Before, Report, Tally, is_trap, prove_row_with, row};
-use crate::{vector, x87};
-use table86::cpu::Seg;
-use table86::isa::decode::NO_REG;
-use table86::isa::{Access, Also, Code, FORMS, Flow, Form, Implicit, Insn, Operand, Privilege, Rep};
+use crate::single::{Before, Report, Tally, Trial, is_trap, prove_row, row};
+use table86::isa::{FORMS, Flow, Form, Insn, Privilege, Rep};
 
 const ECX: usize = 1;
-const ESP: usize = 4;
 const ESI: usize = 6;
 const EDI: usize = 7;
 /// Mismatches that are looked for.
@@ -39,110 +35,9 @@ pub fn prove_traps(
     report: &mut Report,
 ) -> Vec<(&'static Form, Tally)> {
     let rows = FORMS.iter().enumerate().filter(|(_, form)| can_trap(form));
-    let flags = flag::TF | flag::RF;
-    let change = |_: &Insn, state: &mut State, _: &mut Random| state.eflags |= flags;
-    rows.map(|(index, form)| (form, prove_row_with(bench, index, vectors, seed, change, report))).collect()
-}
-
-/// Bytes about the end of a segment that operands are placed at.
-const ABOUT: u32 = 20;
-
-/// Runs each row that pushes or pops one element with ESP near the end of a stack segment that has a base.
-pub fn prove_stack_ends(bench: &mut Bench<'_>, vectors: u32, seed: u64, report: &mut Report) -> Tally {
-    let one = |also: &Also| {
-        matches!(also.place, Implicit::Above { count: 1, .. } | Implicit::Below { count: 1, .. })
-    };
-    let rows = |form: &Form| matches!(form.room, "stack" | "control") && form.also.iter().any(one);
-    let [selector, ..] = bench.tls;
-    let change = |_: &Insn, state: &mut State, random: &mut Random| {
-        state.segs[Seg::Ss as usize] = selector;
-        state.regs[ESP] = random.below(2 * ABOUT).wrapping_sub(ABOUT);
-    };
-    prove_rows_with(bench, rows, vectors, seed, change, report)
-}
-
-/// Runs each row that accesses memory with its operands near the end of segments that have bases.
-pub fn prove_operand_ends(bench: &mut Bench<'_>, vectors: u32, seed: u64, report: &mut Report) -> Tally {
-    let [selector, ..] = bench.tls;
-    let rows = |form: &Form| !has_fpu(form) && form.operands.iter().any(is_in_memory);
-    let change = |insn: &Insn, state: &mut State, random: &mut Random| {
-        if random.percent(80) {
-            state.segs[Seg::Ds as usize] = selector;
-        }
-        aim_at_end(insn, state, selector, random);
-    };
-    prove_rows_with(bench, rows, vectors, seed, change, report)
-}
-
-/// The same, of the rows that need the FPU's state.
-pub fn prove_fpu_operand_ends(bench: &mut Bench<'_>, vectors: u32, seed: u64, report: &mut Report) -> Tally {
-    bench.oracle.fpu = true;
-    let [selector, ..] = bench.tls;
-    let change = |insn: &Insn, state: &mut State, random: &mut Random| {
-        aim_at_end(insn, state, selector, random);
-    };
-    let mut all = Tally::default();
-    for (index, form) in FORMS.iter().enumerate() {
-        if !has_fpu(form) || !exempt::is_comparable(form) || !form.operands.iter().any(is_in_memory) {
-            continue;
-        }
-        let mut text = String::new();
-        all.add(if vector::is_here(form) {
-            vector::prove_row_with(bench, index, vectors, seed, change, &mut text)
-        } else {
-            x87::prove_row_with(bench, index, vectors, seed, change, &mut text)
-        });
-        report.mismatches.extend((!text.is_empty()).then_some(text));
-    }
-    all
-}
-
-/// Whether the states of a row have the x87's and the vectors'.
-fn has_fpu(form: &Form) -> bool {
-    vector::is_here(form) || x87::is_here(form)
-}
-
-/// Gives segments but DS a base, and moves operands near the end of theirs.
-fn aim_at_end(insn: &Insn, state: &mut State, selector: u16, random: &mut Random) {
-    for seg in [Seg::Es, Seg::Ss, Seg::Fs, Seg::Gs].into_iter().filter(|_| random.percent(80)) {
-        state.segs[seg as usize] = selector;
-    }
-    for index in [ESI, EDI] {
-        if insn.form().room == "string" && random.percent(70) {
-            state.regs[index] = random.below(2 * ABOUT).wrapping_sub(ABOUT);
-        }
-    }
-    let Some(mem) = insn.mem.filter(|mem| mem.base != NO_REG && mem.base != mem.index) else { return };
-    let wanted = random.below(2 * ABOUT).wrapping_sub(ABOUT);
-    let distance = wanted.wrapping_sub(insn.offset(&state.regs));
-    let base = &mut state.regs[usize::from(mem.base)];
-    *base = base.wrapping_add(distance);
-}
-
-/// Whether an operand may be memory that is accessed.
-fn is_in_memory(operand: &Operand) -> bool {
-    let place = matches!(
-        operand.code,
-        Code::E | Code::M | Code::O | Code::Q | Code::W | Code::X | Code::Y | Code::XEdi
-    );
-    place && !matches!(operand.access, Access::Address | Access::Shown)
-}
-
-/// Compares the rows that can be compared and are wanted, each with its states changed so.
-fn prove_rows_with(
-    bench: &mut Bench<'_>,
-    wanted: impl Fn(&Form) -> bool,
-    vectors: u32,
-    seed: u64,
-    change: impl Fn(&Insn, &mut State, &mut Random),
-    report: &mut Report,
-) -> Tally {
-    let comparable = |form: &Form| exempt::is_comparable(form) && exempt::unverifiable(form).is_none();
-    let mut all = Tally::default();
-    for (index, _) in FORMS.iter().enumerate().filter(|(_, form)| comparable(form) && wanted(form)) {
-        all.add(prove_row_with(bench, index, vectors, seed, &change, report));
-    }
-    all
+    let change = |_: &Insn, state: &mut State, _: &mut Random| state.eflags |= flag::TF | flag::RF;
+    let trial = Trial { vectors, seed, change: &change };
+    rows.map(|(index, form)| (form, prove_row(bench, index, trial, report))).collect()
 }
 
 /// Runs random programs one instruction at a time on the processor and by a limit of one on a machine; gives the number of

@@ -7,7 +7,7 @@ use crate::exempt::departs;
 use crate::operands::prepare;
 use crate::oracle::{DATA, PAGE, State, WINDOW};
 use crate::random::Random;
-use crate::single::{Tally, describe, is_right, numbers_for};
+use crate::single::{Tally, Trial, describe, is_right, numbers_for};
 use crate::x87::{base, choose_fpu};
 use std::fmt::Write;
 use table86::cpu::Seg;
@@ -62,25 +62,13 @@ fn kind(form: &Form) -> Kind {
     }
 }
 
-/// Compares a row on so many states. Differences are written to the report.
-pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, report: &mut String) -> Tally {
-    prove_row_with(bench, index, vectors, seed, |_, _, _| {}, report)
-}
-
-/// The same, with registers and segments of each state changed so.
-pub fn prove_row_with(
-    bench: &mut Bench<'_>,
-    index: usize,
-    vectors: u32,
-    seed: u64,
-    change: impl Fn(&Insn, &mut State, &mut Random),
-    report: &mut String,
-) -> Tally {
-    let mut random = numbers_for(&FORMS[index], seed);
+/// Compares a row. Differences are written to the report.
+pub fn prove_row(bench: &mut Bench<'_>, index: usize, trial: Trial<'_>, report: &mut String) -> Tally {
+    let mut random = numbers_for(&FORMS[index], trial.seed);
     let mut rng = Rng(random.next());
     let mut tally = Tally::default();
     bench.fill(&mut random);
-    while tally.vectors < vectors {
+    while tally.vectors < trial.vectors {
         let page = bench.slot_page();
         let encodings: Vec<Encoding> = (0..PAGE / SLOT)
             .map(|slot| encode_for_slot(index, page + slot * SLOT + SLOT_ENTRY, &[], &mut random))
@@ -90,7 +78,7 @@ pub fn prove_row_with(
         for encoding in &encodings {
             for _ in 0..STATES {
                 let mut state = prepare(bench, encoding, &mut random);
-                change(&encoding.insn, &mut state, &mut random);
+                (trial.change)(&encoding.insn, &mut state, &mut random);
                 let at = suit(bench, encoding, &mut state, &mut random, &mut rng);
                 let pace = if random.percent(90) { Pace::Whole } else { Pace::Pieces(random.next()) };
                 let (silicon, differences) = compare(bench, encoding, &state, pace);

@@ -8,14 +8,14 @@ use crate::exempt::{departs, has};
 use crate::operands::{AREA_UNIT, area_header, prepare};
 use crate::oracle::{DATA, PAGE, State, WINDOW};
 use crate::random::Random;
-use crate::single::{Tally, departs_in_memory, describe, is_fault, is_right, numbers_for};
+use crate::single::{Tally, Trial, departs_in_memory, describe, is_fault, is_right, numbers_for};
 use std::fmt::Write;
 use table86::cpu::Seg;
 use table86::cpu::image::{FXSAVE_BYTES, LEGACY_BYTES, MXCSR_MASK, XSAVE_BYTES, component};
 use table86::fpu::soft::{F80, flag};
 use table86::fpu::{FXSAVE_X87, Fpu};
 use table86::isa::decode::NO_REG;
-use table86::isa::{Code, FORMS, Form, Insn, Part, Size, decode};
+use table86::isa::{Code, FORMS, Form, Part, Size, decode};
 
 /// States tried with each encoding.
 const STATES: u32 = 8;
@@ -41,25 +41,13 @@ pub fn is_here(form: &Form) -> bool {
     form.room.starts_with("x87") || form.room == "fxsave"
 }
 
-/// Compares a row on so many states. Differences are written to the report.
-pub fn prove_row(bench: &mut Bench<'_>, index: usize, vectors: u32, seed: u64, report: &mut String) -> Tally {
-    prove_row_with(bench, index, vectors, seed, |_, _, _| {}, report)
-}
-
-/// The same, with registers and segments but DS of each state changed so.
-pub fn prove_row_with(
-    bench: &mut Bench<'_>,
-    index: usize,
-    vectors: u32,
-    seed: u64,
-    change: impl Fn(&Insn, &mut State, &mut Random),
-    report: &mut String,
-) -> Tally {
-    let mut random = numbers_for(&FORMS[index], seed);
+/// Compares a row. Differences are written to the report.
+pub fn prove_row(bench: &mut Bench<'_>, index: usize, trial: Trial<'_>, report: &mut String) -> Tally {
+    let mut random = numbers_for(&FORMS[index], trial.seed);
     let mut rng = Rng(random.next());
     let mut tally = Tally::default();
     bench.fill(&mut random);
-    while tally.vectors < vectors {
+    while tally.vectors < trial.vectors {
         let page = bench.slot_page();
         let mut codes = Vec::new();
         let mut first = Vec::new();
@@ -81,7 +69,7 @@ pub fn prove_row_with(
                 while state.segs[Seg::Ds as usize] != *ds {
                     state = prepare(bench, encoding, &mut random);
                 }
-                change(&encoding.insn, &mut state, &mut random);
+                (trial.change)(&encoding.insn, &mut state, &mut random);
                 let operand = suit(bench, encoding, &mut state, &mut random, &mut rng);
                 if operand.as_ref().is_some_and(|operand| operand.wraps) {
                     continue;
