@@ -6,10 +6,6 @@
 use crate::build::emit::handlers::COMMON_SECTION;
 use std::path::Path;
 
-/// A line of the host's cache. Each function begins with one, as processors predict jumps by lines: where the handler of RET stood
-/// otherwise, returns took twice as long.
-const LINE_BYTES: u32 = 64;
-
 /// The linker's arguments that put the functions of `list` (`build/startup.txt`) first; the script goes to `out`. None if another
 /// linker than the usual ones is asked for, which may not know such scripts.
 pub fn arguments(list: &str, out: &Path) -> std::io::Result<Option<String>> {
@@ -26,7 +22,7 @@ pub fn arguments(list: &str, out: &Path) -> std::io::Result<Option<String>> {
 
 /// A script that adds to the linker's own.
 fn script(list: &str) -> String {
-    let mut text = format!("SECTIONS\n{{\n  .text.first : SUBALIGN({LINE_BYTES})\n  {{\n");
+    let mut text = "SECTIONS\n{\n  .text.first :\n  {\n".to_owned();
     for line in list.lines().filter(|line| !line.starts_with('#')) {
         text += &match line.split_once(':') {
             Some(("libc.a", member)) => format!("    *libc.a:{member}(.text .text.*)\n"),
