@@ -268,7 +268,7 @@ impl Exec {
     /// memory, where accesses fault by themselves.
     #[inline(always)]
     pub fn in_segment<W: Word>(self, addr: u32) -> Result<u32, Fault> {
-        match self.cpu().segment_bases[usize::from(self.segment())] {
+        match self.segment_base() {
             0 => Ok(addr),
             base => self.within(self.segment(), addr.wrapping_sub(base), W::BYTES),
         }
@@ -278,6 +278,18 @@ impl Exec {
     #[inline(always)]
     pub fn segment(self) -> u8 {
         self.op().d >> attribute::SEG_SHIFT & attribute::SEG_MASK
+    }
+
+    /// The base of the memory operand's segment.
+    #[inline(always)]
+    pub fn segment_base(self) -> u32 {
+        self.cpu().segment_bases[usize::from(self.segment())]
+    }
+
+    /// The operand on top of the stack, which stays there.
+    #[inline(always)]
+    pub fn peek<W: Word + GuestValue>(self) -> Result<W, Fault> {
+        self.load(self.stack_slot::<W>(self.reg(4))?)
     }
 
     /// Pushes an operand on the stack.
@@ -292,9 +304,8 @@ impl Exec {
     /// Pops an operand off the stack.
     #[inline(always)]
     pub fn pop<W: Word + GuestValue>(self) -> Result<W, Fault> {
-        let esp = self.reg::<u32>(4);
-        let value = self.load(self.stack_slot::<W>(esp)?)?;
-        self.set_reg(4, esp.wrapping_add(W::BYTES));
+        let value = self.peek()?;
+        self.set_reg(4, self.reg::<u32>(4).wrapping_add(W::BYTES));
         Ok(value)
     }
 
@@ -397,7 +408,7 @@ impl Exec {
         if !self.addr16() {
             return end;
         }
-        let base = self.cpu().segment_bases[usize::from(self.segment())];
+        let base = self.segment_base();
         base.wrapping_add(end.wrapping_sub(base) & 0xffff)
     }
 

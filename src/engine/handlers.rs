@@ -5,7 +5,7 @@
 
 use super::links::{DEPTH, Target};
 use super::op::{Ext, Op};
-use super::operand::{Address, MemSib, Source};
+use super::operand::Source;
 use crate::cpu::{Cpu, Exec, Exit, Fault, Pending, Word, reg};
 #[cfg(trap_memory)]
 use crate::fpu::live;
@@ -63,7 +63,7 @@ pub(crate) trait Live: Run<Out = ()> {
 
 /// Goes on with an op: a tail call, or the return to the loop.
 #[inline(always)]
-unsafe fn dispatch(x: Exec, op: *const Op) -> *const Op {
+pub(super) unsafe fn dispatch(x: Exec, op: *const Op) -> *const Op {
     #[cfg(tail_calls)]
     // SAFETY: the translator puts a handler that fits into each op.
     return unsafe { ((*op).handler)(x.cpu, op, x.mem) };
@@ -76,7 +76,7 @@ unsafe fn dispatch(x: Exec, op: *const Op) -> *const Op {
 
 /// The op `slots` further on.
 #[inline(always)]
-unsafe fn ahead(op: *const Op, slots: usize) -> *const Op {
+pub(super) unsafe fn ahead(op: *const Op, slots: usize) -> *const Op {
     // SAFETY: a block ends with an op that does not go on behind itself.
     unsafe { op.add(slots) }
 }
@@ -100,7 +100,7 @@ unsafe extern "C" fn leave(cpu: *mut Cpu, op: *const Op, fault: Fault) -> *const
 }
 
 #[inline(always)]
-unsafe fn raise(x: Exec, fault: Fault) -> *const Op {
+pub(super) unsafe fn raise(x: Exec, fault: Fault) -> *const Op {
     // SAFETY: the same op.
     unsafe { leave(x.cpu, x.op, fault) }
 }
@@ -163,7 +163,7 @@ fn push_shadow(x: Exec, eip: u32, ext: &Ext) {
 }
 
 #[inline(always)]
-fn enter(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> Exec {
+pub(super) fn enter(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> Exec {
     Exec { cpu, op, mem }
 }
 
@@ -461,13 +461,12 @@ pub(crate) unsafe extern "C" fn ret<W: Word + GuestValue>(
     mem: *mut u8,
 ) -> *const Op {
     let x = enter(cpu, op, mem);
-    let esp = x.reg::<u32>(reg::ESP as u8);
-    let eip = match x.stack_slot::<W>(esp).and_then(|at| x.load::<W>(at)) {
+    let eip = match x.pop::<W>() {
         Ok(eip) => eip.u32(),
         // SAFETY: as for every handler.
         Err(fault) => return unsafe { raise(x, fault) },
     };
-    x.set_reg(reg::ESP as u8, esp.wrapping_add(W::BYTES).wrapping_add(x.op().imm));
+    x.set_reg(reg::ESP as u8, x.reg::<u32>(reg::ESP as u8).wrapping_add(x.op().imm));
     let cpu = x.cpu();
     let top = cpu.shadow_top;
     let predicted = cpu.shadow.entries[top as usize & (DEPTH - 1)];
@@ -538,162 +537,6 @@ pub(crate) unsafe extern "C" fn stale(cpu: *mut Cpu, op: *const Op, mem: *mut u8
     let x = enter(cpu, op, mem);
     // SAFETY: as for every handler.
     unsafe { stop(x.cpu, x.op().imm, Exit::Jump) }
-}
-
-/// A privileged instruction.
-pub(crate) unsafe extern "C" fn privileged(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
-    // SAFETY: as for every handler.
-    unsafe { raise(enter(cpu, op, mem), Fault::gp(0)) }
-}
-
-/// An instruction that may not access its operand, but waits for the FPU first.
-pub(crate) unsafe extern "C" fn privileged_wait(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
-    let x = enter(cpu, op, mem);
-    // Also while the host has the state, for then nothing is.
-    let fault = if x.cpu().fpu.pending() { Fault::MF } else { Fault::gp(0) };
-    // SAFETY: as for every handler.
-    unsafe { raise(x, fault) }
-}
-
-/// An instruction that pops what it may not store: the stack is read first.
-pub(crate) unsafe extern "C" fn privileged_pop<W: Word + GuestValue>(
-    cpu: *mut Cpu,
-    op: *const Op,
-    mem: *mut u8,
-) -> *const Op {
-    let x = enter(cpu, op, mem);
-    let esp = x.reg::<u32>(reg::ESP as u8);
-    let popped = x.stack_slot::<W>(esp).and_then(|at| x.load::<W>(at));
-    // SAFETY: as for every handler.
-    unsafe { raise(x, popped.err().unwrap_or(Fault::gp(0))) }
-}
-
-/// A repeated string instruction that may not access its operands: which it only does while ECX (CX) is not 0.
-pub(crate) unsafe extern "C" fn privileged_repeat(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
-    let x = enter(cpu, op, mem);
-    let count = x.reg::<u32>(reg::ECX as u8);
-    if count == 0 || (x.addr16() && count as u16 == 0) {
-        // SAFETY: as for every handler.
-        return unsafe { dispatch(x, ahead(op, 1)) };
-    }
-    // SAFETY: as for every handler.
-    unsafe { raise(x, Fault::gp(0)) }
-}
-
-/// Refuses the memory operand of the next op, in a segment that may have a base, where it runs over the segment's last offset. With
-/// no base, that is the end of memory, where accesses fault by themselves. `imm2` is the operand's length in bytes, `aux` a
-/// [`Limit`].
-pub(crate) unsafe extern "C" fn limit(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
-    let x = enter(cpu, op, mem);
-    let offset = MemSib::address(x);
-    if offset > x.ext().imm2.wrapping_neg()
-        && let Err(fault) = within_limit(x, offset)
-    {
-        // SAFETY: as for every handler.
-        return unsafe { raise(x, fault) };
-    }
-    // SAFETY: as for every handler.
-    unsafe { dispatch(x, ahead(op, 2)) }
-}
-
-/// What `limit` has to know of an instruction besides its operand's length.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Limit {
-    /// It raises what is pending in the x87 first.
-    pub(crate) waits: bool,
-    /// It refuses addresses that are no multiple of 16 first.
-    pub(crate) aligned: bool,
-    /// It writes the operand.
-    pub(crate) writes: bool,
-    /// Bytes of the parts that it accesses the operand by, one after the other; the last one may be shorter.
-    pub(crate) part: u8,
-}
-
-/// Parts of an x87 environment; what lies behind are registers, each a significand and an exponent.
-pub(crate) const ENVIRONMENT_PARTS: u32 = 7;
-const SIGNIFICAND_BYTES: u32 = 8;
-pub(crate) const REGISTER_BYTES: u32 = 10;
-
-impl Limit {
-    /// For the op.
-    pub(crate) fn bits(self) -> u32 {
-        u32::from_ne_bytes([u8::from(self.waits), u8::from(self.aligned), u8::from(self.writes), self.part])
-    }
-
-    /// Bytes of the part `at` so many of `bytes`.
-    fn len(self, at: u32, bytes: u32) -> u32 {
-        let part = u32::from(self.part);
-        match at.checked_sub(ENVIRONMENT_PARTS * part) {
-            Some(behind) if behind % REGISTER_BYTES == 0 => SIGNIFICAND_BYTES,
-            Some(_) => REGISTER_BYTES - SIGNIFICAND_BYTES,
-            None => part.min(bytes - at),
-        }
-    }
-
-    fn of(bits: u32) -> Limit {
-        let [waits, aligned, writes, part] = bits.to_ne_bytes();
-        Limit { waits: waits != 0, aligned: aligned != 0, writes: writes != 0, part }
-    }
-}
-
-/// Accesses the parts of an operand at this offset one by one, as long as they are within its segment.
-#[cold]
-#[inline(never)]
-fn within_limit(x: Exec, offset: u32) -> Result<(), Fault> {
-    let Ext { imm2: bytes, aux, .. } = *x.ext();
-    let limit = Limit::of(aux);
-    let base = x.cpu().segment_bases[usize::from(x.segment())];
-    let is_refused = limit.waits && x.cpu().fpu.pending()
-        || limit.aligned && !offset.wrapping_add(base).is_multiple_of(16);
-    if base == 0 || is_refused {
-        return Ok(());
-    }
-    let mut at = 0;
-    while at < bytes {
-        let len = limit.len(at, bytes);
-        let addr = x.within(x.segment(), offset.wrapping_add(at), len)?;
-        if limit.writes {
-            x.probe_write(addr, len)?;
-        }
-        for byte in [0, len - 1] {
-            x.load::<u8>(addr.wrapping_add(byte))?;
-        }
-        at += len;
-    }
-    Ok(())
-}
-
-/// No instruction, or one that this CPU model lacks.
-pub(crate) unsafe extern "C" fn undefined(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
-    // SAFETY: as for every handler.
-    unsafe { raise(enter(cpu, op, mem), Fault::UD) }
-}
-
-/// Somebody wants to stop before the instruction.
-pub(crate) unsafe extern "C" fn breakpoint(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
-    let x = enter(cpu, op, mem);
-    x.cpu().exit = Exit::Breakpoint;
-    x.cpu().exit_op = op;
-    std::ptr::null()
-}
-
-/// Longer than 15 bytes.
-pub(crate) use privileged as too_long;
-
-/// A row without a body yet.
-pub(crate) unsafe extern "C" fn todo_row(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
-    // SAFETY: as for every handler.
-    unsafe { raise(enter(cpu, op, mem), Fault::TODO) }
-}
-
-/// Code that cannot be fetched: `imm` is the address of the first missing byte.
-pub(crate) unsafe extern "C" fn unfetchable(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
-    let x = enter(cpu, op, mem);
-    x.cpu().cr2 = x.op().imm;
-    let code =
-        crate::cpu::fault::page_fault::USER | crate::cpu::fault::page_fault::FETCH | u16::from(x.op().a);
-    // SAFETY: as for every handler.
-    unsafe { raise(x, Fault::pf(code)) }
 }
 
 /// Verifies that the code of the block behind it is what was translated: the second slot's link is the copy, `aux`

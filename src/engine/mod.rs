@@ -18,6 +18,7 @@ mod encode;
 mod hash;
 mod liveness;
 mod path;
+mod refuse;
 #[cfg(trap_memory)]
 mod stitch;
 #[cfg(not(trap_memory))]

@@ -166,7 +166,7 @@ impl Address for MemAny {
         if op.d & attribute::ADDR16 != 0 {
             offset &= 0xffff;
         }
-        offset.wrapping_add(x.cpu().segment_bases[usize::from(x.segment())])
+        offset.wrapping_add(x.segment_base())
     }
 }
 

@@ -28,19 +28,17 @@ pub fn pop<W: Word + GuestValue>(x: Exec) -> Result<W, Fault> {
 /// Pops into memory at the linear address `destination`. SDM Vol. 2B, "POP".
 #[inline(always)]
 pub fn pop_memory<W: Word + GuestValue>(x: Exec, destination: u32) -> Result<(), Fault> {
-    let esp: u32 = x.reg(ESP);
-    let value: W = x.load(x.stack_slot::<W>(esp)?)?;
+    let value: W = x.peek()?;
     x.store(x.in_segment::<W>(destination)?, value)?;
-    x.set_reg(ESP, esp.wrapping_add(W::BYTES));
+    x.set_reg(ESP, x.reg::<u32>(ESP).wrapping_add(W::BYTES));
     Ok(())
 }
 
 /// Pops into a segment register: the low 16 bits are the selector, the rest of the slot is skipped.
 fn pop_segment<W: Word + GuestValue>(x: Exec, seg: Seg) -> Result<(), Fault> {
-    let esp: u32 = x.reg(ESP);
-    let selector: W = x.load(x.stack_slot::<W>(esp)?)?;
+    let selector: W = x.peek()?;
     load_segment(x, seg, selector.u32() as u16)?;
-    x.set_reg(ESP, esp.wrapping_add(W::BYTES));
+    x.set_reg(ESP, x.reg::<u32>(ESP).wrapping_add(W::BYTES));
     Ok(())
 }
 

@@ -5,10 +5,10 @@ use crate::cpu::exec::attribute;
 use crate::engine::encode::{encode, operand_keys};
 use crate::engine::op::{Ext, Handler, Op};
 use crate::engine::path::{Item, Job, Stop, flag_is_live, has_no_effect};
-use crate::engine::{handlers, handlers::Limit, keys};
+use crate::engine::refuse::{self, Limit, waits_for_fpu};
+use crate::engine::{handlers, keys};
 use crate::fpu::Backend;
-use crate::isa::decode::operand_bytes;
-use crate::isa::{Code, Flow, Form, Imm, Implicit, Insn, Lock, Operand, Privilege, Rep, Size, Status};
+use crate::isa::{Flow, Imm, Implicit, Insn, Lock, Operand, Privilege, Rep, Status};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Slots that an instruction takes at most if it can be the first of a pair.
@@ -151,10 +151,10 @@ impl Translations {
 
     pub(super) fn emit_stop(&mut self, stop: Stop) {
         let (handler, imm, present): (Handler, u32, bool) = match stop {
-            Stop::Undefined => (handlers::undefined, 0, false),
-            Stop::TooLong => (handlers::too_long, 0, false),
-            Stop::Unfetchable(addr, present) => (handlers::unfetchable, addr, present),
-            Stop::Breakpoint => (handlers::breakpoint, 0, false),
+            Stop::Undefined => (refuse::undefined, 0, false),
+            Stop::TooLong => (refuse::too_long, 0, false),
+            Stop::Unfetchable(addr, present) => (refuse::unfetchable, addr, present),
+            Stop::Breakpoint => (refuse::breakpoint, 0, false),
         };
         self.arena.push_op(Op { handler, a: u8::from(present), b: 0, c: 0, d: 0, imm });
     }
@@ -202,29 +202,29 @@ impl Translations {
         let form = insn.form();
         let plain = |handler: Handler| Op { handler, a: 0, b: 0, c: 0, d: 0, imm: 0 };
         if form.privilege != Privilege::User {
-            self.arena.push_op(plain(handlers::privileged));
+            self.arena.push_op(plain(refuse::privileged));
             return false;
         }
         if job.may_not_access(insn) {
             // #GP(0), as for a privileged instruction; but nothing is accessed when nothing is left to repeat.
             if form.rep != Rep::Ignored && insn.rep != 0 {
-                let op = plain(handlers::privileged_repeat);
+                let op = plain(refuse::privileged_repeat);
                 self.arena.push_op(Op { d: if insn.addr16 { attribute::ADDR16 } else { 0 }, ..op });
                 return true;
             }
             let waits = waits_for_fpu(form);
             let pops = form.also.iter().any(|also| matches!(also.place, Implicit::Above { .. }));
             let handler: Handler = match insn.opsize16 {
-                _ if waits => handlers::privileged_wait,
-                true if pops => handlers::privileged_pop::<u16>,
-                false if pops => handlers::privileged_pop::<u32>,
-                _ => handlers::privileged,
+                _ if waits => refuse::privileged_wait,
+                true if pops => refuse::privileged_pop::<u16>,
+                false if pops => refuse::privileged_pop::<u32>,
+                _ => refuse::privileged,
             };
             self.arena.push_op(plain(handler));
             return false;
         }
         if let Status::Todo(_) = form.status {
-            self.arena.push_op(plain(handlers::todo_row));
+            self.arena.push_op(plain(refuse::todo_row));
             return false;
         }
         let shape = self.shapes.of(insn);
@@ -245,7 +245,7 @@ impl Translations {
         };
         let Some(handler) = first else {
             // The generator makes a generic handler for whatever it declares; a gap is an instruction that is missing.
-            self.arena.push_op(plain(handlers::todo_row));
+            self.arena.push_op(plain(refuse::todo_row));
             return false;
         };
         let mut op = encode(job, insn, shape, handler);
@@ -312,25 +312,8 @@ impl Translations {
 
     #[inline(never)]
     fn push_limit_of(&mut self, job: &Job<'_>, insn: &Insn, operand: &Operand) -> bool {
-        let form = insn.form();
-        // What consists of parts is accessed so; see `Machine::beyond_limit`. Of the images that are aligned, whose parts are within
-        // a segment if the image begins there, those that are loaded begin with a dword.
-        let (v, bytes) = (insn.operand_bytes(), operand_bytes(operand.size, insn.opsize16));
-        let (part, bytes) = match operand.size {
-            Size::P | Size::A | Size::E => (v, bytes),
-            Size::M => (v, handlers::ENVIRONMENT_PARTS * v + 8 * handlers::REGISTER_BYTES),
-            Size::T => (8, bytes),
-            Size::Fs | Size::Xs if operand.access.writes() => return false,
-            Size::Fs | Size::Xs => (4, 4),
-            _ => (bytes, bytes),
-        };
-        let limit = Limit {
-            waits: waits_for_fpu(form),
-            aligned: bytes == 16 && !form.unaligned,
-            writes: operand.access.writes(),
-            part: part as u8,
-        };
-        let op = encode(job, insn, self.shapes.of(insn), handlers::limit);
+        let Some((limit, bytes)) = Limit::of_operand(insn, operand) else { return false };
+        let op = encode(job, insn, self.shapes.of(insn), refuse::limit);
         self.arena.push_op(op);
         self.arena.push_ext(Ext { link: AtomicPtr::default(), imm2: bytes, aux: limit.bits() });
         true
@@ -385,12 +368,6 @@ impl Translations {
         }
         seconds
     }
-}
-
-/// Whether an instruction raises what is pending in the x87 before it accesses memory.
-fn waits_for_fpu(form: &Form) -> bool {
-    form.exceptions.contains(&"#MF")
-        || form.operands.iter().any(|operand| matches!(operand.code, Code::P | Code::N))
 }
 
 fn find_pair(first: &[u64], live: bool, second: &[u64]) -> Option<Handler> {
