@@ -147,7 +147,7 @@ fn place(insn: &Insn, cpu: &Cpu, operand: &Operand) -> Option<Place> {
         return None;
     }
     Some(match operand.code {
-        Code::E | Code::M | Code::O | Code::Q | Code::W if insn.mem.is_some() => memory(insn, cpu, operand)?,
+        code if code.may_be_memory() && insn.mem.is_some() => memory(insn, cpu, operand)?,
         Code::E | Code::R => general(insn.rm()),
         Code::G => general(insn.reg()),
         Code::B => general(insn.vvvv),

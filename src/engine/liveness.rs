@@ -50,8 +50,7 @@ pub(crate) fn facts(insn: &Insn) -> Facts {
     };
     let touches_memory = insn.mem.is_some()
         && form.operands.iter().any(|operand| {
-            !matches!(operand.access, Access::Address | Access::Shown)
-                && matches!(operand.code, Code::E | Code::M | Code::O | Code::Q | Code::W)
+            !matches!(operand.access, Access::Address | Access::Shown) && operand.code.may_be_memory()
         });
     // They push or pop EIP.
     let stack = matches!(form.flow, Flow::Call | Flow::Ret);

@@ -456,7 +456,7 @@ impl<'a> Job<'a> {
             }
             let refused = |seg: Seg| null(seg) || (seg == Seg::Cs && operand.access.writes());
             match operand.code {
-                Code::E | Code::M | Code::O | Code::Q | Code::W => {
+                code if code.may_be_memory() => {
                     operand.access != Access::Shown && insn.mem.is_some_and(|mem| refused(mem.seg))
                 }
                 Code::X | Code::XEdi => refused(insn.segment.unwrap_or(Seg::Ds)),
@@ -482,8 +482,7 @@ impl<'a> Job<'a> {
             return None;
         }
         let accessed = |operand: &&Operand| {
-            matches!(operand.code, Code::E | Code::M | Code::O | Code::Q | Code::W)
-                && !matches!(operand.access, Access::Address | Access::Shown)
+            operand.code.may_be_memory() && !matches!(operand.access, Access::Address | Access::Shown)
         };
         let operand = form.operands.iter().find(accessed)?;
         let bytes = operand_bytes(operand.size, insn.opsize16);

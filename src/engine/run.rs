@@ -548,9 +548,7 @@ impl Machine {
         let accesses = operands.filter_map(|operand| {
             let string = insn.segment.unwrap_or(Seg::Ds);
             let (addr, seg) = match operand.code {
-                Code::E | Code::M | Code::O | Code::Q | Code::W => {
-                    (insn.offset(&self.cpu.regs), insn.mem?.seg)
-                }
+                code if code.may_be_memory() => (insn.offset(&self.cpu.regs), insn.mem?.seg),
                 Code::X => (self.cpu.regs[reg::ESI], string),
                 Code::Y => (self.cpu.regs[reg::EDI], Seg::Es),
                 _ => return None,

@@ -71,6 +71,13 @@ pub enum Code {
     One,
 }
 
+impl Code {
+    /// Whether such an operand may be in memory, where the instruction says.
+    pub fn may_be_memory(self) -> bool {
+        matches!(self, Code::E | Code::M | Code::O | Code::Q | Code::W)
+    }
+}
+
 /// Operand sizes; see `opcodes/README.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]

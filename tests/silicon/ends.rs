@@ -66,10 +66,8 @@ fn aim_at_end(insn: &Insn, state: &mut State, selector: u16, random: &mut Random
 
 /// Whether an operand may be memory that is accessed.
 fn is_in_memory(operand: &Operand) -> bool {
-    let place = matches!(
-        operand.code,
-        Code::E | Code::M | Code::O | Code::Q | Code::W | Code::X | Code::Y | Code::XEdi
-    );
+    let string = matches!(operand.code, Code::X | Code::Y | Code::XEdi);
+    let place = string || operand.code.may_be_memory();
     place && !matches!(operand.access, Access::Address | Access::Shown)
 }
 

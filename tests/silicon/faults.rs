@@ -108,7 +108,7 @@ fn is_implicit(form: &Form) -> bool {
 fn accesses_memory(form: &Form) -> bool {
     is_implicit(form)
         || form.operands.iter().any(|operand| {
-            let memory = matches!(operand.code, Code::E | Code::M | Code::O | Code::Q | Code::W);
+            let memory = operand.code.may_be_memory();
             memory && !matches!(operand.access, Access::Address | Access::Shown)
         })
 }

@@ -284,9 +284,7 @@ impl Setup<'_> {
     fn memory_bytes(&self) -> u32 {
         let form = self.insn.form();
         let size = |operand: &Operand| match operand.code {
-            Code::E | Code::M | Code::O | Code::Q | Code::W => {
-                operand_bytes(operand.size, self.insn.opsize16)
-            }
+            code if code.may_be_memory() => operand_bytes(operand.size, self.insn.opsize16),
             _ => 0,
         };
         form.operands.iter().map(size).max().unwrap_or(0)

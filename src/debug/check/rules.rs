@@ -158,7 +158,7 @@ pub(super) fn written(insn: &Insn, before: &Registers, after: &Registers) -> Vec
                 let len = from.abs_diff(to).saturating_add(16);
                 note(from.min(to), len);
             }
-            Code::E | Code::M | Code::O | Code::Q | Code::W => {
+            code if code.may_be_memory() => {
                 let Some(addr) = address(insn, operand, before, after) else { continue };
                 match (form.mnemonic, operand_bytes(operand.size, insn.opsize16)) {
                     ("fxsave" | "xsave", _) => {
