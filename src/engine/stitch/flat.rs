@@ -28,11 +28,11 @@ pub(super) fn omit(blocks: &mut Vec<Block>) {
         let from = only_way(blocks, at);
         let before = from.and_then(|from| behind.get(&blocks[from].start)).copied().unwrap_or(0);
         let (sum, bases) = fold(&mut blocks[at], before, &mut info);
-        let one = from.map(|from| blocks[from].start);
+        let earlier = from.map(|from| blocks[from].start);
         match (sum, from) {
             (Some(sum), Some(from)) if omit_limit(blocks, from, at, sum, &mut info) => {
                 // The block is a part of the one before it now.
-                behind.extend(one.map(|start| (start, bases)));
+                behind.extend(earlier.map(|start| (start, bases)));
             }
             _ => {
                 behind.insert(blocks[at].start, bases);
