@@ -13,6 +13,7 @@ mod flat;
 mod floats;
 mod kept;
 mod runs;
+mod saves;
 mod sum;
 mod template;
 mod vector;

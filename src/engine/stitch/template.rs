@@ -10,7 +10,7 @@ use super::code::{Block, End, read};
 use super::facts::{COUNT, condition, extends_again, immediate_form, is_pure};
 use super::runs::{Look, Notes, Omit};
 use super::sum::Sum;
-use super::{flat, floats};
+use super::{flat, floats, saves};
 use iced_x86::{Code, Encoder, FlowControl, InstructionInfoFactory, OpKind, Register};
 use std::collections::HashMap;
 
@@ -166,6 +166,7 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
     if omit.stack {
         flat::omit(&mut blocks);
     }
+    saves::omit(&mut blocks);
     let mut analysis = Analysis { info: InstructionInfoFactory::new() };
     let starts = analysis.flow(&blocks);
     let mut ends = Vec::with_capacity(blocks.len());
