@@ -8,6 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 struct Signature {
     parameters: usize,
     fallible: bool,
+    /// Its first type parameter is a `Way`.
+    has_way: bool,
+}
+
+/// Whether the first type parameter is bound by `Way` alone.
+fn has_way(generics: &syn::Generics) -> bool {
+    let is_way = |bound: &syn::TypeParamBound| matches!(bound, syn::TypeParamBound::Trait(bound) if bound.path.is_ident("Way"));
+    generics
+        .type_params()
+        .next()
+        .is_some_and(|parameter| parameter.bounds.iter().all(is_way) && !parameter.bounds.is_empty())
 }
 
 /// Reports unknown bodies and wrong signatures.
@@ -19,7 +30,8 @@ pub fn check(forms: &[Form], families: &Families, sources: &BTreeMap<String, Str
             let syn::Item::Fn(function) = item else { continue };
             let fallible = matches!(&function.sig.output, syn::ReturnType::Type(_, kind)
                 if matches!(&**kind, syn::Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Result")));
-            let signature = Signature { parameters: function.sig.inputs.len(), fallible };
+            let has_way = has_way(&function.sig.generics);
+            let signature = Signature { parameters: function.sig.inputs.len(), fallible, has_way };
             signatures.insert((room.clone(), function.sig.ident.to_string()), signature);
         }
     }
@@ -54,6 +66,20 @@ pub fn check(forms: &[Form], families: &Families, sources: &BTreeMap<String, Str
                 signature.parameters,
                 describe(form, family.passes_flags)
             );
+            report.error(&form.place, message);
+        }
+        if signature.has_way != (form.takes == Takes::X87) {
+            let message = if signature.has_way {
+                format!(
+                    "`{}` in {file} is generic over a `Way`, which is for rows with `takes = \"x87\"`",
+                    form.body
+                )
+            } else {
+                format!(
+                    "`{}` in {file} has to be generic over its `Way` first: the row has `takes = \"x87\"`",
+                    form.body
+                )
+            };
             report.error(&form.place, message);
         }
         if signature.fallible != form.fallible {

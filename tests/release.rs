@@ -7,9 +7,12 @@ use iced_x86::{CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, 
 /// How the names of generic handlers that stand together begin; what they have is one of `CHAINED`.
 const COMMON: &str = "generated::common_";
 /// Handlers that go on with another op, by the name of their generic function.
-const CHAINED: [&str; 15] = [
+const CHAINED: [&str; 18] = [
     "single",
+    "apart",
     "x87",
+    "x87_elsewhere",
+    "in_software",
     "pair",
     "pair_branch",
     "branch",

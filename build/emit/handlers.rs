@@ -104,8 +104,20 @@ fn emit_family(out: &mut String, family: &Family) {
         parameters.join(", "),
     );
     if !matches!(family.takes, Takes::Mxcsr | Takes::Host) {
-        emit_run(out, family);
+        emit_run(out, family, "Whole");
         out.push_str("}\n}\n");
+        if family.takes == Takes::X87 {
+            let _ = writeln!(
+                out,
+                "impl<{}> InSoftware for {}<{}> {{\n\
+                 #[inline(always)]\nfn run_short(x: Exec, f: &mut Pending) -> Result<(), NotShort> {{",
+                bounds.join(", "),
+                family.name,
+                parameters.join(", "),
+            );
+            emit_run(out, family, "Short");
+            out.push_str("}\n}\n");
+        }
         if let Some(live) = &family.live {
             emit_live(out, family, live);
         }
@@ -132,7 +144,7 @@ fn emit_family(out: &mut String, family: &Family) {
         name = family.name,
         parameters = parameters.join(", "),
     );
-    emit_run(out, family);
+    emit_run(out, family, "");
     out.push_str("}\n}\n");
 }
 
@@ -178,8 +190,9 @@ fn bound(shape: Shape) -> String {
     }
 }
 
-/// The body's call between loads and stores. Order: addresses, loads, body, the store that may fault, registers.
-fn emit_run(out: &mut String, family: &Family) {
+/// The body's call between loads and stores. Order: addresses, loads, body, the store that may fault, registers. A body of the x87
+/// is told which way to go.
+fn emit_run(out: &mut String, family: &Family, way: &str) {
     let shapes = &family.shapes;
     let updates = family.lock != Lock::Never
         && matches!(shapes.first(), Some(Shape::Place { reads: true, writes: true, .. }));
@@ -235,7 +248,9 @@ fn emit_run(out: &mut String, family: &Family) {
     if family.passes_flags {
         arguments.push(if updates { "&mut flags".into() } else { "f".into() });
     }
-    let turbofish = family.size_bits.map_or(String::new(), |bits| format!("::<u{bits}>"));
+    let way = (family.takes == Takes::X87).then(|| way.to_owned());
+    let types: Vec<String> = way.into_iter().chain(family.size_bits.map(|bits| format!("u{bits}"))).collect();
+    let turbofish = if types.is_empty() { String::new() } else { format!("::<{}>", types.join(", ")) };
     let question = if family.fallible { "?" } else { "" };
     let call =
         format!("body::{}::{}{turbofish}({}){question}", family.room, family.body, arguments.join(", "));
@@ -406,6 +421,7 @@ fn single(families: &Families, instance: &Instance) -> Option<String> {
         Flow::Far => format!("far::<{run}>"),
         Flow::Sync => format!("sync::<{run}>"),
         _ if family.is_live(instance) => format!("x87::<{run}>"),
+        _ if family.takes == Takes::X87 => format!("in_software::<{run}>"),
         _ => format!("single::<{run}, {}>", instance.live),
     })
 }
@@ -414,8 +430,7 @@ fn single(families: &Families, instance: &Instance) -> Option<String> {
 fn in_software(families: &Families, instance: &Instance) -> Option<String> {
     let family = families.list.get(usize::from(instance.family).checked_sub(1)?)?;
     family.is_live(instance).then_some(())?;
-    // The bodies enter flags themselves.
-    Some(format!("single::<{}, false>", type_of(families, instance)?))
+    Some(format!("in_software::<{}>", type_of(families, instance)?))
 }
 
 fn pair(families: &Families, first: &Instance, second: &Instance) -> Option<String> {

@@ -1,9 +1,12 @@
 //! What the bodies of x87 instructions have in common: #MF first, memory formats, the last instruction's pointers.
+//!
+//! A body of a row with `takes = "x87"` is generic over the [`Way`], as it is done by two handlers.
 
 use super::{Exec, Fault};
 use crate::fpu::notes::{note, note_memory};
 use crate::fpu::soft::F80;
 use crate::fpu::soft::quick::Quick;
+use crate::fpu::way::{Way, Whole};
 use crate::fpu::{Fpu, Operand, Store};
 use crate::memory::access::GuestValue;
 
@@ -102,76 +105,82 @@ pub(super) fn wait_in_place(x: Exec) -> Result<(), Fault> {
     if x.cpu().fpu.pending() { Err(Fault::MF) } else { Ok(()) }
 }
 
-/// Begins an instruction on registers that has a short way, which is to be a part of the handler.
+/// As [`wait`], on either way: where the short one is taken, nothing is pending.
 #[inline(always)]
-pub(super) fn begin<'a>(x: Exec) -> Result<&'a mut Fpu, Fault> {
-    wait(x)?;
+fn wait_on<W: Way>(x: Exec) -> Result<(), W::Else> {
+    if !W::SHORT {
+        wait(x)?;
+    }
+    Ok(())
+}
+
+/// Begins an instruction on registers that has a short way.
+#[inline(always)]
+pub(super) fn begin<'a, W: Way>(x: Exec) -> Result<&'a mut Fpu, W::Else> {
+    wait_on::<W>(x)?;
     note(x);
     Ok(&mut x.cpu().fpu)
 }
 
-/// An instruction on registers; gives what `change` does.
-#[inline(always)]
-pub(super) fn on_registers<R>(x: Exec, change: impl FnOnce(&mut Fpu) -> R) -> Result<R, Fault> {
-    x.apart(|x| {
-        wait(x)?;
-        note(x);
-        Ok(change(&mut x.cpu().fpu))
-    })
-}
-
 /// As [`begin`], for one that reads a memory operand.
 #[inline(always)]
-pub(super) fn begin_with<'a, T: GuestValue>(x: Exec, addr: u32) -> Result<(&'a mut Fpu, T), Fault> {
-    wait(x)?;
+pub(super) fn begin_with<'a, W: Way, T: GuestValue>(x: Exec, addr: u32) -> Result<(&'a mut Fpu, T), W::Else> {
+    wait_on::<W>(x)?;
     let value = x.load(addr)?;
     note_memory(x, addr);
     Ok((&mut x.cpu().fpu, value))
 }
 
-/// An instruction that reads a memory operand.
+/// An instruction on registers that has no short way.
 #[inline(always)]
-pub(super) fn with_memory<T: GuestValue>(
-    x: Exec,
-    addr: u32,
-    change: impl FnOnce(&mut Fpu, T),
-) -> Result<(), Fault> {
-    x.apart(move |x| {
-        wait(x)?;
-        let value = x.load(addr)?;
-        note_memory(x, addr);
-        change(&mut x.cpu().fpu, value);
+pub(super) fn on_registers<W: Way>(x: Exec, change: impl FnOnce(&mut Fpu)) -> Result<(), W::Else> {
+    W::general(|| {
+        change(begin::<Whole>(x)?);
         Ok(())
     })
 }
 
-/// An instruction that reads a memory operand of 80 bits: its low 64 and its high 16.
+/// An instruction on registers that is done in software alone. Its handler is to end in a tail call, and must keep nothing on the
+/// host's stack.
 #[inline(always)]
-pub(super) fn with_memory_80(
+pub(super) fn on_registers_apart(x: Exec, change: impl FnOnce(&mut Fpu)) -> Result<(), Fault> {
+    x.apart(|x| on_registers::<Whole>(x, change))
+}
+
+/// As [`on_registers`], for one that reads a memory operand.
+#[inline(always)]
+pub(super) fn with_memory<W: Way, T: GuestValue>(
     x: Exec,
     addr: u32,
-    change: impl FnOnce(&mut Fpu, u64, u16),
-) -> Result<(), Fault> {
-    x.apart(move |x| {
-        wait(x)?;
-        let low = x.load(addr)?;
-        let high = x.load(addr.wrapping_add(8))?;
-        note_memory(x, addr);
-        change(&mut x.cpu().fpu, low, high);
+    change: impl FnOnce(&mut Fpu, T),
+) -> Result<(), W::Else> {
+    W::general(|| {
+        let (fpu, value) = begin_with::<Whole, T>(x, addr)?;
+        change(fpu, value);
         Ok(())
     })
+}
+
+/// As [`begin_with`], for a memory operand of 80 bits: its low 64 and its high 16.
+#[inline(always)]
+pub(super) fn begin_with_80<'a, W: Way>(x: Exec, addr: u32) -> Result<(&'a mut Fpu, F80), W::Else> {
+    wait_on::<W>(x)?;
+    let low = x.load(addr)?;
+    let high = x.load(addr.wrapping_add(8))?;
+    note_memory(x, addr);
+    Ok((&mut x.cpu().fpu, F80::new(high, low)))
 }
 
 /// An instruction that stores what `convert` makes of ST(0), as `bits`, and pops `pops` times.
 #[inline(always)]
-pub(super) fn store<T: Copy, V: GuestValue>(
+pub(super) fn store<W: Way, T: Copy, V: GuestValue>(
     x: Exec,
     addr: u32,
     pops: u8,
     convert: impl FnOnce(&Fpu) -> Store<T>,
     bits: impl FnOnce(T) -> V,
-) -> Result<(), Fault> {
-    x.apart(move |x| {
+) -> Result<(), W::Else> {
+    W::general(|| {
         wait(x)?;
         let store = convert(&x.cpu().fpu);
         match store.value() {
@@ -186,27 +195,27 @@ pub(super) fn store<T: Copy, V: GuestValue>(
 
 /// As [`store`] of a floating-point format.
 #[inline(always)]
-pub(super) fn store_real<T: Real>(x: Exec, addr: u32, pops: u8) -> Result<(), Fault> {
-    wait(x)?;
+pub(super) fn store_real<W: Way, T: Real>(x: Exec, addr: u32, pops: u8) -> Result<(), W::Else> {
+    wait_on::<W>(x)?;
     if let Some(store) = T::rounded_quick(&x.cpu().fpu) {
         x.store(addr, store.value)?;
         note_memory(x, addr);
         x.cpu().fpu.commit_quick(&store, pops);
         return Ok(());
     }
-    store(x, addr, pops, T::rounded, |bits| bits)
+    store::<W, _, _>(x, addr, pops, T::rounded, |bits| bits)
 }
 
 /// As [`store`], of 80 bits.
 #[inline(always)]
-pub(super) fn store_80<T: Copy>(
+pub(super) fn store_80<W: Way, T: Copy>(
     x: Exec,
     addr: u32,
     pops: u8,
     convert: impl FnOnce(&Fpu) -> Store<T>,
     bytes: impl FnOnce(T) -> [u8; 10],
-) -> Result<(), Fault> {
-    x.apart(move |x| {
+) -> Result<(), W::Else> {
+    W::general(|| {
         wait(x)?;
         let store = convert(&x.cpu().fpu);
         let high = addr.wrapping_add(8);

@@ -9,6 +9,7 @@ use super::operand::Source;
 use crate::cpu::{Cpu, Exec, Exit, Fault, Pending, Word, reg};
 #[cfg(trap_memory)]
 use crate::fpu::live;
+use crate::fpu::way::NotShort;
 use crate::memory::access::GuestValue;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,13 +20,15 @@ pub(crate) mod generated {
     use super::super::operand::*;
     #[cfg(trap_memory)]
     use super::Live;
-    use super::{Run, branch, call, call_to, far, jump, jump_to, pair, pair_branch, ret, single, sync, x87};
+    use super::{InSoftware, Run, branch, call, call_to, far, in_software, jump, jump_to, pair, pair_branch};
+    use super::{ret, single, sync, x87};
     use crate::cpu::insn as body;
     use crate::cpu::native::{self, Native};
     use crate::cpu::vector::V128;
     use crate::cpu::{Cpu, Exec, Fault, Pending};
     #[cfg(trap_memory)]
     use crate::fpu::live;
+    use crate::fpu::way::{NotShort, Short, Whole};
     use std::marker::PhantomData;
     include!(concat!(env!("OUT_DIR"), "/handlers.rs"));
 }
@@ -54,9 +57,15 @@ pub(crate) trait Run {
     }
 }
 
-/// An instruction that the host's FPU can do while it has the guest's state.
+/// An instruction of the x87. [`Run::run`] does the whole of it, in software; its body enters flags itself.
+pub(crate) trait InSoftware: Run<Out = ()> {
+    /// Does it by its short way, which may be taken.
+    fn run_short(x: Exec, f: &mut Pending) -> Result<(), NotShort>;
+}
+
+/// One that the host's FPU can do while it has the guest's state.
 #[cfg(trap_memory)]
-pub(crate) trait Live: Run<Out = ()> {
+pub(crate) trait Live: InSoftware {
     /// Lets it do the instruction; it has the state.
     fn run_live(x: Exec);
 }
@@ -236,18 +245,29 @@ unsafe extern "C" fn x87_elsewhere<I: Live>(cpu: *mut Cpu, op: *const Op, mem: *
         return unsafe { dispatch(x, op) };
     }
     // SAFETY: as for every handler.
-    unsafe { single::<I, false>(cpu, op, mem) }
+    unsafe { apart::<I>(cpu, op, mem) }
 }
 
-/// An instruction of the x87, in software.
+/// An instruction of the x87.
 #[cfg(not(trap_memory))]
-pub(crate) unsafe extern "C" fn x87<I: Run<Out = ()>>(
+pub(crate) unsafe extern "C" fn x87<I: InSoftware>(cpu: *mut Cpu, op: *const Op, mem: *mut u8) -> *const Op {
+    // SAFETY: as for every handler.
+    unsafe { in_software::<I>(cpu, op, mem) }
+}
+
+/// An instruction of the x87, in software: by its short way, which leaves what it does not know to the whole instruction.
+pub(crate) unsafe extern "C" fn in_software<I: InSoftware>(
     cpu: *mut Cpu,
     op: *const Op,
     mem: *mut u8,
 ) -> *const Op {
+    let x = enter(cpu, op, mem);
+    if !x.cpu().fpu.is_short() || I::run_short(x, &mut x.flags()).is_err() {
+        // SAFETY: the same op.
+        return unsafe { apart::<I>(cpu, op, mem) };
+    }
     // SAFETY: as for every handler.
-    unsafe { single::<I, false>(cpu, op, mem) }
+    unsafe { dispatch(x, ahead(op, I::SLOTS)) }
 }
 
 /// Two instructions in a row; the second sees the first one's flags in registers.

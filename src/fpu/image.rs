@@ -189,7 +189,7 @@ impl Fpu {
     /// Loads ST(0)–ST(7) under the TOP loaded before, leaving the tags.
     fn load_registers(&mut self, image: &[u8], stride: usize) {
         for (i, slot) in (0..8u8).zip(image.chunks_exact(stride)) {
-            self.set_physical(self.top.wrapping_add(i), get_f80(slot, 0));
+            self.set_physical(self.top().wrapping_add(i), get_f80(slot, 0));
         }
     }
 }

@@ -57,6 +57,7 @@ pub(crate) fn load(cpu: &mut Cpu) {
     // SAFETY: reads an image of that length; all exceptions are masked.
     unsafe { asm!("frstor [{}]", in(reg) &image, options(nostack, readonly, preserves_flags)) };
     cpu.live.on = true;
+    cpu.fpu.short = false;
 }
 
 /// Takes the guest's state back, and leaves the host's FPU as compiled code expects it.
@@ -72,9 +73,10 @@ pub(crate) fn spill(cpu: &mut Cpu) {
     cpu.live.on = false;
 }
 
-/// Loads the control word that [`Fpu`] has into the host.
+/// Loads the control word that [`Fpu`] has into the host, which has the state.
 #[inline(always)]
-pub(crate) fn load_control(fpu: &Fpu) {
+pub(crate) fn load_control(fpu: &mut Fpu) {
+    fpu.short = false;
     // SAFETY: reads a word; the caller has made sure that all exceptions are masked.
     unsafe { asm!("fldcw word ptr [{}]", in(reg) &fpu.control, options(nostack, readonly, preserves_flags)) };
 }

@@ -12,11 +12,12 @@ mod insn;
 pub(crate) mod live;
 pub(crate) mod notes;
 pub mod soft;
+pub mod way;
 
 pub use image::{ENV_16, ENV_32, FXSAVE_X87, SAVE_16, SAVE_32, Width};
 pub use insn::{Operand, Store};
 
-use soft::{Class, F80, flag};
+use soft::{Class, F80, flag, quick};
 
 /// What computes for the x87. Both do the same to the last bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +76,77 @@ pub struct Pointers {
     pub fop: u16,
 }
 
+/// The number of a physical register. A type that has no other values, so that nobody looks for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Number {
+    R0,
+    R1,
+    R2,
+    R3,
+    R4,
+    R5,
+    R6,
+    R7,
+}
+
+impl Number {
+    /// Counted modulo 8.
+    #[inline(always)]
+    const fn of(n: usize) -> Number {
+        match n & 7 {
+            0 => Number::R0,
+            1 => Number::R1,
+            2 => Number::R2,
+            3 => Number::R3,
+            4 => Number::R4,
+            5 => Number::R5,
+            6 => Number::R6,
+            _ => Number::R7,
+        }
+    }
+}
+
+/// What is known of a physical register.
+#[derive(Clone, Copy, Debug)]
+struct Tag(u8);
+
+impl Tag {
+    /// Empty.
+    const EMPTY: Tag = Tag(0);
+    /// Not empty.
+    const FULL: Tag = Tag(1);
+    /// Not empty, and [`F80::is_normal`]: what the short ways ask for, of two registers at once.
+    const NORMAL: Tag = Tag(0x81);
+
+    /// The tag of a register that has a value.
+    #[inline(always)]
+    const fn of(value: F80) -> Tag {
+        if value.is_normal() { Tag::NORMAL } else { Tag::FULL }
+    }
+
+    /// Whether it is [`Tag::EMPTY`].
+    #[inline(always)]
+    const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether it is [`Tag::NORMAL`].
+    #[inline(always)]
+    const fn is_normal(self) -> bool {
+        self.are_normal(self)
+    }
+
+    /// Whether both are [`Tag::NORMAL`].
+    #[inline(always)]
+    const fn are_normal(self, other: Tag) -> bool {
+        self.0 & other.0 & 0x80 != 0
+    }
+}
+
 /// The canonical state of the x87 FPU.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Fpu {
     /// The physical registers R0–R7, whose significands the MMX registers alias.
     regs: [F80; 8],
@@ -85,17 +154,31 @@ pub struct Fpu {
     control: u16,
     /// [`STATUS_STICKY`], and ES and B, which follow from the exceptions and their masks.
     status: u16,
-    /// 0 to 7.
-    top: u8,
-    /// PE.
-    inexact: bool,
     /// C1: of a result, that it was rounded away from zero.
     away: bool,
-    /// Whether Rn is not empty.
-    full: [bool; 8],
+    /// The register that ST(0) is. At an odd offset, or the compiler may load more than what was stored last, which costs the
+    /// processor a dozen cycles.
+    top: Number,
+    /// Whether the short ways may be taken: the control word is one that they know, and the state is here and not in the host's FPU.
+    /// Nothing is pending then.
+    short: bool,
+    /// PE, if any bit is set: what was rounded off of all results since.
+    lost: u64,
+    /// One a physical register.
+    tags: [Tag; 8],
     /// The last instruction's pointers, kept by whoever runs instructions.
     pub pointers: Pointers,
 }
+
+impl PartialEq for Fpu {
+    /// Whether all that can be seen is the same.
+    fn eq(&self, other: &Self) -> bool {
+        let words = |fpu: &Self| (fpu.control, fpu.status(), fpu.tags(), fpu.pointers);
+        self.regs == other.regs && words(self) == words(other)
+    }
+}
+
+impl Eq for Fpu {}
 
 impl Default for Fpu {
     /// The state after FNINIT, with the registers 0.
@@ -104,10 +187,11 @@ impl Default for Fpu {
             regs: [F80::ZERO; 8],
             control: CONTROL_INIT,
             status: 0,
-            top: 0,
-            inexact: false,
+            top: Number::R0,
             away: false,
-            full: [false; 8],
+            short: quick::is_plain(CONTROL_INIT),
+            lost: 0,
+            tags: [Tag::EMPTY; 8],
             pointers: Pointers::default(),
         }
     }
@@ -122,7 +206,7 @@ impl Fpu {
     /// Clears the exceptions, SF, ES and B; the condition codes stay. SDM Vol. 2A, "FCLEX/FNCLEX".
     pub const fn fnclex(&mut self) {
         self.status &= flag::CODES;
-        self.inexact = false;
+        self.lost = 0;
     }
 
     /// Whether an unmasked exception waits, so that a waiting instruction raises `#MF`.
@@ -130,6 +214,17 @@ impl Fpu {
     #[must_use]
     pub const fn pending(&self) -> bool {
         self.status & flag::ES != 0
+    }
+
+    /// Offset of what copies of handlers may leave out: what [`Fpu::is_short`] gives.
+    #[cfg_attr(not(trap_memory), allow(dead_code))] // nothing is copied then
+    pub(crate) const SHORT: usize = std::mem::offset_of!(Fpu, short);
+
+    /// Whether the [`Short`](way::Short) ways of instructions may be taken.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_short(&self) -> bool {
+        self.short
     }
 
     /// The control word, as FNSTCW stores it.
@@ -144,6 +239,7 @@ impl Fpu {
     #[inline]
     pub const fn set_control(&mut self, control: u16) {
         self.control = control & CONTROL_WRITABLE | CONTROL_FIXED;
+        self.short = quick::is_plain(control);
         self.summarize();
     }
 
@@ -152,18 +248,18 @@ impl Fpu {
     #[must_use]
     pub const fn status(&self) -> u16 {
         self.status
-            | (self.inexact as u16) << flag::PE.trailing_zeros()
+            | ((self.lost != 0) as u16) << flag::PE.trailing_zeros()
             | (self.away as u16) << flag::C1.trailing_zeros()
-            | (self.top as u16) << 11
+            | (self.top() as u16) << 11
     }
 
     /// Replaces the status word, TOP included; ES and B are recomputed from the exceptions and their masks.
     #[inline]
     pub const fn set_status(&mut self, status: u16) {
         self.status = status & STATUS_STICKY;
-        self.inexact = status & flag::PE != 0;
+        self.lost = (status & flag::PE) as u64;
         self.away = status & flag::C1 != 0;
-        self.top = (status >> 11 & 7) as u8;
+        self.top = Number::of((status >> 11) as usize);
         self.summarize();
     }
 
@@ -171,20 +267,21 @@ impl Fpu {
     #[inline]
     #[must_use]
     pub const fn top(&self) -> u8 {
-        self.top
+        self.top as u8
     }
 
     /// The abridged tag word: bit n set when Rn is not empty.
     #[inline]
     #[must_use]
     pub fn tags(&self) -> u8 {
-        (0..8).fold(0, |tags, n| tags | u8::from(self.full[n]) << n)
+        (0..8).fold(0, |tags, n| tags | u8::from(!self.tags[n].is_empty()) << n)
     }
 
     /// Replaces the abridged tag word.
     #[inline]
     pub fn set_tags(&mut self, tags: u8) {
-        self.full = std::array::from_fn(|n| tags >> n & 1 != 0);
+        self.tags =
+            std::array::from_fn(|n| if tags >> n & 1 != 0 { Tag::of(self.regs[n]) } else { Tag::EMPTY });
     }
 
     /// The full tag word: two bits a physical register; 00 valid, 01 zero, 10 special, 11 empty
@@ -192,7 +289,7 @@ impl Fpu {
     #[must_use]
     pub fn tag_word(&self) -> u16 {
         (0..8u8).fold(0, |word, n| {
-            let tag = if !self.full[usize::from(n)] {
+            let tag = if self.tags[usize::from(n)].is_empty() {
                 3
             } else {
                 match self.physical(n).class() {
@@ -207,7 +304,7 @@ impl Fpu {
 
     /// Replaces the tags from a full tag word, of which only "empty" or not is taken, as on silicon.
     pub fn set_tag_word(&mut self, word: u16) {
-        self.full = std::array::from_fn(|n| word >> (2 * n) & 3 != 3);
+        self.set_tags((0..8).fold(0, |tags, n| tags | u8::from(word >> (2 * n) & 3 != 3) << n));
     }
 
     /// The physical register Rn, whatever its tag says; `n` counts modulo 8.
@@ -217,38 +314,57 @@ impl Fpu {
         self.regs[(n & 7) as usize]
     }
 
-    /// Replaces the physical register Rn and leaves its tag; `n` counts modulo 8.
+    /// Replaces the physical register Rn, which stays empty if it is; `n` counts modulo 8.
     #[inline]
     pub const fn set_physical(&mut self, n: u8, value: F80) {
-        self.regs[(n & 7) as usize] = value;
+        let n = (n & 7) as usize;
+        self.regs[n] = value;
+        self.tags[n] = if self.tags[n].is_empty() { Tag::EMPTY } else { Tag::of(value) };
     }
 
     /// ST(`i`), whatever its tag says; `i` counts modulo 8.
     #[inline]
     #[must_use]
     pub const fn st(&self, i: u8) -> F80 {
-        self.physical(self.top.wrapping_add(i))
+        self.regs[self.number(i) as usize]
     }
 
     /// Replaces ST(`i`) and marks it as not empty.
     #[inline]
     pub const fn set_st(&mut self, i: u8, value: F80) {
-        let n = self.number(i);
-        self.regs[n] = value;
-        self.full[n] = true;
+        self.replace(self.number(i), value, Tag::of(value));
     }
 
     /// Whether ST(`i`) is empty.
     #[inline]
     #[must_use]
     pub const fn is_empty(&self, i: u8) -> bool {
-        !self.full[self.number(i)]
+        self.tag(self.number(i)).is_empty()
     }
 
-    /// The physical register that ST(`i`) is, 0 to 7.
+    /// The physical register that ST(`i`) is; `i` counts modulo 8.
     #[inline(always)]
-    const fn number(&self, i: u8) -> usize {
-        (self.top.wrapping_add(i) & 7) as usize
+    const fn number(&self, i: u8) -> Number {
+        if i == 0 { self.top } else { Number::of((self.top as usize).wrapping_add(i as usize)) }
+    }
+
+    /// What is known of a register.
+    #[inline(always)]
+    const fn tag(&self, n: Number) -> Tag {
+        self.tags[n as usize]
+    }
+
+    /// The value of a register, whatever its tag says.
+    #[inline(always)]
+    const fn value(&self, n: Number) -> F80 {
+        self.regs[n as usize]
+    }
+
+    /// Replaces a register by a value of which `tag` is known.
+    #[inline(always)]
+    const fn replace(&mut self, n: Number, value: F80, tag: Tag) {
+        self.regs[n as usize] = value;
+        self.tags[n as usize] = tag;
     }
 
     /// The MMX register `n`, the significand of Rn; `n` counts modulo 8.
@@ -261,22 +377,24 @@ impl Fpu {
     /// Replaces the MMX register `n` and sets the sign and exponent of Rn to ones (SDM Vol. 1, 9.5.1).
     #[inline]
     pub const fn set_mm(&mut self, n: u8, value: u64) {
-        self.regs[(n & 7) as usize] = F80::new(0xffff, value);
+        let n = (n & 7) as usize;
+        self.regs[n] = F80::new(0xffff, value);
+        self.tags[n].0 &= Tag::FULL.0;
     }
 
     /// Makes the state what every MMX instruction but EMMS leaves: TOP 0 and no register empty
     /// (SDM Vol. 1, 9.5.1).
     #[inline]
     pub const fn enter_mmx(&mut self) {
-        self.top = 0;
-        self.full = [true; 8];
+        self.top = Number::R0;
+        self.tags = [Tag::FULL; 8];
     }
 
     /// Marks all registers as empty and sets TOP to 0. SDM Vol. 2A, "EMMS".
     #[inline]
     pub const fn emms(&mut self) {
-        self.top = 0;
-        self.full = [false; 8];
+        self.top = Number::R0;
+        self.tags = [Tag::EMPTY; 8];
     }
 
     /// Recomputes ES and B.

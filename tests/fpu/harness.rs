@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use table86::cpu::Fault;
 use table86::fpu::Operand::{self, F32, F64, I16, I32, I64};
 use table86::fpu::soft::F80;
 use table86::fpu::soft::compare::Comparison;
@@ -74,8 +75,8 @@ impl Bus {
         self.memory[..N].copy_from_slice(&bytes);
     }
 
-    pub fn compare(&mut self, outcome: Comparison) {
-        let set = match outcome {
+    pub fn compare(&mut self, outcome: Result<Comparison, Fault>) {
+        let set = match outcome.expect("nothing is left undone") {
             None => ZF | PF | CF,
             Some(Ordering::Less) => CF,
             Some(Ordering::Equal) => ZF,
@@ -113,17 +114,32 @@ pub struct Instruction {
 
 /// One row an instruction: its text, what its memory holds, and its body on the model.
 macro_rules! instructions {
-    ($($text:literal, $fill:ident, $model:expr;)*) => {
+    ($($text:literal, $fill:ident, |$fpu:pat_param, $bus:pat_param| $model:expr;)*) => {
         &[$($crate::harness::Instruction {
             text: $text,
             fill: $crate::harness::Fill::$fill,
             #[cfg(target_arch = "x86_64")]
             native: $crate::native::native!($text),
-            model: $model,
+            model: |$fpu, $bus| $crate::harness::Done::done($model),
         }),*]
     };
 }
 pub(crate) use instructions;
+
+/// What a model's instruction gives: nothing, or that it is done, as the whole of each is.
+pub trait Done {
+    fn done(self);
+}
+
+impl Done for () {
+    fn done(self) {}
+}
+
+impl Done for Result<(), Fault> {
+    fn done(self) {
+        self.expect("nothing is left undone");
+    }
+}
 
 /// What counts of the last instruction's pointers.
 #[derive(Clone, Copy, PartialEq, Eq)]

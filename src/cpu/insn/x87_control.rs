@@ -1,38 +1,44 @@
 //! x87 control and state images. Rows: `opcodes/x87_control.toml`; formats and effects: [`crate::fpu`].
 
-use crate::cpu::x87::{on_registers, read_image, wait, wait_in_place, write_image};
+use crate::cpu::x87::{begin, read_image, wait, wait_in_place, write_image};
 use crate::cpu::{Exec, Fault, Word};
 use crate::fpu::Fpu;
+use crate::fpu::way::Way;
 use crate::memory::access::GuestValue;
 
 /// Nothing but what every instruction of the FPU does. SDM Vol. 2A, "FNOP".
 #[inline(always)]
-pub fn fnop(x: Exec) -> Result<(), Fault> {
-    on_registers(x, |_| ())
+pub fn fnop<W: Way>(x: Exec) -> Result<(), W::Else> {
+    begin::<W>(x)?;
+    Ok(())
 }
 
 /// Increments TOP. SDM Vol. 2A, "FINCSTP".
 #[inline(always)]
-pub fn fincstp(x: Exec) -> Result<(), Fault> {
-    on_registers(x, Fpu::fincstp)
+pub fn fincstp<W: Way>(x: Exec) -> Result<(), W::Else> {
+    begin::<W>(x)?.fincstp();
+    Ok(())
 }
 
 /// Decrements TOP. SDM Vol. 2A, "FDECSTP".
 #[inline(always)]
-pub fn fdecstp(x: Exec) -> Result<(), Fault> {
-    on_registers(x, Fpu::fdecstp)
+pub fn fdecstp<W: Way>(x: Exec) -> Result<(), W::Else> {
+    begin::<W>(x)?.fdecstp();
+    Ok(())
 }
 
 /// Marks ST(`i`) as empty. SDM Vol. 2A, "FFREE".
 #[inline(always)]
-pub fn ffree(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.ffree(i))
+pub fn ffree<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    begin::<W>(x)?.ffree(i);
+    Ok(())
 }
 
 /// Marks ST(`i`) as empty and pops: an undocumented instruction.
 #[inline(always)]
-pub fn ffreep(x: Exec, i: u8) -> Result<(), Fault> {
-    on_registers(x, move |fpu| fpu.ffreep(i))
+pub fn ffreep<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    begin::<W>(x)?.ffreep(i);
+    Ok(())
 }
 
 /// Raises #MF if an exception is pending. SDM Vol. 2B, "WAIT/FWAIT".

@@ -1,218 +1,210 @@
 //! x87 loads, stores, exchanges, conditional moves and constants. Rows: `opcodes/x87_transfer.toml`; what they
 //! compute: [`crate::fpu`].
 
-use crate::cpu::x87::{Integer, Real, begin, begin_with, store, store_80, store_real, with_memory_80};
-use crate::cpu::{Exec, Fault};
+use crate::cpu::Exec;
+use crate::cpu::x87::{Integer, Real, begin, begin_with, begin_with_80, store, store_80, store_real};
 use crate::fpu::soft::F80;
 use crate::fpu::soft::constant::Constant;
+use crate::fpu::way::{Way, Whole};
 use crate::fpu::{Fpu, Operand};
 
 /// Pushes ST(`i`). SDM Vol. 2A, "FLD".
 #[inline(always)]
-pub fn fld(x: Exec, i: u8) -> Result<(), Fault> {
-    begin(x)?.fld(Operand::St(i));
-    Ok(())
+pub fn fld<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    begin::<W>(x)?.fld::<W>(Operand::St(i))
 }
 
 /// Pushes an m32fp or m64fp. SDM Vol. 2A, "FLD".
 #[inline(always)]
-pub fn fld_real<T: Real>(x: Exec, addr: u32) -> Result<(), Fault> {
-    let (fpu, value) = begin_with::<T>(x, addr)?;
-    fpu.fld(value.operand());
-    Ok(())
+pub fn fld_real<W: Way, T: Real>(x: Exec, addr: u32) -> Result<(), W::Else> {
+    let (fpu, value) = begin_with::<W, T>(x, addr)?;
+    fpu.fld::<W>(value.operand())
 }
 
 /// Pushes an m80fp. SDM Vol. 2A, "FLD".
 #[inline(always)]
-pub fn fld_extended(x: Exec, addr: u32) -> Result<(), Fault> {
-    with_memory_80(x, addr, |fpu, low, high| fpu.fld(Operand::F80(F80::new(high, low))))
+pub fn fld_extended<W: Way>(x: Exec, addr: u32) -> Result<(), W::Else> {
+    let (fpu, value) = begin_with_80::<W>(x, addr)?;
+    fpu.fld::<W>(Operand::F80(value))
 }
 
 /// Pushes an integer. SDM Vol. 2A, "FILD".
 #[inline(always)]
-pub fn fild<T: Integer>(x: Exec, addr: u32) -> Result<(), Fault> {
-    let (fpu, value) = begin_with::<T>(x, addr)?;
-    fpu.fld(value.operand());
-    Ok(())
+pub fn fild<W: Way, T: Integer>(x: Exec, addr: u32) -> Result<(), W::Else> {
+    let (fpu, value) = begin_with::<W, T>(x, addr)?;
+    fpu.fld::<W>(value.operand())
 }
 
 /// Pushes an integer of 18 packed decimal digits. SDM Vol. 2A, "FBLD".
 #[inline(always)]
-pub fn fbld(x: Exec, addr: u32) -> Result<(), Fault> {
-    with_memory_80(x, addr, |fpu, low, high| fpu.fbld(F80::new(high, low).to_bytes()))
+pub fn fbld<W: Way>(x: Exec, addr: u32) -> Result<(), W::Else> {
+    W::general(|| {
+        let (fpu, value) = begin_with_80::<Whole>(x, addr)?;
+        fpu.fbld(value.to_bytes());
+        Ok(())
+    })
 }
 
 /// Copies ST(0) to ST(`i`). SDM Vol. 2A, "FST/FSTP".
 #[inline(always)]
-pub fn fst(x: Exec, i: u8) -> Result<(), Fault> {
-    begin(x)?.fst_st(i, 0);
-    Ok(())
+pub fn fst<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    begin::<W>(x)?.fst_st::<W>(i, 0)
 }
 
 /// Copies ST(0) to ST(`i`) and pops. SDM Vol. 2A, "FST/FSTP".
 #[inline(always)]
-pub fn fstp(x: Exec, i: u8) -> Result<(), Fault> {
-    begin(x)?.fst_st(i, 1);
-    Ok(())
+pub fn fstp<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    begin::<W>(x)?.fst_st::<W>(i, 1)
 }
 
 /// Copies ST(0) to ST(`i`) unless it is empty, and pops: an undocumented instruction.
 #[inline(always)]
-pub fn fstpnce(x: Exec, i: u8) -> Result<(), Fault> {
-    begin(x)?.fstpnce(i);
+pub fn fstpnce<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    begin::<W>(x)?.fstpnce(i);
     Ok(())
 }
 
 /// Stores ST(0) as an m32fp or m64fp. SDM Vol. 2A, "FST/FSTP".
 #[inline(always)]
-pub fn fst_real<T: Real>(x: Exec, addr: u32) -> Result<(), Fault> {
-    store_real::<T>(x, addr, 0)
+pub fn fst_real<W: Way, T: Real>(x: Exec, addr: u32) -> Result<(), W::Else> {
+    store_real::<W, T>(x, addr, 0)
 }
 
 /// Stores ST(0) as an m32fp or m64fp and pops. SDM Vol. 2A, "FST/FSTP".
 #[inline(always)]
-pub fn fstp_real<T: Real>(x: Exec, addr: u32) -> Result<(), Fault> {
-    store_real::<T>(x, addr, 1)
+pub fn fstp_real<W: Way, T: Real>(x: Exec, addr: u32) -> Result<(), W::Else> {
+    store_real::<W, T>(x, addr, 1)
 }
 
 /// Stores ST(0) as it is and pops. SDM Vol. 2A, "FST/FSTP".
 #[inline(always)]
-pub fn fstp_extended(x: Exec, addr: u32) -> Result<(), Fault> {
-    store_80(x, addr, 1, Fpu::fst_f80, F80::to_bytes)
+pub fn fstp_extended<W: Way>(x: Exec, addr: u32) -> Result<(), W::Else> {
+    store_80::<W, _>(x, addr, 1, Fpu::fst_f80, F80::to_bytes)
 }
 
 /// Stores ST(0) as an integer. SDM Vol. 2A, "FIST/FISTP".
 #[inline(always)]
-pub fn fist<T: Integer>(x: Exec, addr: u32) -> Result<(), Fault> {
-    store(x, addr, 0, T::rounded, T::bits)
+pub fn fist<W: Way, T: Integer>(x: Exec, addr: u32) -> Result<(), W::Else> {
+    store::<W, _, _>(x, addr, 0, T::rounded, T::bits)
 }
 
 /// Stores ST(0) as an integer and pops. SDM Vol. 2A, "FIST/FISTP".
 #[inline(always)]
-pub fn fistp<T: Integer>(x: Exec, addr: u32) -> Result<(), Fault> {
-    store(x, addr, 1, T::rounded, T::bits)
+pub fn fistp<W: Way, T: Integer>(x: Exec, addr: u32) -> Result<(), W::Else> {
+    store::<W, _, _>(x, addr, 1, T::rounded, T::bits)
 }
 
 /// Stores ST(0), truncated, as an integer and pops. SDM Vol. 2A, "FISTTP".
 #[inline(always)]
-pub fn fisttp<T: Integer>(x: Exec, addr: u32) -> Result<(), Fault> {
-    store(x, addr, 1, T::truncated, T::bits)
+pub fn fisttp<W: Way, T: Integer>(x: Exec, addr: u32) -> Result<(), W::Else> {
+    store::<W, _, _>(x, addr, 1, T::truncated, T::bits)
 }
 
 /// Stores ST(0) as 18 packed decimal digits and pops. SDM Vol. 2A, "FBSTP".
 #[inline(always)]
-pub fn fbstp(x: Exec, addr: u32) -> Result<(), Fault> {
-    store_80(x, addr, 1, Fpu::fbstp, |bytes| bytes)
+pub fn fbstp<W: Way>(x: Exec, addr: u32) -> Result<(), W::Else> {
+    store_80::<W, _>(x, addr, 1, Fpu::fbstp, |bytes| bytes)
 }
 
 /// Exchanges ST(0) and ST(`i`). SDM Vol. 2A, "FXCH".
 #[inline(always)]
-pub fn fxch(x: Exec, i: u8) -> Result<(), Fault> {
-    begin(x)?.fxch(i);
-    Ok(())
+pub fn fxch<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    begin::<W>(x)?.fxch::<W>(i)
 }
 
 /// Copies ST(`i`) to ST(0) if condition `CC`, numbered as those of Jcc, holds.
 #[inline(always)]
-fn fcmov<const CC: u8>(x: Exec, i: u8) -> Result<(), Fault> {
+fn fcmov<W: Way, const CC: u8>(x: Exec, i: u8) -> Result<(), W::Else> {
     let holds = x.flags().condition::<CC>();
-    begin(x)?.fcmov(i, holds);
-    Ok(())
+    begin::<W>(x)?.fcmov::<W>(i, holds)
 }
 
 /// Copies ST(`i`) to ST(0) when below. SDM Vol. 2A, "FCMOVcc".
 #[inline(always)]
-pub fn fcmovb(x: Exec, i: u8) -> Result<(), Fault> {
-    fcmov::<2>(x, i)
+pub fn fcmovb<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    fcmov::<W, 2>(x, i)
 }
 
 /// Copies ST(`i`) to ST(0) when not below. SDM Vol. 2A, "FCMOVcc".
 #[inline(always)]
-pub fn fcmovnb(x: Exec, i: u8) -> Result<(), Fault> {
-    fcmov::<3>(x, i)
+pub fn fcmovnb<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    fcmov::<W, 3>(x, i)
 }
 
 /// Copies ST(`i`) to ST(0) when equal. SDM Vol. 2A, "FCMOVcc".
 #[inline(always)]
-pub fn fcmove(x: Exec, i: u8) -> Result<(), Fault> {
-    fcmov::<4>(x, i)
+pub fn fcmove<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    fcmov::<W, 4>(x, i)
 }
 
 /// Copies ST(`i`) to ST(0) when not equal. SDM Vol. 2A, "FCMOVcc".
 #[inline(always)]
-pub fn fcmovne(x: Exec, i: u8) -> Result<(), Fault> {
-    fcmov::<5>(x, i)
+pub fn fcmovne<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    fcmov::<W, 5>(x, i)
 }
 
 /// Copies ST(`i`) to ST(0) when below or equal. SDM Vol. 2A, "FCMOVcc".
 #[inline(always)]
-pub fn fcmovbe(x: Exec, i: u8) -> Result<(), Fault> {
-    fcmov::<6>(x, i)
+pub fn fcmovbe<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    fcmov::<W, 6>(x, i)
 }
 
 /// Copies ST(`i`) to ST(0) when neither below nor equal. SDM Vol. 2A, "FCMOVcc".
 #[inline(always)]
-pub fn fcmovnbe(x: Exec, i: u8) -> Result<(), Fault> {
-    fcmov::<7>(x, i)
+pub fn fcmovnbe<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    fcmov::<W, 7>(x, i)
 }
 
 /// Copies ST(`i`) to ST(0) when unordered. SDM Vol. 2A, "FCMOVcc".
 #[inline(always)]
-pub fn fcmovu(x: Exec, i: u8) -> Result<(), Fault> {
-    fcmov::<10>(x, i)
+pub fn fcmovu<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    fcmov::<W, 10>(x, i)
 }
 
 /// Copies ST(`i`) to ST(0) when not unordered. SDM Vol. 2A, "FCMOVcc".
 #[inline(always)]
-pub fn fcmovnu(x: Exec, i: u8) -> Result<(), Fault> {
-    fcmov::<11>(x, i)
+pub fn fcmovnu<W: Way>(x: Exec, i: u8) -> Result<(), W::Else> {
+    fcmov::<W, 11>(x, i)
 }
 
 /// Pushes 1. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
 #[inline(always)]
-pub fn fld1(x: Exec) -> Result<(), Fault> {
-    begin(x)?.fld_constant(Constant::One);
-    Ok(())
+pub fn fld1<W: Way>(x: Exec) -> Result<(), W::Else> {
+    begin::<W>(x)?.fld_constant::<W>(Constant::One)
 }
 
 /// Pushes log2 10. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
 #[inline(always)]
-pub fn fldl2t(x: Exec) -> Result<(), Fault> {
-    begin(x)?.fld_constant(Constant::Log2Ten);
-    Ok(())
+pub fn fldl2t<W: Way>(x: Exec) -> Result<(), W::Else> {
+    begin::<W>(x)?.fld_constant::<W>(Constant::Log2Ten)
 }
 
 /// Pushes log2 e. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
 #[inline(always)]
-pub fn fldl2e(x: Exec) -> Result<(), Fault> {
-    begin(x)?.fld_constant(Constant::Log2E);
-    Ok(())
+pub fn fldl2e<W: Way>(x: Exec) -> Result<(), W::Else> {
+    begin::<W>(x)?.fld_constant::<W>(Constant::Log2E)
 }
 
 /// Pushes π. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
 #[inline(always)]
-pub fn fldpi(x: Exec) -> Result<(), Fault> {
-    begin(x)?.fld_constant(Constant::Pi);
-    Ok(())
+pub fn fldpi<W: Way>(x: Exec) -> Result<(), W::Else> {
+    begin::<W>(x)?.fld_constant::<W>(Constant::Pi)
 }
 
 /// Pushes log10 2. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
 #[inline(always)]
-pub fn fldlg2(x: Exec) -> Result<(), Fault> {
-    begin(x)?.fld_constant(Constant::Log10Two);
-    Ok(())
+pub fn fldlg2<W: Way>(x: Exec) -> Result<(), W::Else> {
+    begin::<W>(x)?.fld_constant::<W>(Constant::Log10Two)
 }
 
 /// Pushes ln 2. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
 #[inline(always)]
-pub fn fldln2(x: Exec) -> Result<(), Fault> {
-    begin(x)?.fld_constant(Constant::LnTwo);
-    Ok(())
+pub fn fldln2<W: Way>(x: Exec) -> Result<(), W::Else> {
+    begin::<W>(x)?.fld_constant::<W>(Constant::LnTwo)
 }
 
 /// Pushes +0. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
 #[inline(always)]
-pub fn fldz(x: Exec) -> Result<(), Fault> {
-    begin(x)?.fld_constant(Constant::Zero);
-    Ok(())
+pub fn fldz<W: Way>(x: Exec) -> Result<(), W::Else> {
+    begin::<W>(x)?.fld_constant::<W>(Constant::Zero)
 }

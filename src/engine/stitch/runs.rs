@@ -1,13 +1,15 @@
 //! Runs of x87 instructions: what their handlers do for those who come after them, and need not do in a copy.
 //!
-//! A handler of the x87 looks whether the host's FPU has the state, and leaves a note for the pointers to the last instruction
-//! (`fpu::notes`). In a row of them the first looks and the last leaves notes for all; for guest registers do not change meanwhile, and
-//! so whoever finds that an access in the middle has faulted can make up the notes of those before it (`notes::settle_run`).
+//! A handler of the x87 looks whether the host's FPU has the state, or in software whether the short ways may be taken, and leaves a
+//! note for the pointers to the last instruction (`fpu::notes`). In a row of them the first looks and the last leaves notes for all; for
+//! guest registers do not change meanwhile, and so whoever finds that an access in the middle has faulted can make up the notes of those
+//! before it (`notes::settle_run`). A short way that ends in the middle leaves the copy, and from there on all do everything.
 
 use super::analysis::{Value, Values, number};
 use super::code::{Block, End};
 use crate::cpu::Cpu;
 use crate::engine::op::Op;
+use crate::fpu::Fpu;
 use crate::fpu::live::Live;
 use crate::fpu::notes::Notes as Left;
 use iced_x86::{Code, ConditionCode, Instruction, OpKind, Register};
@@ -36,6 +38,8 @@ pub(super) struct Omit {
 pub(super) struct Notes {
     pub(super) last: bool,
     pub(super) operand: bool,
+    /// What it looks at: an offset in the CPU.
+    look: u64,
 }
 
 /// The notes that an instruction leaves.
@@ -48,8 +52,8 @@ fn notes(insn: &Instruction, values: &Values) -> Notes {
         && insn.memory_index() == Register::None
         && number(insn.memory_base()).is_some_and(|base| values[base] == Value::Cpu);
     match insn.memory_displacement64() {
-        LAST if store => Notes { last: true, operand: false },
-        MEMORY | ADDR if store => Notes { last: false, operand: true },
+        LAST if store => Notes { last: true, ..Notes::default() },
+        MEMORY | ADDR if store => Notes { operand: true, ..Notes::default() },
         _ => Notes::default(),
     }
 }
@@ -62,26 +66,34 @@ impl Notes {
         self.operand |= left.operand;
         left.last && omit.last || left.operand && omit.operand
     }
+
+    /// As they are of a handler with such a look.
+    pub(super) fn with(self, look: &Look) -> Notes {
+        Notes { look: look.field, ..self }
+    }
 }
 
-/// Where a handler looks, and where it goes on if the host's FPU has the state: else it leaves its work to another handler.
+/// Where a handler looks, and where it goes on if it may: else it leaves its work to another handler.
 pub(super) struct Look {
+    /// What it looks at: an offset in the CPU.
+    field: u64,
     at: usize,
     on: u64,
     off: u64,
 }
 
 impl Look {
-    /// Finds it. `None` in a handler of something else, or in one that computes in software.
+    /// Finds it. `None` in a handler of something else, or one that has no short way.
     pub(super) fn find(blocks: &[Block]) -> Option<Look> {
         const ON: u64 = (offset_of!(Cpu, live) + Live::ON) as u64;
+        const SHORT: u64 = (offset_of!(Cpu, fpu) + Fpu::SHORT) as u64;
         let first = blocks.first()?;
         let End::Branch { insn, taken, not_taken } = &first.end else { return None };
         let looks = |insn: &Instruction| {
             insn.code() == Code::Cmp_rm8_imm8
                 && insn.memory_base() == Register::RDI
                 && insn.memory_index() == Register::None
-                && insn.memory_displacement64() == ON
+                && matches!(insn.memory_displacement64(), ON | SHORT)
                 && insn.immediate8() == 0
         };
         let at = first.insns.iter().position(looks)?;
@@ -91,7 +103,8 @@ impl Look {
         let found = insn.condition_code() == ConditionCode::e
             && first.insns[at + 1..].iter().all(plain)
             && blocks.iter().any(leaves);
-        found.then_some(Look { at, on: *not_taken, off: *taken })
+        let field = first.insns[at].memory_displacement64();
+        found.then_some(Look { field, at, on: *not_taken, off: *taken })
     }
 
     /// Takes it out.
@@ -106,11 +119,11 @@ impl Look {
 /// What each of a block's ops may leave out, and how many ops of the x87 stand directly before it. `notes` are those of their
 /// handlers, `None` if they cannot be copied.
 pub(super) fn find(ops: &[*mut Op], notes: &[Option<Notes>]) -> Vec<(Omit, u8)> {
-    let is_x87 = |at: usize| notes[at].is_some_and(|notes| notes.last || notes.operand);
+    let look = |at: usize| notes[at].filter(|notes| notes.last || notes.operand).map(|notes| notes.look);
     let follows = |at: usize| {
         at > 0
-            && is_x87(at - 1)
-            && is_x87(at)
+            && look(at).is_some()
+            && look(at - 1) == look(at)
             && ops[at] as usize == ops[at - 1] as usize + SLOTS * size_of::<Op>()
     };
     let mut found = vec![(Omit::default(), 0u8); ops.len()];

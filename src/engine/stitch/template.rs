@@ -183,10 +183,8 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
         bodies.push(steps);
         ends.push(values);
     }
-    // Runs are those of the host's FPU.
-    if look.is_none() {
-        notes = Notes::default();
-    }
+    // Without a look, there are no runs.
+    notes = look.as_ref().map(|look| notes.with(look)).unwrap_or_default();
     // Where the block goes on with the next op: how far that is.
     let goes_on: Vec<Option<u32>> =
         blocks.iter().zip(&ends).map(|(block, values)| next_op(block, values)).collect();

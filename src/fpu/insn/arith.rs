@@ -1,15 +1,14 @@
 //! The instructions that compute: FADD to FDIVR, FSQRT, FABS, FCHS, FRNDINT, FSCALE, FPREM, FPREM1, FXTRACT.
 
-use super::Fpu;
-use super::Operand;
-use super::general;
 use super::soft::quick::{self, Quick};
 use super::soft::rem::{self, Remainder};
 use super::soft::{Env, F80, arith, convert, flag, scale};
+use super::{Fpu, Operand};
+use crate::fpu::way::Way;
 
 /// An operation that has a short way. A type and no closure, so that the short way is always inlined.
 trait Dyadic {
-    /// The short way.
+    /// The short way, of normal numbers.
     fn quick(a: F80, b: F80) -> Option<Quick<F80>>;
     /// Every case.
     fn general(a: F80, b: F80, env: &mut Env) -> F80;
@@ -60,27 +59,41 @@ impl Fpu {
 
     /// As [`Fpu::dyadic`], on the short way first.
     #[inline(always)]
-    fn dyadic_quick<O: Dyadic>(&mut self, destination: u8, source: Operand, pops: u8) {
-        if self.is_plain()
-            && !self.is_empty(destination)
-            && let Some(b) = source.read_quick(self)
-            && let Some(result) = O::quick(self.st(destination), b)
+    fn dyadic_quick<W: Way, O: Dyadic>(
+        &mut self,
+        destination: u8,
+        source: Operand,
+        pops: u8,
+    ) -> Result<(), W::Else> {
+        let n = self.number(destination);
+        if (W::SHORT || self.short)
+            && let Some(b) = source.read_normal(self, self.tag(n))
+            && let Some(result) = O::quick(self.value(n), b)
         {
-            self.settle_quick(result.inexact, result.away);
-            self.replace(destination, result.value);
-            return self.pop(pops);
+            self.settle_quick(result.lost, result.away);
+            self.regs[n as usize] = result.value;
+            self.pop(pops);
+            return Ok(());
         }
-        source.general(self, move |fpu, source| fpu.dyadic(destination, source, pops, O::general));
+        W::general(|| {
+            self.dyadic(destination, source, pops, O::general);
+            Ok(())
+        })
     }
 
-    /// Replaces ST(0) by `op` of it, which raises nothing.
+    /// Replaces ST(0) by `op` of it, which raises nothing and changes the sign at most.
     #[inline(always)]
-    fn silent(&mut self, op: impl FnOnce(F80) -> F80) {
-        if !self.is_empty(0) {
-            self.settle_quick(false, false);
-            return self.replace(0, op(self.st(0)));
+    fn silent<W: Way>(&mut self, op: impl FnOnce(F80) -> F80) -> Result<(), W::Else> {
+        let tag = self.tag(self.top);
+        if !tag.is_empty() {
+            self.settle_quick(0, false);
+            self.replace(self.top, op(self.st(0)), tag);
+            return Ok(());
         }
-        general(self, (), |fpu, ()| fpu.monadic(|a, _| op(a)));
+        W::general(|| {
+            self.monadic(|a, _| op(a));
+            Ok(())
+        })
     }
 
     /// Replaces ST(0) by `op` of it.
@@ -91,27 +104,27 @@ impl Fpu {
 
     /// Adds the source to ST(`destination`), then pops `pops` times. SDM Vol. 2A, "FADD/FADDP/FIADD".
     #[inline(always)]
-    pub fn fadd(&mut self, destination: u8, source: Operand, pops: u8) {
-        self.dyadic_quick::<Add>(destination, source, pops);
+    pub fn fadd<W: Way>(&mut self, destination: u8, source: Operand, pops: u8) -> Result<(), W::Else> {
+        self.dyadic_quick::<W, Add>(destination, source, pops)
     }
 
     /// Subtracts the source from ST(`destination`), then pops `pops` times. SDM Vol. 2A, "FSUB/FSUBP/FISUB".
     #[inline(always)]
-    pub fn fsub(&mut self, destination: u8, source: Operand, pops: u8) {
-        self.dyadic_quick::<Sub>(destination, source, pops);
+    pub fn fsub<W: Way>(&mut self, destination: u8, source: Operand, pops: u8) -> Result<(), W::Else> {
+        self.dyadic_quick::<W, Sub>(destination, source, pops)
     }
 
     /// Replaces ST(`destination`) by the source less it, then pops `pops` times.
     /// SDM Vol. 2A, "FSUBR/FSUBRP/FISUBR".
     #[inline(always)]
-    pub fn fsubr(&mut self, destination: u8, source: Operand, pops: u8) {
-        self.dyadic_quick::<SubReversed>(destination, source, pops);
+    pub fn fsubr<W: Way>(&mut self, destination: u8, source: Operand, pops: u8) -> Result<(), W::Else> {
+        self.dyadic_quick::<W, SubReversed>(destination, source, pops)
     }
 
     /// Multiplies ST(`destination`) by the source, then pops `pops` times. SDM Vol. 2A, "FMUL/FMULP/FIMUL".
     #[inline(always)]
-    pub fn fmul(&mut self, destination: u8, source: Operand, pops: u8) {
-        self.dyadic_quick::<Mul>(destination, source, pops);
+    pub fn fmul<W: Way>(&mut self, destination: u8, source: Operand, pops: u8) -> Result<(), W::Else> {
+        self.dyadic_quick::<W, Mul>(destination, source, pops)
     }
 
     /// Divides ST(`destination`) by the source, then pops `pops` times. SDM Vol. 2A, "FDIV/FDIVP/FIDIV".
@@ -135,14 +148,14 @@ impl Fpu {
 
     /// Clears the sign of ST(0). SDM Vol. 2A, "FABS".
     #[inline(always)]
-    pub fn fabs(&mut self) {
-        self.silent(F80::abs);
+    pub fn fabs<W: Way>(&mut self) -> Result<(), W::Else> {
+        self.silent::<W>(F80::abs)
     }
 
     /// Inverts the sign of ST(0). SDM Vol. 2A, "FCHS".
     #[inline(always)]
-    pub fn fchs(&mut self) {
-        self.silent(F80::chs);
+    pub fn fchs<W: Way>(&mut self) -> Result<(), W::Else> {
+        self.silent::<W>(F80::chs)
     }
 
     /// Rounds ST(0) to an integral value. SDM Vol. 2A, "FRNDINT".

@@ -1,9 +1,10 @@
 //! FCOM, FUCOM, FICOM, FTST, FCOMI, FUCOMI and FXAM.
 
-use super::Fpu;
-use super::Operand;
 use super::soft::compare::{self, Comparison};
 use super::soft::{Env, F80, flag, quick};
+use super::{Fpu, Operand, Tag};
+use crate::fpu::way::Way;
+use std::hint::cold_path;
 
 impl Fpu {
     /// Compares ST(0) with the source; an unmasked exception only prevents the pops.
@@ -33,12 +34,17 @@ impl Fpu {
     #[inline(always)]
     fn comparison_quick(&mut self, source: Operand, pops: u8) -> Option<Comparison> {
         // Neither precision nor rounding matter, and nothing is raised.
-        if self.is_empty(0) {
-            return None;
+        let a = (self.st(0), self.tag(self.top));
+        let b = source.read_quick(self)?;
+        let is_comparable = |(value, tag): (F80, Tag)| !tag.is_empty() && quick::is_comparable(value);
+        if !a.1.are_normal(b.1) {
+            cold_path();
+            if !is_comparable(a) || !is_comparable(b) {
+                return None;
+            }
         }
-        let outcome = quick::compare(self.st(0), source.read_quick(self)?)?;
         self.pop(pops);
-        Some(outcome)
+        Some(quick::compare(a.0, b.0))
     }
 
     #[inline(always)]
@@ -56,36 +62,38 @@ impl Fpu {
     /// Compares ST(0) with the source into C3, C2 and C0, then pops `pops` times.
     /// SDM Vol. 2A, "FCOM/FCOMP/FCOMPP" and "FICOM/FICOMP".
     #[inline(always)]
-    pub fn fcom(&mut self, source: Operand, pops: u8) {
-        self.compare_codes(source, pops, compare::compare);
+    pub fn fcom<W: Way>(&mut self, source: Operand, pops: u8) -> Result<(), W::Else> {
+        self.compare_codes::<W>(source, pops, compare::compare)
     }
 
     #[inline(always)]
-    fn compare_codes(
+    fn compare_codes<W: Way>(
         &mut self,
         source: Operand,
         pops: u8,
         op: impl FnOnce(F80, F80, &mut Env) -> Comparison,
-    ) {
+    ) -> Result<(), W::Else> {
         if let Some(outcome) = self.comparison_quick(source, pops) {
-            return self.set_codes(flag::CODES, compare::codes(outcome));
+            self.set_codes(flag::CODES, compare::codes(outcome));
+            return Ok(());
         }
-        source.general(self, move |fpu, source| {
-            let outcome = fpu.comparison(source, pops, op);
-            fpu.compare_to_codes(outcome);
-        });
+        W::general(|| {
+            let outcome = self.comparison(source, pops, op);
+            self.compare_to_codes(outcome);
+            Ok(())
+        })
     }
 
     /// Compares as [`Fpu::fcom`], with `#IA` for signaling NaNs only. SDM Vol. 2A, "FUCOM/FUCOMP/FUCOMPP".
     #[inline(always)]
-    pub fn fucom(&mut self, source: Operand, pops: u8) {
-        self.compare_codes(source, pops, compare::compare_quiet);
+    pub fn fucom<W: Way>(&mut self, source: Operand, pops: u8) -> Result<(), W::Else> {
+        self.compare_codes::<W>(source, pops, compare::compare_quiet)
     }
 
     /// Compares ST(0) with +0 into C3, C2 and C0. SDM Vol. 2A, "FTST".
     #[inline(always)]
-    pub fn ftst(&mut self) {
-        self.fcom(Operand::F80(F80::ZERO), 0);
+    pub fn ftst<W: Way>(&mut self) -> Result<(), W::Else> {
+        self.fcom::<W>(Operand::F80(F80::ZERO), 0)
     }
 
     /// Compares ST(0) with ST(`i`) for EFLAGS, then pops `pops` times.
@@ -93,30 +101,30 @@ impl Fpu {
     ///
     /// `None`, unordered, sets ZF, PF and CF; else ZF means equal and CF less; OF, SF and AF are cleared.
     #[inline(always)]
-    pub fn fcomi(&mut self, i: u8, pops: u8) -> Comparison {
-        self.compare_flags(i, pops, compare::compare)
+    pub fn fcomi<W: Way>(&mut self, i: u8, pops: u8) -> Result<Comparison, W::Else> {
+        self.compare_flags::<W>(i, pops, compare::compare)
     }
 
     #[inline(always)]
-    fn compare_flags(
+    fn compare_flags<W: Way>(
         &mut self,
         i: u8,
         pops: u8,
         op: impl FnOnce(F80, F80, &mut Env) -> Comparison,
-    ) -> Comparison {
+    ) -> Result<Comparison, W::Else> {
         if let Some(outcome) = self.comparison_quick(Operand::St(i), pops) {
-            return outcome;
+            return Ok(outcome);
         }
-        Operand::St(i).general(self, move |fpu, source| {
-            let outcome = fpu.comparison(source, pops, op);
-            fpu.compare_to_flags(outcome)
+        W::general(|| {
+            let outcome = self.comparison(Operand::St(i), pops, op);
+            Ok(self.compare_to_flags(outcome))
         })
     }
 
     /// Compares as [`Fpu::fcomi`], with `#IA` for signaling NaNs only.
     #[inline(always)]
-    pub fn fucomi(&mut self, i: u8, pops: u8) -> Comparison {
-        self.compare_flags(i, pops, compare::compare_quiet)
+    pub fn fucomi<W: Way>(&mut self, i: u8, pops: u8) -> Result<Comparison, W::Else> {
+        self.compare_flags::<W>(i, pops, compare::compare_quiet)
     }
 
     /// Examines ST(0) into C0–C3. SDM Vol. 2A, "FXAM".

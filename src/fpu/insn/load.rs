@@ -1,9 +1,10 @@
 //! FLD, FILD, FBLD and the constants.
 
-use super::Fpu;
-use super::general;
 use super::soft::constant::Constant;
 use super::soft::{Env, F80, bcd, convert, flag, quick};
+use super::{Fpu, Tag};
+use crate::fpu::way::Way;
+use std::hint::cold_path;
 
 /// The source operand of an instruction, with its value where it comes from memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,32 +42,52 @@ impl Operand {
         })
     }
 
-    /// Gives the operand's exact value if [`quick`] knows it.
+    /// Gives the operand's exact value if that is normal, and so is what has the tag.
     #[inline(always)]
-    pub(super) fn read_quick(self, fpu: &Fpu) -> Option<F80> {
-        match self {
-            Self::St(i) if fpu.is_empty(i) => None,
-            Self::St(i) => Some(fpu.st(i)),
-            Self::F32(bits) => quick::widen_f32(bits),
-            Self::F64(bits) => quick::widen_f64(bits),
-            Self::F80(value) => Some(value),
-            Self::I16(value) => Some(convert::from_i64(value.into())),
-            Self::I32(value) => Some(convert::from_i64(value.into())),
-            Self::I64(value) => Some(convert::from_i64(value)),
+    pub(super) fn read_normal(self, fpu: &Fpu, tag: Tag) -> Option<F80> {
+        if let Self::St(i) = self {
+            let n = fpu.number(i);
+            return tag.are_normal(fpu.tag(n)).then(|| fpu.value(n));
         }
+        if !tag.is_normal() {
+            return None;
+        }
+        let value = match self {
+            Self::St(_) => return None,
+            Self::F32(bits) => return quick::widen_f32(bits),
+            Self::F64(bits) => return quick::widen_f64(bits),
+            Self::F80(value) => value,
+            Self::I16(value) => convert::from_i64(value.into()),
+            Self::I32(value) => convert::from_i64(value.into()),
+            Self::I64(value) => convert::from_i64(value),
+        };
+        value.is_normal().then_some(value)
     }
 
-    /// Runs the general case of an instruction with this operand: see [`general`]. Its bits are handed over in registers.
+    /// Gives what FLD pushes, and its tag, if it is a number that [`quick`] knows, or needs no conversion.
     #[inline(always)]
-    pub(super) fn general<R>(self, fpu: &mut Fpu, run: impl FnOnce(&mut Fpu, Self) -> R) -> R {
+    pub(super) fn read_quick(self, fpu: &Fpu) -> Option<(F80, Tag)> {
+        let zero = |is_zero: bool, sign: u16| {
+            cold_path();
+            is_zero.then(|| (F80::new(sign & 0x8000, 0), Tag::FULL))
+        };
+        let normal = |value: F80| (value, Tag::NORMAL);
+        let known = |value: F80| Some((value, Tag::of(value)));
         match self {
-            Self::St(i) => general(fpu, i, |fpu, i| run(fpu, Self::St(i))),
-            Self::F32(bits) => general(fpu, bits, |fpu, bits| run(fpu, Self::F32(bits))),
-            Self::F64(bits) => general(fpu, bits, |fpu, bits| run(fpu, Self::F64(bits))),
-            Self::F80(value) => general(fpu, value, |fpu, value| run(fpu, Self::F80(value))),
-            Self::I16(value) => general(fpu, value, |fpu, value| run(fpu, Self::I16(value))),
-            Self::I32(value) => general(fpu, value, |fpu, value| run(fpu, Self::I32(value))),
-            Self::I64(value) => general(fpu, value, |fpu, value| run(fpu, Self::I64(value))),
+            Self::St(i) => {
+                let n = fpu.number(i);
+                (!fpu.tag(n).is_empty()).then(|| (fpu.value(n), fpu.tag(n)))
+            }
+            Self::F32(bits) => {
+                quick::widen_f32(bits).map(normal).or_else(|| zero(bits << 1 == 0, (bits >> 16) as u16))
+            }
+            Self::F64(bits) => {
+                quick::widen_f64(bits).map(normal).or_else(|| zero(bits << 1 == 0, (bits >> 48) as u16))
+            }
+            Self::F80(value) => known(value),
+            Self::I16(value) => known(convert::from_i64(value.into())),
+            Self::I32(value) => known(convert::from_i64(value.into())),
+            Self::I64(value) => known(convert::from_i64(value)),
         }
     }
 }
@@ -93,16 +114,17 @@ impl Fpu {
     ///
     /// Of an `m80fp` or a register, the bits are taken as they are and nothing is raised.
     #[inline(always)]
-    pub fn fld(&mut self, source: Operand) {
+    pub fn fld<W: Way>(&mut self, source: Operand) -> Result<(), W::Else> {
         // Neither precision nor rounding matter.
-        if let Some(value) = source.read_quick(self)
+        if let Some((value, tag)) = source.read_quick(self)
             && !self.is_full()
         {
-            self.settle_quick(false, false);
-            return self.push(value);
+            self.settle_quick(0, false);
+            self.push_tagged(value, tag);
+            return Ok(());
         }
-        source.general(self, |fpu, source| {
-            fpu.load(|fpu, env| match source {
+        W::general(|| {
+            self.load(|fpu, env| match source {
                 Operand::F32(bits) => convert::from_f32(bits, env),
                 Operand::F64(bits) => convert::from_f64(bits, env),
                 _ => source.read(fpu, env).unwrap_or_else(|| {
@@ -110,7 +132,8 @@ impl Fpu {
                     F80::INDEFINITE
                 }),
             });
-        });
+            Ok(())
+        })
     }
 
     /// Pushes an integer of 18 packed decimal digits. SDM Vol. 2A, "FBLD".
@@ -120,11 +143,15 @@ impl Fpu {
 
     /// Pushes a constant under the rounding control. SDM Vol. 2A, "FLD1/FLDL2T/FLDL2E/FLDPI/FLDLG2/FLDLN2/FLDZ".
     #[inline(always)]
-    pub fn fld_constant(&mut self, constant: Constant) {
+    pub fn fld_constant<W: Way>(&mut self, constant: Constant) -> Result<(), W::Else> {
         if !self.is_full() {
-            self.settle_quick(false, false);
-            return self.push(constant.load(&self.env()));
+            self.settle_quick(0, false);
+            self.push(constant.load(&self.env()));
+            return Ok(());
         }
-        general(self, constant, |fpu, constant| fpu.load(|_, env| constant.load(env)));
+        W::general(|| {
+            self.load(|_, env| constant.load(env));
+            Ok(())
+        })
     }
 }

@@ -16,7 +16,8 @@
 //! - FSCALE beyond what an unmasked `#O` or `#U` can wrap gives an infinity or zero with `#P`.
 //! - FXTRACT, FSINCOS and FPTAN of an empty register onto a full stack are underflows.
 //!
-//! What programs do most has a short way ([`quick`]) before the general one, which then is a function apart ([`general`]).
+//! What programs do most has a short way ([`quick`](super::soft::quick)) before the general one. Such an instruction is generic over the
+//! [`Way`](super::way::Way): the whole of it is always done, and of the short way an error says that it was not, and nothing has changed.
 
 mod arith;
 mod compare;
@@ -28,16 +29,8 @@ mod trans;
 pub use load::Operand;
 pub use store::Store;
 
-use super::soft::{self, Env, F80, flag, quick};
-use super::{Fpu, STATUS_APART};
-
-/// Runs the general case of an instruction as a function of its own: what it keeps on the host's stack must not be its caller's, a
-/// handler that is to end in a tail call.
-#[cold]
-#[inline(never)]
-fn general<T, R>(fpu: &mut Fpu, operand: T, run: impl FnOnce(&mut Fpu, T) -> R) -> R {
-    run(fpu, operand)
-}
+use super::soft::{self, Env, F80, flag};
+use super::{Fpu, STATUS_APART, Tag};
 
 impl Fpu {
     /// Starts an operation under the current control word.
@@ -50,29 +43,17 @@ impl Fpu {
     #[inline]
     const fn settle(&mut self, env: &Env) {
         self.status |= env.flags() & !STATUS_APART;
-        self.settle_quick(env.flags() & flag::PE != 0, env.flags() & flag::C1 != 0);
+        self.settle_quick((env.flags() & flag::PE) as u64, env.flags() & flag::C1 != 0);
         if env.unmasked() != 0 {
             self.status |= flag::ES | flag::B;
         }
     }
 
-    /// Whether [`quick`] does what the control word asks for.
+    /// Enters what a short way raised: `#P` if anything was rounded off, and whether that was away from zero.
     #[inline(always)]
-    const fn is_plain(&self) -> bool {
-        quick::is_plain(self.control)
-    }
-
-    /// Enters what [`quick`] raised: `#P`, and whether the result was rounded away from zero.
-    #[inline(always)]
-    const fn settle_quick(&mut self, inexact: bool, away: bool) {
-        self.inexact |= inexact;
+    const fn settle_quick(&mut self, lost: u64, away: bool) {
+        self.lost |= lost;
         self.away = away;
-    }
-
-    /// Replaces ST(`i`), which is not empty.
-    #[inline(always)]
-    const fn replace(&mut self, i: u8, value: F80) {
-        self.set_physical(self.top.wrapping_add(i), value);
     }
 
     /// Enters what an operation raised as [`Fpu::settle`] does, but touches C1 on a stack fault only.
@@ -99,8 +80,8 @@ impl Fpu {
     const fn pop(&mut self, count: u8) {
         let mut left = count;
         while left != 0 {
-            self.full[self.number(0)] = false;
-            self.top = (self.top + 1) & 7;
+            self.tags[self.top as usize] = Tag::EMPTY;
+            self.top = self.number(1);
             left -= 1;
         }
     }
@@ -108,8 +89,15 @@ impl Fpu {
     /// Decrements TOP and sets the new ST(0).
     #[inline]
     const fn push(&mut self, value: F80) {
-        self.top = self.top.wrapping_sub(1) & 7;
-        self.set_st(0, value);
+        self.push_tagged(value, Tag::of(value));
+    }
+
+    /// As [`Fpu::push`], of a value of which `tag` is known.
+    #[inline(always)]
+    const fn push_tagged(&mut self, value: F80, tag: Tag) {
+        // Where ST(7) was.
+        self.top = self.number(7);
+        self.replace(self.top, value, tag);
     }
 
     /// Whether a push would overflow the stack.

@@ -1,21 +1,27 @@
 //! FXCH, FCMOVcc, FFREE, FINCSTP and FDECSTP.
 
-use super::Fpu;
-use super::general;
 use super::soft::{F80, flag};
+use super::{Fpu, Tag};
+use crate::fpu::way::Way;
 
 impl Fpu {
     /// Exchanges ST(0) and ST(`i`); the masked response to an empty one is to take it for the indefinite.
     /// SDM Vol. 2A, "FXCH".
     #[inline(always)]
-    pub fn fxch(&mut self, i: u8) {
-        if !self.is_empty(0) && !self.is_empty(i) {
-            let (a, b) = (self.st(0), self.st(i));
-            self.settle_quick(false, false);
-            self.replace(0, b);
-            return self.replace(i, a);
+    pub fn fxch<W: Way>(&mut self, i: u8) -> Result<(), W::Else> {
+        let (a, b) = (self.number(0), self.number(i));
+        let (tag_a, tag_b) = (self.tag(a), self.tag(b));
+        if !tag_a.is_empty() && !tag_b.is_empty() {
+            let (value_a, value_b) = (self.value(a), self.value(b));
+            self.settle_quick(0, false);
+            self.replace(a, value_b, tag_b);
+            self.replace(b, value_a, tag_a);
+            return Ok(());
         }
-        general(self, i, Self::fxch_empty);
+        W::general(|| {
+            self.fxch_empty(i);
+            Ok(())
+        })
     }
 
     const fn fxch_empty(&mut self, i: u8) {
@@ -32,24 +38,28 @@ impl Fpu {
 
     /// Copies ST(`i`) to ST(0) if the condition holds. SDM Vol. 2A, "FCMOVcc".
     #[inline(always)]
-    pub fn fcmov(&mut self, i: u8, condition: bool) {
-        if !self.is_empty(0) && !self.is_empty(i) {
-            return self.replace(0, self.st(if condition { i } else { 0 }));
+    pub fn fcmov<W: Way>(&mut self, i: u8, condition: bool) -> Result<(), W::Else> {
+        let (a, b) = (self.number(0), self.number(i));
+        if !self.tag(a).is_empty() && !self.tag(b).is_empty() {
+            let from = if condition { b } else { a };
+            self.replace(a, self.value(from), self.tag(from));
+            return Ok(());
         }
-        general(self, (), |fpu, ()| {
-            let mut env = fpu.env();
+        W::general(|| {
+            let mut env = self.env();
             env.stack_underflow();
-            fpu.settle(&env);
+            self.settle(&env);
             if !env.stops() {
-                fpu.set_st(0, F80::INDEFINITE);
+                self.set_st(0, F80::INDEFINITE);
             }
-        });
+            Ok(())
+        })
     }
 
     /// Marks ST(`i`) as empty. SDM Vol. 2A, "FFREE".
     #[inline]
     pub const fn ffree(&mut self, i: u8) {
-        self.full[self.number(i)] = false;
+        self.tags[self.number(i) as usize] = Tag::EMPTY;
         self.set_codes(flag::C1, 0);
     }
 
@@ -63,14 +73,14 @@ impl Fpu {
     /// Increments TOP without marking anything as empty. SDM Vol. 2A, "FINCSTP".
     #[inline]
     pub const fn fincstp(&mut self) {
-        self.top = (self.top + 1) & 7;
+        self.top = self.number(1);
         self.set_codes(flag::C1, 0);
     }
 
     /// Decrements TOP without marking anything as empty. SDM Vol. 2A, "FDECSTP".
     #[inline]
     pub const fn fdecstp(&mut self) {
-        self.top = self.top.wrapping_sub(1) & 7;
+        self.top = self.number(7);
         self.set_codes(flag::C1, 0);
     }
 }

@@ -9,9 +9,10 @@
 //! ```
 
 use super::Fpu;
-use super::general;
 use super::soft::quick::{self, Quick};
 use super::soft::{Env, F80, bcd, convert, flag};
+use crate::fpu::way::Way;
+use std::hint::cold_path;
 
 /// What a store to memory is going to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,19 +59,35 @@ impl Fpu {
     /// What [`Fpu::fst_f32`] is going to do, if the short way knows it.
     #[inline(always)]
     pub(crate) fn fst_f32_quick(&self) -> Option<Quick<u32>> {
-        if self.is_plain() && !self.is_empty(0) { quick::to_f32(self.st(0)) } else { None }
+        if self.short { self.narrow(quick::to_f32, |a| u32::from(a.se) << 16) } else { None }
     }
 
     /// What [`Fpu::fst_f64`] is going to do, if the short way knows it.
     #[inline(always)]
     pub(crate) fn fst_f64_quick(&self) -> Option<Quick<u64>> {
-        if self.is_plain() && !self.is_empty(0) { quick::to_f64(self.st(0)) } else { None }
+        if self.short { self.narrow(quick::to_f64, |a| u64::from(a.se) << 48) } else { None }
+    }
+
+    /// Converts ST(0) by `quick` if it is normal, and by `zero` if it is one.
+    #[inline(always)]
+    fn narrow<T>(
+        &self,
+        quick: impl FnOnce(F80) -> Option<Quick<T>>,
+        zero: impl FnOnce(F80) -> T,
+    ) -> Option<Quick<T>> {
+        let (value, tag) = (self.value(self.top), self.tag(self.top));
+        if tag.is_normal() {
+            return quick(value);
+        }
+        cold_path();
+        let is_zero = !tag.is_empty() && value.is_zero();
+        is_zero.then(|| Quick { value: zero(value), lost: 0, away: false })
     }
 
     /// As [`Fpu::commit`], of such a store.
     #[inline(always)]
     pub(crate) const fn commit_quick<T: Copy>(&mut self, store: &Quick<T>, pops: u8) {
-        self.settle_quick(store.inexact, store.away);
+        self.settle_quick(store.lost, store.away);
         self.pop(pops);
     }
 
@@ -135,21 +152,24 @@ impl Fpu {
 
     /// Copies ST(0) to ST(`i`) and pops `pops` times. SDM Vol. 2A, "FST/FSTP".
     #[inline(always)]
-    pub fn fst_st(&mut self, i: u8, pops: u8) {
-        if !self.is_empty(0) {
-            self.settle_quick(false, false);
-            self.set_st(i, self.st(0));
-            return self.pop(pops);
+    pub fn fst_st<W: Way>(&mut self, i: u8, pops: u8) -> Result<(), W::Else> {
+        let tag = self.tag(self.top);
+        if !tag.is_empty() {
+            self.settle_quick(0, false);
+            self.replace(self.number(i), self.st(0), tag);
+            self.pop(pops);
+            return Ok(());
         }
-        general(self, i, move |fpu, i| {
-            let mut env = fpu.env();
+        W::general(|| {
+            let mut env = self.env();
             env.stack_underflow();
-            fpu.settle(&env);
+            self.settle(&env);
             if !env.stops() {
-                fpu.set_st(i, F80::INDEFINITE);
-                fpu.pop(pops);
+                self.set_st(i, F80::INDEFINITE);
+                self.pop(pops);
             }
-        });
+            Ok(())
+        })
     }
 
     /// Copies ST(0) to ST(`i`) unless it is empty, and pops, never with a fault: the undocumented FSTPNCE, `D9 D8+i`.
