@@ -104,6 +104,8 @@ pub struct Instance {
 impl Instance {
     /// A bit of a key: what computes in software for a family that the host's FPU can do.
     pub const SOFTWARE: u64 = 1 << 42;
+    /// A bit of the first key of a pair whose second is a branch: the flags are needed only where that is taken.
+    pub const AT_EXIT: u64 = 1 << 43;
 
     pub fn key(&self) -> u64 {
         // The fourth stands above all else.

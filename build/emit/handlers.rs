@@ -30,8 +30,11 @@ pub fn emit(families: &Families, hot: &Hot, startup: &str) -> String {
     put_together(&mut out, families, hot, startup, &mut singles);
     let mut pairs: BTreeMap<(u64, u64), String> = BTreeMap::new();
     for (first, second) in &hot.pairs {
-        if let Some(handler) = pair(families, first, second) {
+        if let Some(handler) = pair(families, first, second, false) {
             pairs.insert((first.key(), second.key()), handler);
+        }
+        if let Some(handler) = pair(families, first, second, true) {
+            pairs.insert((first.key() | Instance::AT_EXIT, second.key()), handler);
         }
     }
     emit_tables(&mut out, families, &singles, &pairs);
@@ -433,7 +436,8 @@ fn in_software(families: &Families, instance: &Instance) -> Option<String> {
     Some(format!("in_software::<{}>", type_of(families, instance)?))
 }
 
-fn pair(families: &Families, first: &Instance, second: &Instance) -> Option<String> {
+/// The handler of a pair; `at_exit`: that which keeps the flags only where the branch is taken, if there is a difference.
+fn pair(families: &Families, first: &Instance, second: &Instance, at_exit: bool) -> Option<String> {
     let flow =
         |instance: &Instance| families.list.get(usize::from(instance.family).checked_sub(1)?).map(|f| f.flow);
     let live = |instance: &Instance| {
@@ -444,9 +448,16 @@ fn pair(families: &Families, first: &Instance, second: &Instance) -> Option<Stri
         return None;
     }
     let (one, two) = (type_of(families, first)?, type_of(families, second)?);
+    let needed = match (first.live, at_exit) {
+        (true, true) => "AT_EXIT",
+        (true, false) => "EVERYWHERE",
+        (false, false) => "NOWHERE",
+        (false, true) => return None,
+    };
     match flow(second)? {
+        Flow::Next if at_exit => None,
         Flow::Next => Some(format!("pair::<{one}, {}, {two}, {}>", first.live, second.live)),
-        Flow::Branch => Some(format!("pair_branch::<{one}, {}, {two}>", first.live)),
+        Flow::Branch => Some(format!("pair_branch::<{one}, {needed}, {two}>")),
         _ => None,
     }
 }

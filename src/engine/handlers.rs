@@ -20,6 +20,7 @@ pub(crate) mod generated {
     use super::super::operand::*;
     #[cfg(trap_memory)]
     use super::Live;
+    use super::{AT_EXIT, EVERYWHERE, NOWHERE};
     use super::{InSoftware, Run, branch, call, call_to, far, in_software, jump, jump_to, pair, pair_branch};
     use super::{ret, single, sync, x87};
     use crate::cpu::insn as body;
@@ -311,8 +312,15 @@ pub(crate) unsafe extern "C" fn pair<
     unsafe { dispatch(x, ahead(op, I::SLOTS + J::SLOTS)) }
 }
 
+/// Where the flags of an instruction are needed that is joined with a branch: nowhere behind it.
+pub(crate) const NOWHERE: u8 = 0;
+/// The same: on both ways.
+pub(crate) const EVERYWHERE: u8 = 1;
+/// The same: where the branch is taken, which leaves the block.
+pub(crate) const AT_EXIT: u8 = 2;
+
 /// An instruction and the branch behind it.
-pub(crate) unsafe extern "C" fn pair_branch<I: Run<Out = ()>, const LIVE: bool, B: Run<Out = bool>>(
+pub(crate) unsafe extern "C" fn pair_branch<I: Run<Out = ()>, const NEEDED: u8, B: Run<Out = bool>>(
     cpu: *mut Cpu,
     op: *const Op,
     mem: *mut u8,
@@ -327,12 +335,16 @@ pub(crate) unsafe extern "C" fn pair_branch<I: Run<Out = ()>, const LIVE: bool, 
         // SAFETY: as for every handler.
         return unsafe { raise(x, fault) };
     }
-    if LIVE {
+    if NEEDED == EVERYWHERE {
         x.set_flags(f);
     }
     // SAFETY: the branch is behind the first op.
     let second = enter(cpu, unsafe { ahead(op, I::SLOTS) }, mem);
-    match B::run(second, &mut f) {
+    let outcome = B::run(second, &mut f);
+    if NEEDED == AT_EXIT && outcome != Ok(false) {
+        x.set_flags(f);
+    }
+    match outcome {
         // SAFETY: a branch has a second slot.
         Ok(true) => unsafe { take(x, second.op.add(1).cast()) },
         // SAFETY: as for every handler.

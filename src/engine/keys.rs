@@ -90,6 +90,9 @@ pub(crate) fn indexed(at: usize, which: u8) -> u64 {
 /// The flag of a key that says that the flags it writes are needed.
 pub(crate) const LIVE: u64 = 1 << 40;
 
+/// The flag of a pair's first key that says, beside [`LIVE`], that flags are needed only where the branch behind is taken.
+pub(crate) const AT_EXIT: u64 = 1 << 43;
+
 /// The bit of a key that says "in software": a second handler of what the host's FPU can do.
 pub(crate) const SOFTWARE: u64 = 1 << 42;
 

@@ -25,6 +25,8 @@ pub(super) struct Item {
     pub(super) facts: Facts,
     /// Flags needed behind it.
     pub(super) after: u8,
+    /// The same but for those that only the way out of a branch needs.
+    pub(super) ahead: u8,
     /// Slot of its op, once emitted; none for jumps that are followed.
     pub(super) slot: Option<usize>,
     /// The keys that fit, best first; empty for handlers that have none.
@@ -138,7 +140,8 @@ impl Item {
     /// What is at `eip`, to be said; all flags are needed behind it.
     pub(super) fn new(eip: u32, facts: Facts) -> Item {
         let insn = Err(Stop::Undefined);
-        Item { eip, insn, facts, after: flag::STATUS, slot: None, keys: Vec::new(), followed: false }
+        let (after, ahead) = (flag::STATUS, flag::STATUS);
+        Item { eip, insn, facts, after, ahead, slot: None, keys: Vec::new(), followed: false }
     }
 
     /// Where a branch leaves the block.
@@ -156,6 +159,11 @@ impl Item {
     pub(super) fn needed_behind(&self, next: &Item) -> bool {
         let open = if next.facts.barrier { flag::STATUS } else { next.after & !next.facts.kills };
         self.facts.writes && self.facts_written() & open != 0
+    }
+
+    /// Whether flags that it writes are needed behind a branch, which follows it, only where that leaves the block.
+    pub(super) fn needed_at_exit(&self, branch: &Item) -> bool {
+        self.needed_behind(branch) && self.facts_written() & branch.ahead == 0
     }
 
     /// Flags that it may change.
@@ -404,6 +412,7 @@ impl<'a> Job<'a> {
             _ => flag::STATUS,
         };
         for item in items.iter_mut().rev() {
+            item.ahead = live;
             if let Ok(insn) = item.insn
                 && insn.form().flow == Flow::Branch
             {

@@ -356,7 +356,11 @@ impl Translations {
                     continue;
                 }
                 // Only what is needed behind the second instruction has to be written.
-                let needed = first.needed_behind(second);
+                let needed = match first.needed_behind(second) {
+                    true if is_branch && first.needed_at_exit(second) => keys::LIVE | keys::AT_EXIT,
+                    true => keys::LIVE,
+                    false => 0,
+                };
                 if let Some(handler) = find_pair(&first.keys, needed, &second.keys) {
                     // SAFETY: the slot of an op of this block, which nobody runs yet.
                     unsafe { (*self.arena.at(slot)).handler = handler };
@@ -370,12 +374,14 @@ impl Translations {
     }
 }
 
-fn find_pair(first: &[u64], live: bool, second: &[u64]) -> Option<Handler> {
+/// The handler of two instructions with one of these keys each; `needed` are the bits of the first one's that say for whom it keeps
+/// flags.
+fn find_pair(first: &[u64], needed: u64, second: &[u64]) -> Option<Handler> {
     if !first.first().is_some_and(|key| keys::starts_pair(*key)) {
         return None;
     }
     for one in first {
-        let one = one & !keys::LIVE | if live { keys::LIVE } else { 0 };
+        let one = one & !keys::LIVE | needed;
         for two in second {
             if let Some(handler) = keys::pair(one, *two) {
                 return Some(handler);
