@@ -26,6 +26,7 @@ pub(super) enum Value {
 pub(super) type Values = [Value; 16];
 
 /// An instruction of the copy.
+#[derive(Clone)]
 pub(super) struct Step {
     pub(super) insn: Instruction,
     /// Values before it.
@@ -64,6 +65,8 @@ pub(super) const RDI: usize = 7;
 
 /// Registers that mean nothing to the next handler: RAX, RCX, R8 to R11.
 pub(super) const SCRATCH: u16 = 0b1111_0000_0011;
+/// RAX, R10 and R11: they neither pass an argument to a function nor have to be kept for its caller (System V ABI for x86-64, 3.2.3).
+const NO_ARGUMENT: u16 = 0b1100_0000_0001;
 
 pub(super) struct Analysis {
     pub(super) info: InstructionInfoFactory,
@@ -313,11 +316,7 @@ impl Analysis {
             let mut changed = false;
             for at in (0..blocks.len()).rev() {
                 let goes_on = exits[at].is_some();
-                let live = match blocks[at].end {
-                    End::Leave(_) if goes_on => !SCRATCH,
-                    End::Leave(_) | End::Outside(_) => !0,
-                    _ => blocks[at].successors().map(|to| wanted[index[&to]]).fold(0, |all, one| all | one),
-                };
+                let live = wanted_behind(&blocks[at], goes_on, |to| wanted[index[&to]]);
                 // Nothing is dropped before all of it is known.
                 let before = self.live_before(&bodies[at], live);
                 changed |= before != wanted[at];
@@ -329,11 +328,7 @@ impl Analysis {
         }
         for at in 0..blocks.len() {
             let goes_on = exits[at].is_some();
-            let live = match blocks[at].end {
-                End::Leave(_) if goes_on => !SCRATCH,
-                End::Leave(_) | End::Outside(_) => !0,
-                _ => blocks[at].successors().map(|to| wanted[index[&to]]).fold(0, |all, one| all | one),
-            };
+            let live = wanted_behind(&blocks[at], goes_on, |to| wanted[index[&to]]);
             self.drop_dead(&mut bodies[at], live, !goes_on);
         }
     }
@@ -348,5 +343,15 @@ impl Analysis {
             }
         }
         live
+    }
+}
+
+/// What is wanted behind a block, whether it goes on with the next op; `wanted` is what is wanted at the start of one.
+fn wanted_behind(block: &Block, goes_on: bool, wanted: impl Fn(u64) -> u16) -> u16 {
+    match block.end {
+        End::Leave(_) if goes_on => !SCRATCH,
+        End::Leave(_) => !0,
+        End::Outside(_) => !NO_ARGUMENT,
+        _ => block.successors().map(wanted).fold(0, |all, one| all | one),
     }
 }

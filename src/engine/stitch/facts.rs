@@ -58,8 +58,10 @@ impl Step {
         (0..insn.op_count()).any(|at| match insn.op_kind(at) {
             OpKind::Memory => match number(insn.memory_base()) {
                 Some(RSP) => false,
+                // An element of something in the CPU, if there is an index.
+                Some(base) if self.values[base] == Value::Cpu => false,
                 Some(base) => {
-                    let known = matches!(self.values[base], Value::Cpu | Value::Op(_));
+                    let known = matches!(self.values[base], Value::Op(_));
                     insn.memory_index() != Register::None || !known
                 }
                 None => true,
