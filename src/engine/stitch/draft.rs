@@ -1,7 +1,7 @@
 //! Puts a block's copy together from templates. Unsafe: reads fields of ops.
 
 use super::kept::{Kept, Set};
-use super::template::{Atom, HOT_END, Template, Way};
+use super::template::{Atom, HOT_END, Part, Template, Way};
 use crate::engine::op::Op;
 
 /// A place in a block's copy.
@@ -22,6 +22,14 @@ struct At {
     first: usize,
 }
 
+/// What is known of a template's labels while it is written.
+struct Labels {
+    /// What the CPU lacks at those of the cold part.
+    owed: Vec<Set>,
+    /// What is kept at those of the others, as far as they have been written or led to.
+    kept: Vec<Option<Kept>>,
+}
+
 /// What is to be made good when the host's instruction at a place in the copies faults.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fixup {
@@ -33,7 +41,7 @@ pub(super) struct Fixup {
     pub(super) owed: Set,
 }
 
-/// A block's copy, as it is put together: the hot parts in a row, and the cold parts, which go behind them.
+/// A block's copy, as it is put together: the hot parts in a row, and the warm and cold parts, which go behind them.
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) hot: Vec<u8>,
@@ -74,14 +82,14 @@ impl Draft {
         let first = self.labels.len();
         self.labels.resize(first + template.labels, Site { cold: false, at: 0 });
         let at = At { op, behind, first };
-        // What the CPU lacks at labels of the cold part.
-        let mut owed = vec![Set::NONE; template.labels];
+        let mut labels = Labels { owed: vec![Set::NONE; template.labels], kept: vec![None; template.labels] };
         // SAFETY: the caller's promise.
         unsafe {
-            self.write_part(template, false, at, kept, &mut owed);
-            // In the cold part nothing is kept.
-            let mut nothing = Kept::NONE;
-            self.write_part(template, true, at, &mut nothing, &mut owed);
+            self.write_part(template, Part::Hot, at, kept, &mut labels);
+            for part in [Part::Warm, Part::Cold] {
+                let mut nothing = Kept::NONE;
+                self.write_part(template, part, at, &mut nothing, &mut labels);
+            }
         }
     }
 
@@ -92,11 +100,12 @@ impl Draft {
     unsafe fn write_part(
         &mut self,
         template: &Template,
-        cold: bool,
+        part: Part,
         At { op, behind, first }: At,
         kept: &mut Kept,
-        owed: &mut [Set],
+        labels: &mut Labels,
     ) {
+        let cold = part != Part::Hot;
         // SAFETY: fields lie in the slots of the op; the caller's promise.
         let field = |from: u32, bytes: u8| unsafe { field(op, from, bytes) };
         // What is kept on all ways to a label.
@@ -110,12 +119,19 @@ impl Draft {
                 *kept = Kept::NONE;
             }
         }
-        for atom in if cold { &template.cold } else { &template.hot } {
+        let atoms = match part {
+            Part::Hot => &template.hot,
+            Part::Warm => &template.warm,
+            Part::Cold => &template.cold,
+        };
+        // Where nothing is kept.
+        let plain = part == Part::Cold || template.opaque;
+        for atom in atoms {
             match atom {
                 Atom::Raw(bytes) => self.code(cold).extend(bytes),
                 Atom::Guest(bytes) => {
                     let owed = kept.owed();
-                    if !cold && (behind != 0 || owed != Set::NONE) {
+                    if part == Part::Hot && (behind != 0 || owed != Set::NONE) {
                         self.fixups.push(Fixup { at: self.hot.len() as u32, behind, owed });
                     }
                     self.code(cold).extend(bytes);
@@ -133,14 +149,14 @@ impl Draft {
                     self.code(cold).extend(code);
                     self.outside.push((Site { cold, at: start + at }, *target, start + code.len()));
                 }
-                Atom::Sum(sum) if cold || template.opaque => sum.write_plain(self.code(cold), field),
+                Atom::Sum(sum) if plain => sum.write_plain(self.code(cold), field),
                 Atom::Sum(sum) => {
                     sum.write(self.code(cold), kept, (template.uses, template.vectors), field);
                     if template.peeks {
                         kept.complete(self.code(cold));
                     }
                 }
-                Atom::Access(access) if cold || template.opaque => access.write_plain(self.code(cold), field),
+                Atom::Access(access) if plain => access.write_plain(self.code(cold), field),
                 Atom::Access(access) => {
                     access.write(self.code(cold), kept, (template.uses, template.vectors), field);
                     if template.peeks {
@@ -154,20 +170,30 @@ impl Draft {
                             kept.complete(self.code(cold));
                             arriving[*label] = arriving[*label].and(*kept);
                         }
-                        Way::OnlyOut => owed[*label] = kept.owed(),
+                        Way::Aside => match labels.kept[*label] {
+                            None => labels.kept[*label] = Some(*kept),
+                            Some(there) => kept.adapt(self.code(cold), there),
+                        },
+                        Way::OnlyOut => labels.owed[*label] = kept.owed(),
                         Way::Out if kept.owed() == Set::NONE => {}
                         Way::Out => to = self.way_out(kept.owed(), to),
                     }
                     self.jump(cold, code, to);
                 }
                 Atom::Label(label) => {
-                    if arriving[*label] != Kept::ALL {
-                        kept.complete(self.code(cold));
-                        *kept = kept.and(arriving[*label]);
+                    match part {
+                        // Nobody runs into it.
+                        Part::Warm => *kept = labels.kept[*label].unwrap_or(Kept::NONE),
+                        _ if arriving[*label] != Kept::ALL => {
+                            kept.complete(self.code(cold));
+                            *kept = kept.and(arriving[*label]);
+                        }
+                        _ => {}
                     }
+                    labels.kept[*label] = Some(*kept);
                     self.labels[first + label] = self.here(cold);
-                    if cold {
-                        owed[*label].store(&mut self.cold);
+                    if part == Part::Cold {
+                        labels.owed[*label].store(&mut self.cold);
                     }
                 }
                 Atom::Complete => kept.complete(self.code(cold)),
@@ -184,6 +210,7 @@ impl Draft {
                 kept.complete(&mut self.hot);
                 *kept = kept.and(arriving[HOT_END]);
             }
+            labels.kept[HOT_END] = Some(*kept);
             self.labels[first + HOT_END] = self.here(false);
         }
     }

@@ -27,6 +27,10 @@ impl Set {
         Set { general: self.general & other.general, vectors: self.vectors & other.vectors }
     }
 
+    fn or(self, other: Set) -> Set {
+        Set { general: self.general | other.general, vectors: self.vectors | other.vectors }
+    }
+
     fn without(self, other: Set) -> Set {
         Set { general: self.general & !other.general, vectors: self.vectors & !other.vectors }
     }
@@ -43,14 +47,26 @@ impl Set {
         Set { general, vectors: vector::of_hosts(vectors) }
     }
 
+    /// Those of the general ones.
+    fn registers(self) -> impl Iterator<Item = usize> {
+        (0..8).filter(move |at| self.general >> at & 1 != 0)
+    }
+
+    /// Those of the XMM registers.
+    fn numbers(self) -> impl Iterator<Item = u32> {
+        (0..8).filter(move |at| self.vectors >> at & 1 != 0)
+    }
+
     /// Writes stores of their host registers into the CPU.
     pub(super) fn store(self, code: &mut Vec<u8>) {
-        for register in (0..8).filter(|at| self.general >> at & 1 != 0) {
-            move_word(code, STORE, HOSTS[register], 4 * register as u32);
-        }
-        for number in (0..8u32).filter(|at| self.vectors >> at & 1 != 0) {
-            vector::store(code, number);
-        }
+        self.registers().for_each(|at| move_word(code, STORE, HOSTS[at], 4 * at as u32));
+        self.numbers().for_each(|number| vector::store(code, number));
+    }
+
+    /// Writes loads of their host registers from the CPU.
+    fn load(self, code: &mut Vec<u8>) {
+        self.registers().for_each(|at| move_word(code, LOAD, HOSTS[at], 4 * at as u32));
+        self.numbers().for_each(|number| vector::load(code, number));
     }
 }
 
@@ -74,6 +90,16 @@ impl Kept {
     pub(super) fn and(self, other: Kept) -> Kept {
         debug_assert!(self.owed == Set::NONE && other.owed == Set::NONE);
         Kept { there: self.there.and(other.there), owed: Set::NONE }
+    }
+
+    /// Keeps at least what is kept in `there`, and owes no more, so that one can go on there.
+    pub(super) fn adapt(&mut self, code: &mut Vec<u8>, there: Kept) {
+        let more = self.owed.without(there.owed);
+        more.store(code);
+        self.owed = self.owed.without(more);
+        let missing = there.there.without(self.there);
+        missing.load(code);
+        self.there = self.there.or(missing);
     }
 
     /// What the CPU lacks.

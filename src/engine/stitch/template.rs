@@ -1,7 +1,8 @@
 //! What has to be copied to have a handler's work done in a row with others': its machine code without the jump to the next handler.
 //!
 //! A handler ends in `rsi = next op; jump to its handler`. Its template has the blocks that lead there (`hot`, running off their end)
-//! apart from those that leave otherwise (`cold`: a taken branch, a fault). Fields of ops become immediates, and RSI need not be
+//! apart from those that leave otherwise (`cold`: a taken branch, a fault). What the compiler has put behind the handler's end, but comes
+//! back, is `warm`: it stands in nobody's way, either. Fields of ops become immediates, and RSI need not be
 //! moved on when nothing in the hot part wants it.
 
 use super::access::Access;
@@ -49,10 +50,23 @@ pub(super) enum Atom {
 pub(super) enum Way {
     /// To the same part.
     Within,
-    /// From the hot part to the cold one.
+    /// To the cold part from another.
     Out,
     /// As `Out`, and nothing else leads there.
     OnlyOut,
+    /// To the warm part, or from there to the hot one.
+    Aside,
+}
+
+/// A part of a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Written in a row with those of other templates.
+    Hot,
+    /// Leaves that row and comes back to it.
+    Warm,
+    /// Leaves it for good, or runs where nothing is kept.
+    Cold,
 }
 
 /// The label of the end of a template's hot part.
@@ -62,6 +76,7 @@ pub(super) const HOT_END: usize = 0;
 #[derive(Debug, Default)]
 pub(super) struct Template {
     pub(super) hot: Vec<Atom>,
+    pub(super) warm: Vec<Atom>,
     pub(super) cold: Vec<Atom>,
     /// How many labels it has.
     pub(super) labels: usize,
@@ -216,8 +231,14 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
     if next.is_none() {
         hot.fill(true);
     }
-    if let [exit] = exits[..] {
-        moved = shorten(&mut analysis, &mut bodies[exit], ends[exit][RSI])?;
+    let mut short = bodies.clone();
+    let moves: Option<Vec<u32>> =
+        exits.iter().map(|at| shorten(&mut analysis, &mut short[*at], ends[*at][RSI])).collect();
+    if let Some([first, rest @ ..]) = moves.as_deref()
+        && rest.iter().all(|other| other == first)
+    {
+        moved = *first;
+        bodies = short;
     }
     analysis.drop_all_dead(&blocks, &mut bodies, &goes_on);
     let wants_op = (0..blocks.len()).any(|at| {
@@ -225,9 +246,22 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
             && (bodies[at].iter().any(|step| analysis.wants_op(step))
                 || (goes_on[at].is_none() && matches!(blocks[at].end, End::Leave(_) | End::Outside(_))))
     }) || moved != 0;
+    // An access of the guest's memory has to stand in the row, where places are in order.
+    let stays = |at: usize| bodies[at].iter().any(Step::accesses_guest);
+    let is_behind = |at: usize| hot[at] && exits.first().is_some_and(|exit| at > *exit);
+    let mut warm: Vec<usize> = (0..blocks.len()).filter(|at| is_behind(*at)).collect();
+    if warm.iter().any(|at| stays(*at)) {
+        warm.clear();
+    }
+    let is_warm = |at: &usize| warm.contains(at);
+    let part = |at: usize| match (hot[at], is_warm(&at)) {
+        (true, false) => Part::Hot,
+        (true, true) => Part::Warm,
+        (false, _) => Part::Cold,
+    };
     // The exit comes last; it runs off the end.
     let mut order: Vec<usize> =
-        (0..blocks.len()).filter(|at| hot[*at] && exits.first() != Some(at)).collect();
+        (0..blocks.len()).filter(|at| part(*at) == Part::Hot && exits.first() != Some(at)).collect();
     if let Some(exit) = exits.first() {
         order.push(*exit);
     }
@@ -238,7 +272,7 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
     let elsewhere = floats::look(&blocks);
     let looks_at_floats = elsewhere.is_some_and(|start| cold.iter().any(|at| blocks[*at].start == start));
     let mut template = Template { next, moved, wants_op, notes, looks_at_floats, ..Template::default() };
-    for &at in &order {
+    for &at in order.iter().chain(&warm) {
         for step in &bodies[at] {
             let (reads, writes) = analysis.used_by(step);
             template.uses |= reads | writes;
@@ -254,11 +288,11 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
     // The label of a cold block for those who come from the hot part, where RSI is behind.
     let behind = |at: usize| blocks.len() + 1 + at;
     template.labels = 2 * blocks.len() + 1;
-    for (is_hot, order) in [(true, &order), (false, &cold)] {
+    for (here, order) in [(Part::Hot, &order), (Part::Warm, &warm), (Part::Cold, &cold)] {
         let mut atoms = Vec::new();
         for (position, &at) in order.iter().enumerate() {
             let block = &blocks[at];
-            if !is_hot && !wants_op {
+            if here == Part::Cold && !wants_op {
                 atoms.extend([Atom::Label(behind(at)), Atom::Correct]);
             }
             atoms.push(Atom::Label(at + 1));
@@ -273,13 +307,17 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
                 }
             }
             let following = order.get(position + 1).map(|at| blocks[*at].start);
-            // In the cold part each block may start with its own correction of RSI, so none is run into.
-            let following = following.filter(|_| is_hot || wants_op);
+            // In the cold part each block may start with its own correction of RSI, and in the warm one each keeps something else, so
+            // none is run into.
+            let following = following.filter(|_| here == Part::Hot || here == Part::Cold && wants_op);
             let mut jump = |code: &[u8], target: u64| {
                 let to = label[&target] - 1;
-                let out = is_hot && !hot[to];
-                let label = if out && !wants_op { behind(to) } else { to + 1 };
-                let way = if out { Way::Out } else { Way::Within };
+                let way = match (here, part(to)) {
+                    (Part::Hot, Part::Hot) | (Part::Cold, _) => Way::Within,
+                    (_, Part::Cold) => Way::Out,
+                    (_, Part::Warm) | (Part::Warm, _) => Way::Aside,
+                };
+                let label = if way == Way::Out && !wants_op { behind(to) } else { to + 1 };
                 atoms.push(Atom::Jump { code: code.into(), label, way });
             };
             match &block.end {
@@ -298,8 +336,9 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
                 }
                 End::Outside(target) => atoms.extend([Atom::Complete, outside(&[0xe9], *target)]),
                 End::Leave(_) if goes_on[at].is_some() => {
-                    if position + 1 != order.len() {
-                        let (code, way) = ([0xe9].into(), Way::Within);
+                    if here != Part::Hot || position + 1 != order.len() {
+                        let way = if here == Part::Hot { Way::Within } else { Way::Aside };
+                        let code = [0xe9].into();
                         atoms.push(Atom::Jump { code, label: HOT_END, way });
                     }
                 }
@@ -310,30 +349,29 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
                 }
             }
         }
-        if is_hot {
-            template.hot = atoms;
-        } else {
-            template.cold = atoms;
+        match here {
+            Part::Hot => template.hot = atoms,
+            Part::Warm => template.warm = atoms,
+            Part::Cold => template.cold = atoms,
         }
     }
     if !wants_op {
-        mark_only_ways(&mut template.hot);
+        mark_only_ways(&mut template);
     }
     template.changes_floats |= template.opaque;
     template.opaque |= jumps_back(&template.hot);
-    (template.hot.len() + template.cold.len() <= MAX_ATOMS).then_some(template)
+    (template.hot.len() + template.warm.len() + template.cold.len() <= MAX_ATOMS).then_some(template)
 }
 
-/// Finds the ways out of the hot part to labels that nothing else leads to: nobody runs into them, and the cold part has labels
-/// of its own.
-fn mark_only_ways(hot: &mut [Atom]) {
+/// Finds the ways out to labels that nothing else leads to: nobody runs into them, and the cold part has labels of its own.
+fn mark_only_ways(Template { hot, warm, .. }: &mut Template) {
     let mut ways: HashMap<usize, usize> = HashMap::new();
-    for atom in &*hot {
+    for atom in hot.iter().chain(&*warm) {
         if let Atom::Jump { label, way: Way::Out, .. } = atom {
             *ways.entry(*label).or_default() += 1;
         }
     }
-    for atom in hot {
+    for atom in hot.iter_mut().chain(warm) {
         if let Atom::Jump { label, way: way @ Way::Out, .. } = atom
             && ways[label] == 1
         {

@@ -31,6 +31,11 @@ pub(super) fn store(code: &mut Vec<u8>, number: u32) {
     whole(code, MOVAPS_STORE, (FIRST + number) as u8, FILE.start + number * BYTES);
 }
 
+/// Writes a load of one's host register from the CPU.
+pub(super) fn load(code: &mut Vec<u8>, number: u32) {
+    whole(code, MOVAPS, (FIRST + number) as u8, FILE.start + number * BYTES);
+}
+
 /// Those that lie in a range of the CPU, at least in part.
 pub(super) fn overlapping(offset: u32, bytes: u32) -> u8 {
     let (start, end) = (offset.max(FILE.start), offset.saturating_add(bytes).min(FILE.end));
