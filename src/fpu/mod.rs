@@ -130,8 +130,73 @@ impl Tag {
     const fn is_empty(self) -> bool {
         self.0 == 0
     }
+}
 
-    /// Whether it is [`Tag::NORMAL`].
+/// A physical register less its significand, where it is kept.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    /// A [`Word`].
+    bytes: [u8; 4],
+}
+
+impl Head {
+    /// Where a word is kept.
+    #[inline(always)]
+    const fn of(word: Word) -> Head {
+        Head { bytes: word.0.to_le_bytes() }
+    }
+
+    /// The whole of it.
+    #[inline(always)]
+    const fn word(self) -> Word {
+        Word(u32::from_le_bytes(self.bytes))
+    }
+
+    /// What is known of the register. Read by itself, for it may have been written so ([`Head::set_tag`]): the processor waits a
+    /// dozen cycles for a word that was written in parts.
+    #[inline(always)]
+    const fn tag(&self) -> Tag {
+        Tag(self.bytes[3])
+    }
+
+    /// Changes what is known of the register, and nothing else.
+    #[inline(always)]
+    const fn set_tag(&mut self, tag: Tag) {
+        self.bytes[3] = tag.0;
+    }
+}
+
+/// The sign and exponent of a register in the lower half, its tag in the highest byte.
+#[derive(Clone, Copy, Debug)]
+struct Word(u32);
+
+impl Word {
+    /// Puts it together.
+    #[inline(always)]
+    const fn new(se: u16, tag: Tag) -> Word {
+        Word(se as u32 | (tag.0 as u32) << 24)
+    }
+
+    /// Sign and exponent, as [`F80::se`].
+    #[inline(always)]
+    const fn se(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// What is known of the register.
+    #[inline(always)]
+    const fn tag(self) -> Tag {
+        Tag((self.0 >> 24) as u8)
+    }
+
+    /// Whether the register is empty.
+    #[inline(always)]
+    const fn is_empty(self) -> bool {
+        self.tag().is_empty()
+    }
+
+    /// Whether the register is [`Tag::NORMAL`].
     #[inline(always)]
     const fn is_normal(self) -> bool {
         self.are_normal(self)
@@ -139,8 +204,31 @@ impl Tag {
 
     /// Whether both are [`Tag::NORMAL`].
     #[inline(always)]
-    const fn are_normal(self, other: Tag) -> bool {
-        self.0 & other.0 & 0x80 != 0
+    const fn are_normal(self, other: Word) -> bool {
+        (self.0 & other.0).cast_signed() < 0
+    }
+}
+
+/// All of a physical register.
+#[derive(Clone, Copy, Debug)]
+struct Register {
+    /// The significand.
+    sig: u64,
+    /// The rest.
+    word: Word,
+}
+
+impl Register {
+    /// A value, and what is known of it.
+    #[inline(always)]
+    const fn new(value: F80, tag: Tag) -> Register {
+        Register { sig: value.sig, word: Word::new(value.se, tag) }
+    }
+
+    /// The value, whatever the tag says.
+    #[inline(always)]
+    const fn value(self) -> F80 {
+        F80::new(self.word.se(), self.sig)
     }
 }
 
@@ -148,8 +236,10 @@ impl Tag {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Fpu {
-    /// The physical registers R0–R7, whose significands the MMX registers alias.
-    regs: [F80; 8],
+    /// The significands of the physical registers R0–R7: the MMX registers.
+    sigs: [u64; 8],
+    /// The rest of them.
+    heads: [Head; 8],
     /// Never with reserved bits other than bit 6, which is set.
     control: u16,
     /// [`STATUS_STICKY`], and ES and B, which follow from the exceptions and their masks.
@@ -164,8 +254,6 @@ pub struct Fpu {
     short: bool,
     /// PE, if any bit is set: what was rounded off of all results since.
     lost: u64,
-    /// One a physical register.
-    tags: [Tag; 8],
     /// The last instruction's pointers, kept by whoever runs instructions.
     pub pointers: Pointers,
 }
@@ -174,7 +262,8 @@ impl PartialEq for Fpu {
     /// Whether all that can be seen is the same.
     fn eq(&self, other: &Self) -> bool {
         let words = |fpu: &Self| (fpu.control, fpu.status(), fpu.tags(), fpu.pointers);
-        self.regs == other.regs && words(self) == words(other)
+        let exponents = |fpu: &Self| fpu.heads.map(|head| head.word().se());
+        self.sigs == other.sigs && exponents(self) == exponents(other) && words(self) == words(other)
     }
 }
 
@@ -184,14 +273,14 @@ impl Default for Fpu {
     /// The state after FNINIT, with the registers 0.
     fn default() -> Self {
         Self {
-            regs: [F80::ZERO; 8],
+            sigs: [0; 8],
+            heads: [Head::of(Word::new(0, Tag::EMPTY)); 8],
             control: CONTROL_INIT,
             status: 0,
-            top: Number::R0,
             away: false,
             short: quick::is_plain(CONTROL_INIT),
+            top: Number::R0,
             lost: 0,
-            tags: [Tag::EMPTY; 8],
             pointers: Pointers::default(),
         }
     }
@@ -200,7 +289,8 @@ impl Default for Fpu {
 impl Fpu {
     /// Initializes control, status, tags and pointers; the registers keep their bits. SDM Vol. 2A, "FINIT/FNINIT".
     pub fn fninit(&mut self) {
-        *self = Self { regs: self.regs, ..Self::default() };
+        *self = Self { sigs: self.sigs, heads: self.heads, ..Self::default() };
+        self.mark_all(Tag::EMPTY);
     }
 
     /// Clears the exceptions, SF, ES and B; the condition codes stay. SDM Vol. 2A, "FCLEX/FNCLEX".
@@ -274,14 +364,17 @@ impl Fpu {
     #[inline]
     #[must_use]
     pub fn tags(&self) -> u8 {
-        (0..8).fold(0, |tags, n| tags | u8::from(!self.tags[n].is_empty()) << n)
+        (0..8).fold(0, |tags, n| tags | u8::from(!self.heads[n].tag().is_empty()) << n)
     }
 
     /// Replaces the abridged tag word.
     #[inline]
     pub fn set_tags(&mut self, tags: u8) {
-        self.tags =
-            std::array::from_fn(|n| if tags >> n & 1 != 0 { Tag::of(self.regs[n]) } else { Tag::EMPTY });
+        for n in 0..8 {
+            let is_full = tags >> n & 1 != 0;
+            let tag = if is_full { Tag::of(self.physical(n)) } else { Tag::EMPTY };
+            self.heads[usize::from(n)].set_tag(tag);
+        }
     }
 
     /// The full tag word: two bits a physical register; 00 valid, 01 zero, 10 special, 11 empty
@@ -289,7 +382,7 @@ impl Fpu {
     #[must_use]
     pub fn tag_word(&self) -> u16 {
         (0..8u8).fold(0, |word, n| {
-            let tag = if self.tags[usize::from(n)].is_empty() {
+            let tag = if self.heads[usize::from(n)].tag().is_empty() {
                 3
             } else {
                 match self.physical(n).class() {
@@ -311,22 +404,22 @@ impl Fpu {
     #[inline]
     #[must_use]
     pub const fn physical(&self, n: u8) -> F80 {
-        self.regs[(n & 7) as usize]
+        self.value(Number::of(n as usize))
     }
 
     /// Replaces the physical register Rn, which stays empty if it is; `n` counts modulo 8.
     #[inline]
     pub const fn set_physical(&mut self, n: u8, value: F80) {
-        let n = (n & 7) as usize;
-        self.regs[n] = value;
-        self.tags[n] = if self.tags[n].is_empty() { Tag::EMPTY } else { Tag::of(value) };
+        let n = Number::of(n as usize);
+        let tag = if self.tag(n).is_empty() { Tag::EMPTY } else { Tag::of(value) };
+        self.replace(n, value, tag);
     }
 
     /// ST(`i`), whatever its tag says; `i` counts modulo 8.
     #[inline]
     #[must_use]
     pub const fn st(&self, i: u8) -> F80 {
-        self.regs[self.number(i) as usize]
+        self.value(self.number(i))
     }
 
     /// Replaces ST(`i`) and marks it as not empty.
@@ -348,38 +441,72 @@ impl Fpu {
         if i == 0 { self.top } else { Number::of((self.top as usize).wrapping_add(i as usize)) }
     }
 
+    /// All but the significand of a register.
+    #[inline(always)]
+    const fn head(&self, n: Number) -> Word {
+        self.heads[n as usize].word()
+    }
+
     /// What is known of a register.
     #[inline(always)]
     const fn tag(&self, n: Number) -> Tag {
-        self.tags[n as usize]
+        self.heads[n as usize].tag()
     }
 
     /// The value of a register, whatever its tag says.
     #[inline(always)]
     const fn value(&self, n: Number) -> F80 {
-        self.regs[n as usize]
+        self.register(n).value()
     }
 
     /// Replaces a register by a value of which `tag` is known.
     #[inline(always)]
     const fn replace(&mut self, n: Number, value: F80, tag: Tag) {
-        self.regs[n as usize] = value;
-        self.tags[n as usize] = tag;
+        self.set_register(n, Register::new(value, tag));
+    }
+
+    /// All of a register.
+    #[inline(always)]
+    const fn register(&self, n: Number) -> Register {
+        Register { sig: self.sigs[n as usize], word: self.head(n) }
+    }
+
+    /// Replaces all of a register.
+    #[inline(always)]
+    const fn set_register(&mut self, n: Number, register: Register) {
+        self.sigs[n as usize] = register.sig;
+        self.heads[n as usize] = Head::of(register.word);
+    }
+
+    /// Marks a register as empty.
+    #[inline(always)]
+    const fn empty(&mut self, n: Number) {
+        self.heads[n as usize].set_tag(Tag::EMPTY);
+    }
+
+    /// Marks all registers.
+    #[inline]
+    const fn mark_all(&mut self, tag: Tag) {
+        let mut n = 0;
+        while n < self.heads.len() {
+            self.heads[n].set_tag(tag);
+            n += 1;
+        }
     }
 
     /// The MMX register `n`, the significand of Rn; `n` counts modulo 8.
     #[inline]
     #[must_use]
     pub const fn mm(&self, n: u8) -> u64 {
-        self.regs[(n & 7) as usize].sig
+        self.sigs[(n & 7) as usize]
     }
 
     /// Replaces the MMX register `n` and sets the sign and exponent of Rn to ones (SDM Vol. 1, 9.5.1).
     #[inline]
     pub const fn set_mm(&mut self, n: u8, value: u64) {
-        let n = (n & 7) as usize;
-        self.regs[n] = F80::new(0xffff, value);
-        self.tags[n].0 &= Tag::FULL.0;
+        let n = Number::of(n as usize);
+        let tag = if self.tag(n).is_empty() { Tag::EMPTY } else { Tag::FULL };
+        self.replace(n, F80::new(0xffff, value), tag);
     }
 
     /// Makes the state what every MMX instruction but EMMS leaves: TOP 0 and no register empty
@@ -387,14 +514,14 @@ impl Fpu {
     #[inline]
     pub const fn enter_mmx(&mut self) {
         self.top = Number::R0;
-        self.tags = [Tag::FULL; 8];
+        self.mark_all(Tag::FULL);
     }
 
     /// Marks all registers as empty and sets TOP to 0. SDM Vol. 2A, "EMMS".
     #[inline]
     pub const fn emms(&mut self) {
         self.top = Number::R0;
-        self.tags = [Tag::EMPTY; 8];
+        self.mark_all(Tag::EMPTY);
     }
 
     /// Recomputes ES and B.

@@ -3,7 +3,7 @@
 use super::soft::quick::{self, Quick};
 use super::soft::rem::{self, Remainder};
 use super::soft::{Env, F80, arith, convert, flag, scale};
-use super::{Fpu, Operand};
+use super::{Fpu, Operand, Tag};
 use crate::fpu::way::Way;
 
 /// An operation that has a short way. A type and no closure, so that the short way is always inlined.
@@ -67,11 +67,11 @@ impl Fpu {
     ) -> Result<(), W::Else> {
         let n = self.number(destination);
         if (W::SHORT || self.short)
-            && let Some(b) = source.read_normal(self, self.tag(n))
+            && let Some(b) = source.read_normal(self, self.head(n))
             && let Some(result) = O::quick(self.value(n), b)
         {
             self.settle_quick(result.lost, result.away);
-            self.regs[n as usize] = result.value;
+            self.replace(n, result.value, Tag::NORMAL);
             self.pop(pops);
             return Ok(());
         }
@@ -84,10 +84,10 @@ impl Fpu {
     /// Replaces ST(0) by `op` of it, which raises nothing and changes the sign at most.
     #[inline(always)]
     fn silent<W: Way>(&mut self, op: impl FnOnce(F80) -> F80) -> Result<(), W::Else> {
-        let tag = self.tag(self.top);
-        if !tag.is_empty() {
+        let word = self.head(self.top);
+        if !word.is_empty() {
             self.settle_quick(0, false);
-            self.replace(self.top, op(self.st(0)), tag);
+            self.replace(self.top, op(self.st(0)), word.tag());
             return Ok(());
         }
         W::general(|| {

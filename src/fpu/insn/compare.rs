@@ -2,7 +2,7 @@
 
 use super::soft::compare::{self, Comparison};
 use super::soft::{Env, F80, flag, quick};
-use super::{Fpu, Operand, Tag};
+use super::{Fpu, Operand, Register};
 use crate::fpu::way::Way;
 use std::hint::cold_path;
 
@@ -34,17 +34,18 @@ impl Fpu {
     #[inline(always)]
     fn comparison_quick(&mut self, source: Operand, pops: u8) -> Option<Comparison> {
         // Neither precision nor rounding matter, and nothing is raised.
-        let a = (self.st(0), self.tag(self.top));
+        let a = self.register(self.top);
         let b = source.read_quick(self)?;
-        let is_comparable = |(value, tag): (F80, Tag)| !tag.is_empty() && quick::is_comparable(value);
-        if !a.1.are_normal(b.1) {
+        let is_comparable =
+            |register: Register| !register.word.is_empty() && quick::is_comparable(register.value());
+        if !a.word.are_normal(b.word) {
             cold_path();
             if !is_comparable(a) || !is_comparable(b) {
                 return None;
             }
         }
         self.pop(pops);
-        Some(quick::compare(a.0, b.0))
+        Some(quick::compare(a.value(), b.value()))
     }
 
     #[inline(always)]

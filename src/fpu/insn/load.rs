@@ -2,7 +2,7 @@
 
 use super::soft::constant::Constant;
 use super::soft::{Env, F80, bcd, convert, flag, quick};
-use super::{Fpu, Tag};
+use super::{Fpu, Register, Tag, Word};
 use crate::fpu::way::Way;
 use std::hint::cold_path;
 
@@ -42,20 +42,22 @@ impl Operand {
         })
     }
 
-    /// Gives the operand's exact value if that is normal, and so is what has the tag.
+    /// Gives the operand's exact value if that is normal, and so is what has the head.
     #[inline(always)]
-    pub(super) fn read_normal(self, fpu: &Fpu, tag: Tag) -> Option<F80> {
+    pub(super) fn read_normal(self, fpu: &Fpu, head: Word) -> Option<F80> {
         if let Self::St(i) = self {
             let n = fpu.number(i);
-            return tag.are_normal(fpu.tag(n)).then(|| fpu.value(n));
+            return head.are_normal(fpu.head(n)).then(|| fpu.value(n));
         }
-        if !tag.is_normal() {
+        if !head.is_normal() {
             return None;
         }
         let value = match self {
             Self::St(_) => return None,
-            Self::F32(bits) => return quick::widen_f32(bits),
-            Self::F64(bits) => return quick::widen_f64(bits),
+            Self::F32(_) | Self::F64(_) => {
+                let (is_normal, value) = self.widen();
+                return is_normal.then_some(value);
+            }
             Self::F80(value) => value,
             Self::I16(value) => convert::from_i64(value.into()),
             Self::I32(value) => convert::from_i64(value.into()),
@@ -64,26 +66,31 @@ impl Operand {
         value.is_normal().then_some(value)
     }
 
-    /// Gives what FLD pushes, and its tag, if it is a number that [`quick`] knows, or needs no conversion.
+    /// Gives the exact value of a floating-point number in memory, and first whether [`quick`] knows it.
     #[inline(always)]
-    pub(super) fn read_quick(self, fpu: &Fpu) -> Option<(F80, Tag)> {
-        let zero = |is_zero: bool, sign: u16| {
-            cold_path();
-            is_zero.then(|| (F80::new(sign & 0x8000, 0), Tag::FULL))
-        };
-        let normal = |value: F80| (value, Tag::NORMAL);
-        let known = |value: F80| Some((value, Tag::of(value)));
+    const fn widen(self) -> (bool, F80) {
         match self {
-            Self::St(i) => {
-                let n = fpu.number(i);
-                (!fpu.tag(n).is_empty()).then(|| (fpu.value(n), fpu.tag(n)))
-            }
-            Self::F32(bits) => {
-                quick::widen_f32(bits).map(normal).or_else(|| zero(bits << 1 == 0, (bits >> 16) as u16))
-            }
-            Self::F64(bits) => {
-                quick::widen_f64(bits).map(normal).or_else(|| zero(bits << 1 == 0, (bits >> 48) as u16))
-            }
+            Self::F32(bits) => quick::widen_f32(bits),
+            Self::F64(bits) => quick::widen_f64(bits),
+            _ => (false, F80::ZERO),
+        }
+    }
+
+    /// Gives what FLD pushes if it is a number that [`quick`] knows, a zero, or needs no conversion.
+    #[inline(always)]
+    pub(super) fn read_quick(self, fpu: &Fpu) -> Option<Register> {
+        let (is_normal, value) = self.widen();
+        if is_normal {
+            return Some(Register::new(value, Tag::NORMAL));
+        }
+        cold_path();
+        let zero =
+            |is_zero: bool, sign: u16| is_zero.then(|| Register::new(F80::new(sign & 0x8000, 0), Tag::FULL));
+        let known = |value: F80| Some(Register::new(value, Tag::of(value)));
+        match self {
+            Self::St(i) => Some(fpu.register(fpu.number(i))).filter(|register| !register.word.is_empty()),
+            Self::F32(bits) => zero(bits << 1 == 0, (bits >> 16) as u16),
+            Self::F64(bits) => zero(bits << 1 == 0, (bits >> 48) as u16),
             Self::F80(value) => known(value),
             Self::I16(value) => known(convert::from_i64(value.into())),
             Self::I32(value) => known(convert::from_i64(value.into())),
@@ -110,18 +117,31 @@ impl Fpu {
         }
     }
 
+    /// Pushes what a register is to have, and raises nothing.
+    #[inline(always)]
+    const fn push_exact(&mut self, register: Register) {
+        self.settle_quick(0, false);
+        self.push_register(register);
+    }
+
     /// Pushes a value converted to binary80. SDM Vol. 2A, "FLD" and "FILD".
     ///
     /// Of an `m80fp` or a register, the bits are taken as they are and nothing is raised.
     #[inline(always)]
     pub fn fld<W: Way>(&mut self, source: Operand) -> Result<(), W::Else> {
         // Neither precision nor rounding matter.
-        if let Some((value, tag)) = source.read_quick(self)
-            && !self.is_full()
-        {
-            self.settle_quick(0, false);
-            self.push_tagged(value, tag);
-            return Ok(());
+        if !self.is_full() {
+            // First and by itself, as it is what programs do.
+            let (is_normal, value) = source.widen();
+            if is_normal {
+                self.push_exact(Register::new(value, Tag::NORMAL));
+                return Ok(());
+            }
+            cold_path();
+            if let Some(register) = source.read_quick(self) {
+                self.push_exact(register);
+                return Ok(());
+            }
         }
         W::general(|| {
             self.load(|fpu, env| match source {

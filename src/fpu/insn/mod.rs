@@ -30,7 +30,7 @@ pub use load::Operand;
 pub use store::Store;
 
 use super::soft::{self, Env, F80, flag};
-use super::{Fpu, STATUS_APART, Tag};
+use super::{Fpu, Register, STATUS_APART, Tag, Word};
 
 impl Fpu {
     /// Starts an operation under the current control word.
@@ -80,7 +80,7 @@ impl Fpu {
     const fn pop(&mut self, count: u8) {
         let mut left = count;
         while left != 0 {
-            self.tags[self.top as usize] = Tag::EMPTY;
+            self.empty(self.top);
             self.top = self.number(1);
             left -= 1;
         }
@@ -89,15 +89,15 @@ impl Fpu {
     /// Decrements TOP and sets the new ST(0).
     #[inline]
     const fn push(&mut self, value: F80) {
-        self.push_tagged(value, Tag::of(value));
+        self.push_register(Register::new(value, Tag::of(value)));
     }
 
-    /// As [`Fpu::push`], of a value of which `tag` is known.
+    /// As [`Fpu::push`], of what is known already.
     #[inline(always)]
-    const fn push_tagged(&mut self, value: F80, tag: Tag) {
+    const fn push_register(&mut self, register: Register) {
         // Where ST(7) was.
         self.top = self.number(7);
-        self.replace(self.top, value, tag);
+        self.set_register(self.top, register);
     }
 
     /// Whether a push would overflow the stack.

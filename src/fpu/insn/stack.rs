@@ -1,7 +1,7 @@
 //! FXCH, FCMOVcc, FFREE, FINCSTP and FDECSTP.
 
+use super::Fpu;
 use super::soft::{F80, flag};
-use super::{Fpu, Tag};
 use crate::fpu::way::Way;
 
 impl Fpu {
@@ -10,12 +10,11 @@ impl Fpu {
     #[inline(always)]
     pub fn fxch<W: Way>(&mut self, i: u8) -> Result<(), W::Else> {
         let (a, b) = (self.number(0), self.number(i));
-        let (tag_a, tag_b) = (self.tag(a), self.tag(b));
-        if !tag_a.is_empty() && !tag_b.is_empty() {
-            let (value_a, value_b) = (self.value(a), self.value(b));
+        let (from_a, from_b) = (self.register(a), self.register(b));
+        if !from_a.word.is_empty() && !from_b.word.is_empty() {
             self.settle_quick(0, false);
-            self.replace(a, value_b, tag_b);
-            self.replace(b, value_a, tag_a);
+            self.set_register(a, from_b);
+            self.set_register(b, from_a);
             return Ok(());
         }
         W::general(|| {
@@ -41,8 +40,7 @@ impl Fpu {
     pub fn fcmov<W: Way>(&mut self, i: u8, condition: bool) -> Result<(), W::Else> {
         let (a, b) = (self.number(0), self.number(i));
         if !self.tag(a).is_empty() && !self.tag(b).is_empty() {
-            let from = if condition { b } else { a };
-            self.replace(a, self.value(from), self.tag(from));
+            self.set_register(a, self.register(if condition { b } else { a }));
             return Ok(());
         }
         W::general(|| {
@@ -59,7 +57,7 @@ impl Fpu {
     /// Marks ST(`i`) as empty. SDM Vol. 2A, "FFREE".
     #[inline]
     pub const fn ffree(&mut self, i: u8) {
-        self.tags[self.number(i) as usize] = Tag::EMPTY;
+        self.empty(self.number(i));
         self.set_codes(flag::C1, 0);
     }
 

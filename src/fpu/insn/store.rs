@@ -75,12 +75,13 @@ impl Fpu {
         quick: impl FnOnce(F80) -> Option<Quick<T>>,
         zero: impl FnOnce(F80) -> T,
     ) -> Option<Quick<T>> {
-        let (value, tag) = (self.value(self.top), self.tag(self.top));
-        if tag.is_normal() {
+        let value = self.value(self.top);
+        let head = self.head(self.top);
+        if head.is_normal() {
             return quick(value);
         }
         cold_path();
-        let is_zero = !tag.is_empty() && value.is_zero();
+        let is_zero = !head.is_empty() && value.is_zero();
         is_zero.then(|| Quick { value: zero(value), lost: 0, away: false })
     }
 
@@ -153,10 +154,10 @@ impl Fpu {
     /// Copies ST(0) to ST(`i`) and pops `pops` times. SDM Vol. 2A, "FST/FSTP".
     #[inline(always)]
     pub fn fst_st<W: Way>(&mut self, i: u8, pops: u8) -> Result<(), W::Else> {
-        let tag = self.tag(self.top);
-        if !tag.is_empty() {
+        let from = self.register(self.top);
+        if !from.word.is_empty() {
             self.settle_quick(0, false);
-            self.replace(self.number(i), self.st(0), tag);
+            self.set_register(self.number(i), from);
             self.pop(pops);
             return Ok(());
         }

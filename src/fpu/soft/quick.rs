@@ -22,6 +22,14 @@ pub struct Quick<T> {
     pub away: bool,
 }
 
+impl<T> Quick<T> {
+    /// The same of another result.
+    #[inline(always)]
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Quick<U> {
+        Quick { value: change(self.value), lost: self.lost, away: self.away }
+    }
+}
+
 /// Whether a control word asks for what is done here.
 #[inline(always)]
 #[must_use]
@@ -33,17 +41,41 @@ pub const fn is_plain(control: u16) -> bool {
     control & RELEVANT == PLAIN
 }
 
-/// Rounds as [`round`](super::round::round()): `sign` is in place, and the exponent `above` the smallest one of a normal number.
+/// The sum of two numbers and a carry, and the carry out of it. The compiler does not think of the processor's flag by itself.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn round(sign: u32, above: u32, sig: u64, low: u64) -> Option<Quick<F80>> {
-    if above >= 0x7ffe {
-        return None;
-    }
-    // More than a half is rounded away from zero, and so is a half if the last place is odd.
-    let (_, away) = low.overflowing_add(HALF - 1 + (sig & 1));
-    // A carry is seldom.
-    let sig = sig.checked_add(u64::from(away))?;
-    Some(Quick { value: F80::new((sign + above + 1) as u16, sig), lost: low, away })
+fn add_with_carry(a: u64, b: u64, carry: bool) -> (u64, bool) {
+    let mut sum = 0;
+    let carry = std::arch::x86_64::_addcarry_u64(carry.into(), a, b, &mut sum);
+    (sum, carry != 0)
+}
+
+/// The same on any host.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+#[inline(always)]
+fn add_with_carry_anywhere(a: u64, b: u64, carry: bool) -> (u64, bool) {
+    let sum = u128::from(a) + u128::from(b) + u128::from(carry);
+    (sum as u64, sum >> 64 != 0)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+use add_with_carry_anywhere as add_with_carry;
+
+/// Sign and exponent of a result: the sign bit of `sign`, and the smallest exponent of a normal number and `above`.
+#[inline(always)]
+const fn sign_and_exponent(sign: u32, above: u32) -> Option<u16> {
+    if above < 0x7ffe { Some(((sign & 0x8000) + above + 1) as u16) } else { None }
+}
+
+/// Rounds a significand as [`round`](super::round::round()), by what is below it.
+#[inline(always)]
+fn round(sig: u64, low: u64) -> Option<Quick<u64>> {
+    // More than a half is rounded away from zero, and so is a half if the last place is odd. No branch: halves are not rare where
+    // programs compute with short numbers.
+    let (_, away) = add_with_carry(low, HALF - 1, sig & 1 != 0);
+    let (value, _) = add_with_carry(sig, 0, away);
+    // A carry out of it is seldom.
+    if value == 0 { None } else { Some(Quick { value, lost: low, away }) }
 }
 
 /// [`arith::add`](super::arith::add), of ±`b`: `flip` is what its sign is changed by.
@@ -56,13 +88,9 @@ fn add_signed(a: F80, b: F80, flip: u16) -> Option<Quick<F80>> {
     let (small, small_se) =
         (select_unpredictable(swap, a.sig, b.sig), select_unpredictable(swap, a_se, b_se));
     let distance = big_se.wrapping_sub(small_se) & 0x7fff;
-    // Nothing is lost then.
-    if distance > 63 {
-        return None;
-    }
     // One bit of headroom for the carry.
-    let small = wide(small >> 1 >> distance, small << (63 ^ distance));
-    let negative = u64::from((big_se ^ small_se) >> 15 & 1);
+    let small = wide(small >> 1 >> (distance & 63), small << (63u32.wrapping_sub(distance) & 63));
+    let negative = u64::from((a_se ^ b_se) >> 15 & 1);
     let mask = 0u64.wrapping_sub(negative);
     // Minus something is plus its complement and 1.
     let sum = wide(big >> 1, big << 63 | negative).wrapping_add(small ^ wide(mask, mask));
@@ -71,10 +99,16 @@ fn add_signed(a: F80, b: F80, flip: u16) -> Option<Quick<F80>> {
     if high == 0 {
         return None;
     }
+    // Something would be lost. Asked here and no earlier: the compiler would put selections behind the branch, and have to compare again.
+    if distance > 63 {
+        return None;
+    }
     let place = high.ilog2();
     let shift = place ^ 63;
     let high = high << shift | low >> 1 >> place;
-    round(big_se & 0x8000, (big_se & 0x7fff).wrapping_sub(shift), high, low << shift)
+    let result = round(high, low << shift)?;
+    let se = sign_and_exponent(big_se, (big_se & 0x7fff).wrapping_sub(shift))?;
+    Some(result.map(|sig| F80::new(se, sig)))
 }
 
 /// A number of 128 bits.
@@ -110,13 +144,15 @@ pub fn sub_reversed(a: F80, b: F80) -> Option<Quick<F80>> {
 pub fn mul(a: F80, b: F80) -> Option<Quick<F80>> {
     let product = u128::from(a.sig) * u128::from(b.sig);
     let (high, low) = ((product >> 64) as u64, product as u64);
-    // Doubled unless its highest bit is set.
     let carry = high >> 63;
-    let mask = carry.wrapping_sub(1);
-    let product = product.wrapping_add(wide(high & mask, low & mask));
     let above = a.exponent() + b.exponent() + carry as i32 - BIAS - 1;
-    let sign = u32::from((a.se ^ b.se) & 0x8000);
-    round(sign, above.cast_unsigned(), (product >> 64) as u64, product as u64)
+    let se = sign_and_exponent(u32::from(a.se ^ b.se), above.cast_unsigned())?;
+    // Doubled unless its highest bit is set.
+    let twice = product.wrapping_add(product);
+    let is_set = high.cast_signed() < 0;
+    let sig = select_unpredictable(is_set, high, (twice >> 64) as u64);
+    let low = select_unpredictable(is_set, low, twice as u64);
+    Some(round(sig, low)?.map(|sig| F80::new(se, sig)))
 }
 
 /// Whether [`compare`] knows how a value compares.
@@ -137,28 +173,27 @@ pub fn compare(a: F80, b: F80) -> Comparison {
     Some(number(a).cmp(&number(b)))
 }
 
-/// [`convert::widen_f32`](super::convert::widen_f32) and [`convert::from_f32`](super::convert::from_f32).
+/// [`convert::widen_f32`](super::convert::widen_f32) and [`convert::from_f32`](super::convert::from_f32), if the first is true.
 #[inline(always)]
 #[must_use]
-pub const fn widen_f32(bits: u32) -> Option<F80> {
-    let exp = bits >> 23 & 0xff;
-    if exp.wrapping_sub(1) < 0xfe {
-        let se = (bits >> 16) as u16 & 0x8000 | (exp as u16 + (BIAS - 127) as u16);
-        return Some(F80::new(se, INTEGER | (bits as u64) << 40));
-    }
-    None
+pub const fn widen_f32(bits: u32) -> (bool, F80) {
+    // The exponent, below as many copies of the sign as there is room for.
+    let se = bits.cast_signed() >> 23;
+    // Neither 0 nor all ones.
+    let is_normal = se.wrapping_add(1) & 0xfe != 0;
+    let se = (se & 0x80ff) as u16 + (BIAS - 127) as u16;
+    (is_normal, F80::new(se, INTEGER | (bits as u64) << 40))
 }
 
-/// [`convert::widen_f64`](super::convert::widen_f64) and [`convert::from_f64`](super::convert::from_f64).
+/// [`convert::widen_f64`](super::convert::widen_f64) and [`convert::from_f64`](super::convert::from_f64), if the first is true.
 #[inline(always)]
 #[must_use]
-pub const fn widen_f64(bits: u64) -> Option<F80> {
-    let exp = (bits >> 52) as u32 & 0x7ff;
-    if exp.wrapping_sub(1) < 0x7fe {
-        let se = (bits >> 48) as u16 & 0x8000 | (exp as u16 + (BIAS - 1023) as u16);
-        return Some(F80::new(se, INTEGER | bits << 11));
-    }
-    None
+pub const fn widen_f64(bits: u64) -> (bool, F80) {
+    // As for 32 bits.
+    let se = (bits.cast_signed() >> 52) as i32;
+    let is_normal = se.wrapping_add(1) & 0x7fe != 0;
+    let se = (se & 0x87ff) as u16 + (BIAS - 1023) as u16;
+    (is_normal, F80::new(se, INTEGER | bits << 11))
 }
 
 /// Rounds a normal number to a format with `fraction` bits of fraction and its exponent biased by `bias`.
@@ -184,8 +219,7 @@ fn narrow(a: F80, fraction: u32, bias: u32) -> Option<Quick<u64>> {
 #[inline(always)]
 #[must_use]
 pub fn to_f32(a: F80) -> Option<Quick<u32>> {
-    let Quick { value, lost, away } = narrow(a, 23, 127)?;
-    Some(Quick { value: value as u32, lost, away })
+    Some(narrow(a, 23, 127)?.map(|bits| bits as u32))
 }
 
 /// [`convert::to_f64`](super::convert::to_f64).
@@ -193,4 +227,22 @@ pub fn to_f32(a: F80) -> Option<Quick<u32>> {
 #[must_use]
 pub fn to_f64(a: F80) -> Option<Quick<u64>> {
     narrow(a, 52, 1023)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_and_carries_are_those_of_any_host() {
+        let edges = [0, 1, 2, HALF - 2, HALF - 1, HALF, HALF + 1, u64::MAX - 1, u64::MAX];
+        for a in edges {
+            for b in edges {
+                for carry in [false, true] {
+                    let (here, there) = (add_with_carry(a, b, carry), add_with_carry_anywhere(a, b, carry));
+                    assert_eq!(here, there, "{a:#x} + {b:#x} + {carry}");
+                }
+            }
+        }
+    }
 }
