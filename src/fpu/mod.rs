@@ -443,7 +443,7 @@ impl Fpu {
 
     /// All but the significand of a register.
     #[inline(always)]
-    const fn head(&self, n: Number) -> Word {
+    const fn word(&self, n: Number) -> Word {
         self.heads[n as usize].word()
     }
 
@@ -468,7 +468,7 @@ impl Fpu {
     /// All of a register.
     #[inline(always)]
     const fn register(&self, n: Number) -> Register {
-        Register { sig: self.sigs[n as usize], word: self.head(n) }
+        Register { sig: self.sigs[n as usize], word: self.word(n) }
     }
 
     /// Replaces all of a register.

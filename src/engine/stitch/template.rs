@@ -253,8 +253,7 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
     if warm.iter().any(|at| stays(*at)) {
         warm.clear();
     }
-    let is_warm = |at: &usize| warm.contains(at);
-    let part = |at: usize| match (hot[at], is_warm(&at)) {
+    let part = |at: usize| match (hot[at], warm.contains(&at)) {
         (true, false) => Part::Hot,
         (true, true) => Part::Warm,
         (false, _) => Part::Cold,

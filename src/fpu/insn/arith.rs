@@ -67,7 +67,7 @@ impl Fpu {
     ) -> Result<(), W::Else> {
         let n = self.number(destination);
         if (W::SHORT || self.short)
-            && let Some(b) = source.read_normal(self, self.head(n))
+            && let Some(b) = source.read_normal(self, self.word(n))
             && let Some(result) = O::quick(self.value(n), b)
         {
             self.settle_quick(result.lost, result.away);
@@ -84,7 +84,7 @@ impl Fpu {
     /// Replaces ST(0) by `op` of it, which raises nothing and changes the sign at most.
     #[inline(always)]
     fn silent<W: Way>(&mut self, op: impl FnOnce(F80) -> F80) -> Result<(), W::Else> {
-        let word = self.head(self.top);
+        let word = self.word(self.top);
         if !word.is_empty() {
             self.settle_quick(0, false);
             self.replace(self.top, op(self.st(0)), word.tag());

@@ -42,14 +42,14 @@ impl Operand {
         })
     }
 
-    /// Gives the operand's exact value if that is normal, and so is what has the head.
+    /// Gives the operand's exact value if that is normal, and so is the register that `word` is of.
     #[inline(always)]
-    pub(super) fn read_normal(self, fpu: &Fpu, head: Word) -> Option<F80> {
+    pub(super) fn read_normal(self, fpu: &Fpu, word: Word) -> Option<F80> {
         if let Self::St(i) = self {
             let n = fpu.number(i);
-            return head.are_normal(fpu.head(n)).then(|| fpu.value(n));
+            return word.are_normal(fpu.word(n)).then(|| fpu.value(n));
         }
-        if !head.is_normal() {
+        if !word.is_normal() {
             return None;
         }
         let value = match self {

@@ -75,13 +75,13 @@ impl Fpu {
         quick: impl FnOnce(F80) -> Option<Quick<T>>,
         zero: impl FnOnce(F80) -> T,
     ) -> Option<Quick<T>> {
-        let value = self.value(self.top);
-        let head = self.head(self.top);
-        if head.is_normal() {
+        let register = self.register(self.top);
+        let value = register.value();
+        if register.word.is_normal() {
             return quick(value);
         }
         cold_path();
-        let is_zero = !head.is_empty() && value.is_zero();
+        let is_zero = !register.word.is_empty() && value.is_zero();
         is_zero.then(|| Quick { value: zero(value), lost: 0, away: false })
     }
 
