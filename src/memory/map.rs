@@ -224,8 +224,11 @@ impl Tree {
         self.change(start, end, |area| area.prot = prot);
     }
 
-    /// Changes everything in `start..end`, but not where it ends.
+    /// Changes everything in `start..end`, but not where it ends. An empty range splits nothing.
     pub(crate) fn change(&mut self, start: u32, end: u32, change: impl Fn(&mut Area)) {
+        if start >= end {
+            return;
+        }
         for (from, mut area) in self.remove(start, end) {
             change(&mut area);
             self.insert(from, area);

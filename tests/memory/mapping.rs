@@ -391,11 +391,13 @@ fn files_that_the_host_does_not_map_give_its_error_and_keep_what_was_there() {
     }
     let shared = MapRequest {
         shared: true,
-        ..MapRequest::file(Place::Fixed(0x20_0000), PAGE, Prot::READ, read_only.as_raw_fd(), 0, None)
+        ..MapRequest::file(Place::Fixed(0x20_0000), 3 * PAGE, Prot::READ, read_only.as_raw_fd(), 0, None)
     };
     memory.map(&shared).expect("reading is allowed");
-    assert_eq!(memory.protect(0x20_0000, PAGE, rw()), Err(MapError::Access));
-    assert_eq!(memory.region_at(0x20_0000).map(|region| region.prot), Some(Prot::READ));
+    assert_eq!(memory.protect(0x20_1000, PAGE, rw()), Err(MapError::Access));
+    assert_eq!(memory.region_at(0x20_1000).map(|region| region.prot), Some(Prot::READ));
+    let prolonged = memory.remap(0x20_0000, 3 * PAGE, 4 * PAGE, false, None);
+    assert_eq!(prolonged, Ok(0x20_0000), "it is still one mapping");
 }
 
 #[test]

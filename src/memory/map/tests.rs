@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::ops::Range;
 
 const SIZE: u32 = page::SIZE;
 /// Pages of the model; it covers the top of the address space, where ends are closest to wrapping.
@@ -26,7 +27,11 @@ enum Op {
 }
 
 fn range() -> impl Strategy<Value = (u32, u32)> {
-    (0..PAGES, 1u32..40).prop_map(|(first, len)| (first, (first + len).min(PAGES)))
+    range_of(1..40)
+}
+
+fn range_of(len: Range<u32>) -> impl Strategy<Value = (u32, u32)> {
+    (0..PAGES, len).prop_map(|(first, len)| (first, (first + len).min(PAGES)))
 }
 
 fn prot() -> impl Strategy<Value = Prot> {
@@ -43,7 +48,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (range(), page).prop_map(|((first, behind), page)| Op::Map(first, behind, page)),
         2 => range().prop_map(|(first, behind)| Op::Unmap(first, behind)),
-        2 => (range(), prot()).prop_map(|((first, behind), prot)| Op::Protect(first, behind, prot)),
+        2 => (range_of(0..40), prot()).prop_map(|((first, behind), prot)| Op::Protect(first, behind, prot)),
     ]
 }
 
