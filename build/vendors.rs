@@ -1,16 +1,17 @@
 //! What processors of some vendor do otherwise than a row does: the field `vendor` of tables and rows, and the vendors'
-//! tables in flag rules.
+//! tables in flag rules. A vendor's newer processors may have a key of their own beside it.
 
 use super::report::Report;
 use super::rules::{Effect, Effects, FLAG_LETTERS};
 use super::walk::{Node, Table};
 
 /// Vendors, by their key in the tables and as `table86::isa::Vendor` names them.
-const VENDORS: [(&str, &str); 2] = [("amd", "Amd"), ("intel", "Intel")];
+const VENDORS: [(&str, &str); 3] = [("amd", "Amd"), ("zen4", "Zen4"), ("intel", "Intel")];
 
 /// What can be otherwise, by its key in the tables and as `table86::isa::Part` names it.
-const PARTS: [(&str, &str); 16] = [
+const PARTS: [(&str, &str); 20] = [
     ("access-width", "AccessWidth"),
+    ("alignment", "Alignment"),
     ("beyond-width", "BeyondWidth"),
     ("eip", "Eip"),
     ("end-of-memory", "EndOfMemory"),
@@ -18,11 +19,14 @@ const PARTS: [(&str, &str); 16] = [
     ("flags-at-faults", "FlagsAtFaults"),
     ("fpu-at-faults", "FpuAtFaults"),
     ("last-place", "LastPlace"),
+    ("nan", "Nan"),
     ("pointers", "Pointers"),
     ("registers-at-faults", "RegistersAtFaults"),
     ("store-by-cs", "StoreByCs"),
     ("stored-at-faults", "StoredAtFaults"),
+    ("tiny-result", "TinyResult"),
     ("too-long", "TooLong"),
+    ("touched", "Touched"),
     ("undefined-bits", "UndefinedBits"),
     ("unmasked-store", "UnmaskedStore"),
     ("wrapping", "Wrapping"),

@@ -454,7 +454,7 @@ impl Pair<'_> {
                 if !(note == OuterStack && page_fault || departs(Part::Fault)) {
                     assert_eq!(seen, (fault.vector, error), "{}", context());
                 }
-                if page_fault && !matches!(note, OuterStack | Umip) {
+                if page_fault && !matches!(note, OuterStack | Umip) && !departs(Part::Fault) {
                     assert_eq!(cpu.cr2, fault.cr2, "{}", context());
                 }
             }

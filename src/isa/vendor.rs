@@ -2,31 +2,54 @@
 
 use std::fmt;
 
-/// Who makes processors.
+/// Who makes processors, and which generation if that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vendor {
-    /// Advanced Micro Devices; measured on Zen 3 (family 19h).
+    /// Advanced Micro Devices; measured on Zen 3 (family 19h, model 1) and Zen 4.
     Amd,
+    /// AMD from Zen 4 on; measured on family 19h, model 11h.
+    Zen4,
     /// Intel; measured on a Sapphire Rapids (its hypervisor shows family 6, model A7h).
     Intel,
 }
 
 impl Vendor {
-    /// By the text that CPUID's leaf 0 gives.
-    pub fn by_id(id: &[u8]) -> Option<Vendor> {
+    /// By the text that CPUID's leaf 0 gives, and family and model as its leaf 1 does (SDM Vol. 2A, "CPUID"; AMD's APM
+    /// Vol. 3, App. E).
+    pub fn by_id(id: &[u8], (family, model): (u32, u32)) -> Option<Vendor> {
+        const ZEN_3_AND_4: u32 = 0x19;
         match id {
+            // Zen 3 has the other models of that family.
+            b"AuthenticAMD" if family > ZEN_3_AND_4 => Some(Vendor::Zen4),
+            b"AuthenticAMD" if family == ZEN_3_AND_4 && matches!(model, 0x10..0x20 | 0x60..) => {
+                Some(Vendor::Zen4)
+            }
             b"AuthenticAMD" => Some(Vendor::Amd),
             b"GenuineIntel" => Some(Vendor::Intel),
             _ => None,
         }
     }
 
+    /// Family and model, by EAX of CPUID's leaf 1.
+    pub fn family_and_model(signature: u32) -> (u32, u32) {
+        let [base, model] = [signature >> 8 & 15, signature >> 4 & 15];
+        let family = if base == 15 { base + (signature >> 20 & 0xff) } else { base };
+        (family, if base == 6 || base == 15 { model | signature >> 12 & 0xf0 } else { model })
+    }
+
+    /// Whether what is said of these processors holds for those.
+    pub fn covers(self, those: Vendor) -> bool {
+        self == those || self == Vendor::Amd && those == Vendor::Zen4
+    }
+
     /// The maker of the processor that this runs on; `None` for others, and on other architectures.
     pub fn of_host() -> Option<Vendor> {
         #[cfg(target_arch = "x86_64")]
         {
-            let leaf = std::arch::x86_64::__cpuid(0);
-            Vendor::by_id(&[leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat())
+            use std::arch::x86_64::__cpuid;
+            let leaf = __cpuid(0);
+            let id = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat();
+            Vendor::by_id(&id, Vendor::family_and_model(__cpuid(1).eax))
         }
         #[cfg(not(target_arch = "x86_64"))]
         None
@@ -37,6 +60,7 @@ impl fmt::Display for Vendor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Vendor::Amd => "AMD",
+            Vendor::Zen4 => "AMD from Zen 4 on",
             Vendor::Intel => "Intel",
         })
     }
@@ -47,6 +71,8 @@ impl fmt::Display for Vendor {
 pub enum Part {
     /// Only the low word of a doubleword on the stack is accessed.
     AccessWidth,
+    /// Whether an operand that is not aligned raises #GP.
+    Alignment,
     /// Result and flags, for a count beyond the operand's width.
     BeyondWidth,
     /// EIP behind a trap.
@@ -61,6 +87,8 @@ pub enum Part {
     FpuAtFaults,
     /// The last bit of a floating-point result, and C1 with it.
     LastPlace,
+    /// Which of several NaNs a floating-point result comes from.
+    Nan,
     /// FOP, FDP, FCS and FDS behind an instruction of the FPU.
     Pointers,
     /// General registers, if there was a fault.
@@ -69,8 +97,12 @@ pub enum Part {
     StoreByCs,
     /// The part of a store before the page whose fault it raises.
     StoredAtFaults,
+    /// The result and #U of the FPU, if underflow is unmasked and a tiny operand comes back as it was.
+    TinyResult,
     /// The fault, if the instruction has more than 15 bytes and not all of them can be fetched.
     TooLong,
+    /// Which bytes of a long operand are touched, and so whether and where it faults.
+    Touched,
     /// The bits of a vector that the manual leaves undefined.
     UndefinedBits,
     /// The page fault of a store that an unmasked exception of the FPU keeps from memory.
@@ -83,6 +115,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Part::AccessWidth => "access width",
+            Part::Alignment => "alignment",
             Part::BeyondWidth => "beyond the width",
             Part::Eip => "EIP",
             Part::EndOfMemory => "end of memory",
@@ -90,11 +123,14 @@ impl fmt::Display for Part {
             Part::FlagsAtFaults => "flags at faults",
             Part::FpuAtFaults => "FPU at faults",
             Part::LastPlace => "last place",
+            Part::Nan => "NaN",
             Part::Pointers => "FPU's pointers",
             Part::RegistersAtFaults => "registers at faults",
             Part::StoreByCs => "store by CS",
             Part::StoredAtFaults => "stored at faults",
+            Part::TinyResult => "tiny result",
             Part::TooLong => "too long",
+            Part::Touched => "touched bytes",
             Part::UndefinedBits => "undefined bits",
             Part::UnmaskedStore => "unmasked store",
             Part::Wrapping => "wrapping",
@@ -116,7 +152,9 @@ pub struct Departure {
 /// What this vendor's processors do otherwise in this part, by a list.
 pub fn find(list: &[Departure], vendor: Option<Vendor>, part: Part) -> Option<&'static str> {
     list.iter()
-        .find(|departure| Some(departure.vendor) == vendor && departure.part == part)
+        .find(|departure| {
+            vendor.is_some_and(|those| departure.vendor.covers(those)) && departure.part == part
+        })
         .map(|departure| departure.how)
 }
 
@@ -134,4 +172,12 @@ pub struct VendorFlags {
     pub kept: [u8; 3],
     /// Flags that depend on the operands, in a way that is not said.
     pub written: [u8; 3],
+}
+
+impl VendorFlags {
+    /// What a list says of these processors; of the generation rather than of all of its vendor.
+    pub fn find(list: &[VendorFlags], vendor: Vendor) -> Option<&VendorFlags> {
+        let exact = list.iter().find(|theirs| theirs.vendor == vendor);
+        exact.or_else(|| list.iter().find(|theirs| theirs.vendor.covers(vendor)))
+    }
 }

@@ -12,7 +12,7 @@ pub type Native = fn(&mut Frame);
 
 /// Whether the host is an AMD processor.
 pub fn is_amd() -> bool {
-    Vendor::of_host() == Some(Vendor::Amd)
+    Vendor::of_host().is_some_and(|vendor| Vendor::Amd.covers(vendor))
 }
 
 /// Whether the host stores FCS and FDS as 0 (`ZERO_FCS_FDS` in `opcodes/features.toml`).

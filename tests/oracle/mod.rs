@@ -202,6 +202,11 @@ impl Oracle {
         self.memory.bytes(start, len)
     }
 
+    /// Whether [`Oracle::bytes`] has all of them.
+    pub fn is_mapped(&self, start: u32, len: usize) -> bool {
+        self.memory.is_mapped(start, len)
+    }
+
     /// Guest memory to change.
     ///
     /// # Panics

@@ -72,6 +72,16 @@ impl<'a> Silicon<'a> {
         }
     }
 
+    /// As [`Oracle::is_mapped`].
+    pub fn is_mapped(&self, start: u32, len: usize) -> bool {
+        match &self.side {
+            Side::Here(oracle) => oracle.is_mapped(start, len),
+            Side::Elsewhere { memory, .. } => {
+                memory.iter().any(|(first, bytes)| start.wrapping_sub(*first) as usize + len <= bytes.len())
+            }
+        }
+    }
+
     /// As [`Oracle::bytes_mut`].
     pub fn bytes_mut(&mut self, start: u32, len: usize) -> &mut [u8] {
         match &mut self.side {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use table86::isa::vendor::find;
-use table86::isa::{DEPARTURES, FEATURES, FORMS, Feature, Form, Insn, Part, Status, Vendor};
+use table86::isa::{DEPARTURES, FEATURES, FORMS, Feature, Form, Insn, Part, Status, Vendor, VendorFlags};
 
 /// Rows that the processor cannot be asked about: mnemonic and reason.
 const UNVERIFIABLE: [(&str, &str); 14] = [
@@ -68,7 +68,10 @@ impl Processor {
 
     /// Its maker, if the tables know anything about its processors.
     pub fn vendor(&self) -> Option<Vendor> {
-        Vendor::by_id(self.name.split('-').next()?.as_bytes())
+        let mut parts = self.name.split('-');
+        let id = parts.next()?;
+        let mut number = || parts.next()?.parse().ok();
+        Vendor::by_id(id.as_bytes(), (number()?, number()?))
     }
 }
 
@@ -107,7 +110,7 @@ impl UndefinedFlags {
         let Some(vendor) = ask(Processor::vendor) else {
             return UndefinedFlags { all: bits(all), unknown: bits(all), ..UndefinedFlags::default() };
         };
-        let Some(theirs) = facts.vendors.iter().find(|theirs| theirs.vendor == vendor) else {
+        let Some(theirs) = VendorFlags::find(facts.vendors, vendor) else {
             return UndefinedFlags { all: bits(all), ..UndefinedFlags::default() };
         };
         UndefinedFlags {
@@ -139,7 +142,7 @@ pub fn flags_that_differ(form: &Form) -> u8 {
     let Some(vendor) = ask(Processor::vendor) else {
         return flags.undefined.iter().fold(0, |all, case| all | case);
     };
-    let theirs = flags.vendors.iter().filter(|theirs| theirs.vendor == vendor);
+    let theirs = VendorFlags::find(flags.vendors, vendor).into_iter();
     let masks = theirs.flat_map(|theirs| [theirs.cleared, theirs.set, theirs.kept, theirs.written]);
     masks.flatten().fold(0, |all, case| all | case)
 }
@@ -151,8 +154,14 @@ pub fn differs_in_flags(form: &Form) -> bool {
 
 /// Whether this processor differs in the result of an instruction, so that what comes behind it would, too.
 pub fn differs_in_result(insn: &Insn) -> bool {
+    let form = insn.form();
     let part = if insn.opsize16 { Part::BeyondWidth } else { Part::AccessWidth };
-    departs(insn.form(), part)
+    departs(form, part) || departs(form, Part::Nan) || ends_otherwise(insn)
+}
+
+/// Whether this processor may complete an instruction with a memory operand at which we raise #GP.
+pub fn ends_otherwise(insn: &Insn) -> bool {
+    insn.mem.is_some() && departs(insn.form(), Part::Alignment)
 }
 
 /// Why a row cannot be compared with the processor, if so.
@@ -203,10 +212,7 @@ fn name() -> String {
     use std::arch::x86_64::__cpuid;
     let vendor = __cpuid(0);
     let vendor = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat();
-    let signature = __cpuid(1).eax;
-    let [base, model] = [signature >> 8 & 15, signature >> 4 & 15];
-    let family = if base == 15 { base + (signature >> 20 & 0xff) } else { base };
-    let model = if base == 6 || base == 15 { model | signature >> 12 & 0xf0 } else { model };
+    let (family, model) = Vendor::family_and_model(__cpuid(1).eax);
     format!("{}-{family}-{model}", String::from_utf8_lossy(&vendor))
 }
 

@@ -220,10 +220,16 @@ pub fn is_right(insn: &Insn, left: &Left, silicon: &Left, before: &State) -> boo
 pub fn is_same(insn: &Insn, left: &Left, silicon: &Left, before: &State) -> bool {
     let mut left = *left;
     let form = insn.form();
+    if departs(form, Part::Alignment) && is_general_protection(&left) {
+        return true;
+    }
     // At a fault, or a trap between two repetitions.
     let is_within = is_fault(silicon) || is_trap(silicon) && silicon.eip == insn.eip;
     if is_within && departs(form, Part::FlagsAtFaults) {
         left.eflags ^= (left.eflags ^ silicon.eflags) & oracle::flag::ARITHMETIC;
+    }
+    if touches_more(form, silicon) {
+        return true;
     }
     if is_fault(silicon) {
         if departs(form, Part::RegistersAtFaults) {
@@ -247,6 +253,10 @@ pub fn is_same(insn: &Insn, left: &Left, silicon: &Left, before: &State) -> bool
         }
         if let Some((register, bits)) = undefined_bits(insn, before) {
             left.fx.take_bits(&silicon.fx, register, bits);
+        }
+        if departs(form, Part::Nan) {
+            let register = usize::from(insn.reg());
+            left.fx.take_bits(&silicon.fx, register, nans_in_both(form, &left, silicon, register));
         }
     }
     if departs(form, Part::Eip) {
@@ -275,6 +285,31 @@ fn undefined_bits(insn: &Insn, before: &State) -> Option<(usize, u128)> {
     let bits = if length + place > WIDTH { u128::MAX } else { u128::MAX << WIDTH };
     let register = if form.mnemonic == "extrq" && by_immediates { insn.rm() } else { insn.reg() };
     Some((usize::from(register), bits))
+}
+
+/// Whether a page fault may be due to bytes that we do not touch, by the tables.
+fn touches_more(form: &Form, silicon: &Left) -> bool {
+    departs(form, Part::Touched) && matches!(silicon.event, Event::Fault { vector: Fault::PF, .. })
+}
+
+/// Whether a run ended by #GP(0).
+fn is_general_protection(left: &Left) -> bool {
+    matches!(left.event, Event::Fault { vector: Fault::GP, error: 0, .. })
+}
+
+/// The bits of a vector register's elements that are NaNs both here and there.
+fn nans_in_both(form: &Form, left: &Left, silicon: &Left, register: usize) -> u128 {
+    let doubles = form.operands.iter().any(|operand| operand.size == Size::Pd);
+    let [left, silicon] = [left, silicon].map(|left| left.fx.vector(register));
+    let width = if doubles { 64 } else { 32 };
+    let element = |value: u128, at: u32| (value >> at) as u64 & u64::MAX >> (64 - width);
+    let is_nan = |bits: u64| match doubles {
+        true => f64::from_bits(bits).is_nan(),
+        false => f32::from_bits(bits as u32).is_nan(),
+    };
+    let places = (0..128).step_by(width as usize);
+    let nans = places.filter(|&at| is_nan(element(left, at)) && is_nan(element(silicon, at)));
+    nans.map(|at| u128::from(u64::MAX >> (64 - width)) << at).sum()
 }
 
 /// Whether an operand over the end of the 4 GiB raised #GP or #SS here, and on the processor a page fault about there.
@@ -308,6 +343,9 @@ pub fn departs_in_memory(
     };
     if is_beyond_width(insn, state) && insn.mem.is_some() {
         return others_equal && operand_address(bench, insn, state).is_some_and(|at| within(at, 2));
+    }
+    if touches_more(insn.form(), silicon) {
+        return others_equal;
     }
     if is_fault(silicon) && departs(insn.form(), Part::StoredAtFaults) {
         const STORED: u32 = 8;

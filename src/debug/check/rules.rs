@@ -5,7 +5,7 @@ use super::state::{MXCSR_MASK, Registers};
 use crate::cpu::image::{FXSAVE_BYTES, LEGACY_BYTES, XSAVE_BYTES};
 use crate::cpu::{Fault, FaultKind, eflags, reg};
 use crate::isa::decode::{NO_REG, operand_bytes};
-use crate::isa::{Access, Code, CpuModel, Flow, Form, Insn, Operand, Rep, Size, Status, flag};
+use crate::isa::{Access, Code, CpuModel, Flow, Form, Insn, Operand, Rep, Size, Status, Vendor, flag};
 use crate::kernel::table;
 use std::ops::Range;
 
@@ -161,10 +161,7 @@ pub(super) fn written(insn: &Insn, before: &Registers, after: &Registers) -> Vec
             code if code.may_be_memory() => {
                 let Some(addr) = address(insn, operand, before, after) else { continue };
                 match (form.mnemonic, operand_bytes(operand.size, insn.opsize16)) {
-                    ("fxsave" | "xsave", _) => {
-                        note(addr, MXCSR_MASK.start);
-                        note(addr.wrapping_add(MXCSR_MASK.end), FXSAVE_BYTES as u32 - MXCSR_MASK.end);
-                    }
+                    ("fxsave" | "xsave", _) => note(addr, FXSAVE_BYTES as u32),
                     (_, 0) => note(addr, IMAGE_BYTES),
                     (_, bytes) => note(addr, bytes),
                 }
@@ -176,7 +173,16 @@ pub(super) fn written(insn: &Insn, before: &Registers, after: &Registers) -> Vec
     if new < old && (form.room == "stack" || form.flow != Flow::Next) {
         note(new, old - new);
     }
-    ranges
+    unspecified(insn, before)
+        .iter()
+        .fold(ranges, |ranges, hole| ranges.into_iter().flat_map(|range| without(range, hole)).collect())
+}
+
+/// What is left of a range.
+fn without(range: Range<u32>, hole: &Range<u32>) -> impl Iterator<Item = Range<u32>> {
+    let before = range.start..range.end.min(hole.start);
+    let behind = range.start.max(hole.end)..range.end;
+    [before, behind].into_iter().filter(|part| part.start < part.end)
 }
 
 /// Where an instruction's operands in memory begin.
@@ -191,10 +197,15 @@ pub(super) fn operand_places(insn: &Insn, before: &Registers) -> impl Iterator<I
 
 /// Where an instruction has written what is not promised, and is taken from the reference.
 pub(super) fn unspecified(insn: &Insn, before: &Registers) -> Vec<Range<u32>> {
-    // Where XSTATE_BV is, or reserved for software.
-    let behind = match insn.form().mnemonic {
-        "fxsave" => LEGACY_BYTES,
-        "xsave" => XSAVE_BYTES,
+    /// Where XSTATE_BV is, or reserved for software.
+    const fn behind(bytes: usize) -> Range<u32> {
+        FXSAVE_BYTES as u32..bytes as u32
+    }
+    let parts = match insn.form().mnemonic {
+        "fxsave" => vec![MXCSR_MASK, behind(LEGACY_BYTES)],
+        "xsave" => vec![MXCSR_MASK, behind(XSAVE_BYTES)],
+        "fnstenv" | "fnsave" if hides_pointers() && insn.opsize16 => vec![6..14],
+        "fnstenv" | "fnsave" if hides_pointers() => vec![12..28],
         _ => return Vec::new(),
     };
     let operand = insn.form().operands.iter().find(|operand| operand.code == Code::M);
@@ -202,7 +213,13 @@ pub(super) fn unspecified(insn: &Insn, before: &Registers) -> Vec<Range<u32>> {
         return Vec::new();
     };
     let at = |offset: u32| addr.wrapping_add(offset);
-    vec![at(MXCSR_MASK.start)..at(MXCSR_MASK.end), at(FXSAVE_BYTES as u32)..at(behind as u32)]
+    parts.into_iter().map(|part| at(part.start)..at(part.end)).collect()
+}
+
+/// Whether the host's kernel cannot say what the FPU's pointers are, which FNSTENV stores: it asks by FXSAVE or XSAVE, and AMD's
+/// processors have them there only while an exception is pending (APM Vol. 5, "FXSAVE").
+fn hides_pointers() -> bool {
+    Vendor::of_host().is_some_and(|vendor| Vendor::Amd.covers(vendor))
 }
 
 /// Linear address of a memory operand, of what part of a bit string is touched; `None` for a register.
