@@ -101,6 +101,31 @@ fn x87(rng: &mut Rng) -> Vec<u8> {
     }
 }
 
+/// What compilers make of `a[i] = b[i] * c + d`: it leaves the stack as it was, so the loop finds it the same each time.
+fn expression(rng: &mut Rng) -> Vec<u8> {
+    const LOAD: usize = 0;
+    const ADD: usize = 1;
+    const STORE: usize = 2;
+    /// Opcodes of 32 and 64 bits.
+    const OPCODES: [[u8; 3]; 2] = [[0xd9, 0xd8, 0xd9], [0xdd, 0xdc, 0xdd]];
+    let operand = |rng: &mut Rng, what: usize, reg: u8| {
+        let opcode = OPCODES[rng.below(2) as usize][what];
+        [vec![opcode], memory_operand(rng, reg)].concat()
+    };
+    let any_arithmetic = |rng: &mut Rng| [0, 1, 4, 5, 6, 7][rng.below(6) as usize];
+    let mut code = operand(rng, LOAD, 0);
+    for _ in 0..rng.below(4) {
+        let operation = any_arithmetic(rng);
+        if rng.one_in(2) {
+            code.extend(operand(rng, ADD, operation));
+        } else {
+            code.extend([0xd8, 0xc0 | operation << 3 | rng.below(8) as u8]);
+        }
+    }
+    code.extend(operand(rng, STORE, 3));
+    code
+}
+
 /// An instruction that is none of the x87's.
 fn other(rng: &mut Rng) -> Vec<u8> {
     let low = rng.below(64) as u8;
@@ -129,8 +154,13 @@ fn program(rng: &mut Rng) -> Vec<u8> {
     let mut code = vec![0xbf, 1 + rng.below(9) as u8, 0, 0, 0];
     let start = code.len();
     let calm = rng.one_in(2);
+    let numeric = rng.one_in(3);
     for _ in 0..1 + rng.below(if calm { 24 } else { 60 }) {
-        code.extend(if rng.one_in(if calm { 20 } else { 5 }) { other(rng) } else { x87(rng) });
+        code.extend(match () {
+            () if rng.one_in(if calm { 20 } else { 5 }) => other(rng),
+            () if numeric && !rng.one_in(16) => expression(rng),
+            () => x87(rng),
+        });
     }
     // dec edi; jnz start
     code.push(0x4f);

@@ -30,6 +30,9 @@ pub fn emit(families: &Families, hot: &Hot, startup: &str) -> String {
     put_together(&mut out, families, hot, startup, &mut singles);
     let mut pairs: BTreeMap<(u64, u64), String> = BTreeMap::new();
     for (first, second) in &hot.pairs {
+        if let Some(handler) = pair_in_software(families, first, second) {
+            pairs.insert((first.key() | Instance::SOFTWARE, second.key() | Instance::SOFTWARE), handler);
+        }
         if let Some(handler) = pair(families, first, second, false) {
             pairs.insert((first.key(), second.key()), handler);
         }
@@ -436,15 +439,25 @@ fn in_software(families: &Families, instance: &Instance) -> Option<String> {
     Some(format!("in_software::<{}>", type_of(families, instance)?))
 }
 
+/// The handler of two instructions of the x87 in software.
+fn pair_in_software(families: &Families, first: &Instance, second: &Instance) -> Option<String> {
+    let run = |instance: &Instance| {
+        let family = families.list.get(usize::from(instance.family).checked_sub(1)?)?;
+        let goes_on = family.takes == Takes::X87 && family.flow == Flow::Next;
+        goes_on.then(|| type_of(families, instance)).flatten()
+    };
+    Some(format!("pair_in_software::<{}, {}>", run(first)?, run(second)?))
+}
+
 /// The handler of a pair; `at_exit`: that which keeps the flags only where the branch is taken, if there is a difference.
 fn pair(families: &Families, first: &Instance, second: &Instance, at_exit: bool) -> Option<String> {
     let flow =
         |instance: &Instance| families.list.get(usize::from(instance.family).checked_sub(1)?).map(|f| f.flow);
-    let live = |instance: &Instance| {
+    let x87 = |instance: &Instance| {
         let at = usize::from(instance.family).checked_sub(1);
-        at.and_then(|at| families.list.get(at)).is_some_and(|family| family.live.is_some())
+        at.and_then(|at| families.list.get(at)).is_some_and(|family| family.takes == Takes::X87)
     };
-    if flow(first)? != Flow::Next || live(first) || live(second) {
+    if flow(first)? != Flow::Next || x87(first) || x87(second) {
         return None;
     }
     let (one, two) = (type_of(families, first)?, type_of(families, second)?);
@@ -491,6 +504,13 @@ fn emit_tables(
         out,
         "/// Families that some pair starts with.\npub static STARTS_PAIR: [bool; {}] = {starts_pair:?};",
         starts_pair.len()
+    );
+    let x87 = families.list.iter().map(|family| family.takes == Takes::X87);
+    let in_software: Vec<bool> = std::iter::once(false).chain(x87).collect();
+    let _ = writeln!(
+        out,
+        "/// Families of the x87.\npub static IN_SOFTWARE: [bool; {}] = {in_software:?};",
+        in_software.len()
     );
     let _ = writeln!(
         out,

@@ -22,7 +22,7 @@ pub(crate) mod generated {
     use super::Live;
     use super::{AT_EXIT, EVERYWHERE, NOWHERE};
     use super::{InSoftware, Run, branch, call, call_to, far, in_software, jump, jump_to, pair, pair_branch};
-    use super::{ret, single, sync, x87};
+    use super::{pair_in_software, ret, single, sync, x87};
     use crate::cpu::insn as body;
     use crate::cpu::native::{self, Native};
     use crate::cpu::vector::V128;
@@ -269,6 +269,28 @@ pub(crate) unsafe extern "C" fn in_software<I: InSoftware>(
     }
     // SAFETY: as for every handler.
     unsafe { dispatch(x, ahead(op, I::SLOTS)) }
+}
+
+/// Two instructions of the x87 in a row, in software: the second gets what the first has computed in registers.
+pub(crate) unsafe extern "C" fn pair_in_software<I: InSoftware, J: InSoftware>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    mem: *mut u8,
+) -> *const Op {
+    let x = enter(cpu, op, mem);
+    if !x.cpu().fpu.is_short() || I::run_short(x, &mut x.flags()).is_err() {
+        // SAFETY: the same op.
+        return unsafe { apart::<I>(cpu, op, mem) };
+    }
+    // SAFETY: the second op is behind the first.
+    let second = enter(cpu, unsafe { ahead(op, I::SLOTS) }, mem);
+    // A short way leaves the state one in which they may be taken.
+    if J::run_short(second, &mut second.flags()).is_err() {
+        // SAFETY: the op behind.
+        return unsafe { apart::<J>(cpu, second.op, mem) };
+    }
+    // SAFETY: as for every handler.
+    unsafe { dispatch(x, ahead(op, I::SLOTS + J::SLOTS)) }
 }
 
 /// Two instructions in a row; the second sees the first one's flags in registers.

@@ -135,9 +135,19 @@ pub(crate) fn pair(first: u64, second: u64) -> Option<Handler> {
     }
 }
 
+/// The same, in software if that is asked for and there is one.
+pub(crate) fn pair_for(first: u64, second: u64, software: bool) -> Option<Handler> {
+    software.then(|| pair(first | SOFTWARE, second | SOFTWARE)).flatten().or_else(|| pair(first, second))
+}
+
 /// Whether any pair starts with this key's family.
 pub(crate) fn starts_pair(key: u64) -> bool {
     generated::STARTS_PAIR[usize::from(key as u16)]
+}
+
+/// Whether a key's family is one of the x87, which has handlers that compute in software.
+pub(crate) fn is_in_software(key: u64) -> bool {
+    generated::IN_SOFTWARE[usize::from(key as u16)]
 }
 
 /// A key in the notation of `opcodes/hot.txt`.

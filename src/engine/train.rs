@@ -16,6 +16,8 @@ pub struct Survey {
     pub singles: HashMap<String, u64>,
     /// Two in a row, joined by ` + `.
     pub pairs: HashMap<String, u64>,
+    /// The same, of the x87.
+    pub x87: HashMap<String, u64>,
 }
 
 impl Survey {
@@ -51,8 +53,9 @@ impl Survey {
                 match second {
                     None => *self.singles.entry(text).or_default() += weight,
                     Some(second) => {
-                        *self.pairs.entry(format!("{text} + {}", keys::describe(second))).or_default() +=
-                            weight;
+                        let both = [key, second].map(keys::is_in_software);
+                        let pairs = if both == [true; 2] { &mut self.x87 } else { &mut self.pairs };
+                        *pairs.entry(format!("{text} + {}", keys::describe(second))).or_default() += weight;
                     }
                 }
             }

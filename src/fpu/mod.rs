@@ -310,6 +310,10 @@ impl Fpu {
     #[cfg_attr(not(trap_memory), allow(dead_code))] // nothing is copied then
     pub(crate) const SHORT: usize = std::mem::offset_of!(Fpu, short);
 
+    /// Offset of the top, one byte.
+    #[cfg_attr(not(trap_memory), allow(dead_code))] // nothing is copied then
+    pub(crate) const TOP: usize = std::mem::offset_of!(Fpu, top);
+
     /// Whether the [`Short`](way::Short) ways of instructions may be taken.
     #[inline(always)]
     #[must_use]

@@ -28,6 +28,11 @@ pub(super) fn is_pure(insn: &Instruction) -> bool {
             | Code::Add_rm64_imm32
             | Code::Add_RAX_imm32
             | Code::And_r32_rm32
+            | Code::And_rm32_imm8
+            | Code::And_rm8_imm8
+            | Code::Inc_rm32
+            | Code::Dec_rm32
+            | Code::Mov_r32_imm32
     ) && (insn.op0_kind() == OpKind::Register)
 }
 

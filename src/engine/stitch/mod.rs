@@ -16,6 +16,7 @@ mod runs;
 mod saves;
 mod sum;
 mod template;
+mod top;
 mod vector;
 
 use super::arena;
@@ -149,11 +150,11 @@ impl Stitcher {
     }
 
     /// Copies the handlers of a block's ops one behind the other and lets the ops enter the copy. `flat`: the block's stack segment has
-    /// no base.
+    /// no base. `top`: the top of the x87's stack that is to be expected before the block, if software computes.
     ///
     /// # Safety
     /// `ops` are ops of one block in order, complete but for links, which nobody runs yet.
-    pub(super) unsafe fn stitch(&mut self, ops: &[*mut Op], flat: bool) {
+    pub(super) unsafe fn stitch(&mut self, ops: &[*mut Op], flat: bool, mut top: Option<u8>) {
         let all = Omit { stack: flat, ..Omit::default() };
         let mut draft = std::mem::take(&mut self.draft);
         draft.clear();
@@ -163,6 +164,8 @@ impl Stitcher {
         let mut kept = Kept::NONE;
         // Whether the copy has looked that MXCSR lets the host's instructions do.
         let mut floats = false;
+        // Whether it has looked that the top is what is expected, and that short ways may be taken.
+        let mut top_is_known = false;
         // SAFETY: the caller's promise.
         let handlers: Vec<usize> = ops.iter().map(|&op| unsafe { (*op).handler } as usize).collect();
         let whole: Vec<usize> =
@@ -170,23 +173,27 @@ impl Stitcher {
         let notes: Vec<_> =
             whole.iter().map(|at| self.templates[*at].as_ref().map(|template| template.notes)).collect();
         let runs = runs::find(ops, &notes);
-        self.runs.extend(
-            ops.iter()
-                .zip(&runs)
-                .filter(|(_, (_, run))| *run > 0)
-                .map(|(op, (_, run))| (op.cast_const(), *run)),
-        );
+        self.runs.extend(ops.iter().zip(&runs).flat_map(|(op, place)| place.ops_behind_others(*op)));
         for (index, &op) in ops.iter().enumerate() {
-            let mut omit = Omit { stack: flat, ..runs[index].0 };
+            let mut omit = Omit { stack: flat, ..runs[index].omit };
             omit.look &= behind.is_some();
             floats &= behind.is_some();
             let looks =
                 self.templates[whole[index]].as_ref().is_some_and(|template| template.looks_at_floats);
             omit.floats = floats && looks;
+            top_is_known &= behind.is_some();
+            let by_top = top.filter(|_| notes[index].is_some_and(|notes| notes.are_in_software()));
+            let with_top = by_top.and_then(|top| {
+                let look = omit.look || top_is_known;
+                let omit = Omit { look, top: Some(top), top_look: top_is_known, ..omit };
+                Some(self.template(handlers[index], omit)).filter(|at| self.templates[*at].is_some())
+            });
             // What cannot do with less does all.
-            let less = (omit != all).then(|| self.template(handlers[index], omit));
-            let at = less.filter(|at| self.templates[*at].is_some()).unwrap_or(whole[index]);
+            let mut less =
+                || Some(self.template(handlers[index], omit)).filter(|at| self.templates[*at].is_some());
+            let at = with_top.or_else(|| if omit == all { None } else { less() }).unwrap_or(whole[index]);
             let Some(template) = &self.templates[at] else {
+                (top, top_is_known) = (None, false);
                 if let Some(distance) = behind.take() {
                     kept.complete(&mut draft.hot);
                     leave(&mut draft.hot, distance);
@@ -204,6 +211,10 @@ impl Stitcher {
             // SAFETY: the caller's promise.
             unsafe { draft.write(template, op, distance, &mut kept) };
             floats = (floats || template.looks_at_floats) && !template.changes_floats;
+            if with_top.is_some() || template.changes_top {
+                top = template.top;
+                top_is_known = top.is_some();
+            }
             behind = template.next.map(|next| distance + next - template.moved);
             let follows = |next: u32| {
                 ops.get(index + 1).is_some_and(|following| *following as usize == op as usize + next as usize)

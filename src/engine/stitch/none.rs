@@ -36,7 +36,7 @@ impl Stitcher {
     ///
     /// # Safety
     /// None to keep.
-    pub(super) unsafe fn stitch(&mut self, _: &[*mut Op], _: bool) {
+    pub(super) unsafe fn stitch(&mut self, _: &[*mut Op], _: bool, _: Option<u8>) {
         match *self {}
     }
 }

@@ -15,8 +15,12 @@ use crate::fpu::notes::Notes as Left;
 use iced_x86::{Code, ConditionCode, Instruction, OpKind, Register};
 use std::mem::offset_of;
 
-/// Slots of an op of the x87.
-const SLOTS: usize = 2;
+/// What handlers look at: whether the host's FPU has the state, and whether short ways may be taken; offsets in the CPU.
+const ON: u64 = (offset_of!(Cpu, live) + Live::ON) as u64;
+const SHORT: u64 = (offset_of!(Cpu, fpu) + Fpu::SHORT) as u64;
+
+/// Bytes of an op of the x87: two slots.
+const OP: usize = 2 * size_of::<Op>();
 
 /// What is left out of a template.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -31,6 +35,10 @@ pub(super) struct Omit {
     pub(super) floats: bool,
     /// A stack segment's base and end ([`flat`](super::flat)).
     pub(super) stack: bool,
+    /// That registers of the x87's stack are found by its top, as this is the top ([`top`](super::top)).
+    pub(super) top: Option<u8>,
+    /// The look whether it is.
+    pub(super) top_look: bool,
 }
 
 /// Which notes a handler leaves; each of the x87 some.
@@ -40,6 +48,8 @@ pub(super) struct Notes {
     pub(super) operand: bool,
     /// What it looks at: an offset in the CPU.
     look: u64,
+    /// How far on the handler goes: one op, or the two of a pair.
+    bytes: u32,
 }
 
 /// The notes that an instruction leaves.
@@ -67,9 +77,19 @@ impl Notes {
         left.last && omit.last || left.operand && omit.operand
     }
 
-    /// As they are of a handler with such a look.
-    pub(super) fn with(self, look: &Look) -> Notes {
-        Notes { look: look.field, ..self }
+    /// As they are of a handler with such a look, that goes on with the op so many bytes behind its own.
+    pub(super) fn with(self, look: &Look, bytes: u32) -> Notes {
+        Notes { look: look.field, bytes, ..self }
+    }
+
+    /// Whether they are of a handler that computes in software.
+    pub(super) fn are_in_software(&self) -> bool {
+        self.look == SHORT
+    }
+
+    /// Of how many instructions they are.
+    fn ops(&self) -> u8 {
+        (self.bytes as usize / OP) as u8
     }
 }
 
@@ -85,8 +105,6 @@ pub(super) struct Look {
 impl Look {
     /// Finds it. `None` in a handler of something else, or one that has no short way.
     pub(super) fn find(blocks: &[Block]) -> Option<Look> {
-        const ON: u64 = (offset_of!(Cpu, live) + Live::ON) as u64;
-        const SHORT: u64 = (offset_of!(Cpu, fpu) + Fpu::SHORT) as u64;
         let first = blocks.first()?;
         let End::Branch { insn, taken, not_taken } = &first.end else { return None };
         let looks = |insn: &Instruction| {
@@ -116,30 +134,50 @@ impl Look {
     }
 }
 
+/// What is known of one of a block's ops.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    /// What its copy may leave out.
+    pub(super) omit: Omit,
+    /// How many ops of the x87 stand directly before it.
+    before: u8,
+    /// Of how many such ops it is the first, all done by one handler.
+    ops: u8,
+}
+
+impl Place {
+    /// The ops of `op`'s handler that have others of the x87 before them, and how many.
+    pub(super) fn ops_behind_others(self, op: *mut Op) -> impl Iterator<Item = (*const Op, u8)> {
+        let at = move |index: u8| op.cast_const().wrapping_byte_add(usize::from(index) * OP);
+        let places = (0..self.ops.max(1)).map(move |index| (at(index), self.before.saturating_add(index)));
+        places.filter(|(_, before)| *before > 0)
+    }
+}
+
 /// What each of a block's ops may leave out, and how many ops of the x87 stand directly before it. `notes` are those of their
 /// handlers, `None` if they cannot be copied.
-pub(super) fn find(ops: &[*mut Op], notes: &[Option<Notes>]) -> Vec<(Omit, u8)> {
-    let look = |at: usize| notes[at].filter(|notes| notes.last || notes.operand).map(|notes| notes.look);
-    let follows = |at: usize| {
-        at > 0
-            && look(at).is_some()
-            && look(at - 1) == look(at)
-            && ops[at] as usize == ops[at - 1] as usize + SLOTS * size_of::<Op>()
-    };
-    let mut found = vec![(Omit::default(), 0u8); ops.len()];
-    for at in 1..ops.len() {
+pub(super) fn find(ops: &[*mut Op], notes: &[Option<Notes>]) -> Vec<Place> {
+    let noted = |at: usize| notes[at].filter(|notes| notes.last || notes.operand);
+    let mut found = vec![Place::default(); ops.len()];
+    for at in 0..ops.len() {
+        let Some(here) = noted(at) else { continue };
+        found[at].ops = here.ops();
+        let Some(before) = at.checked_sub(1).and_then(noted) else { continue };
+        let follows =
+            before.look == here.look && ops[at] as usize == ops[at - 1] as usize + before.bytes as usize;
         // No block has so many.
-        if follows(at) && found[at - 1].1 < u8::MAX {
-            found[at].1 = found[at - 1].1 + 1;
-            found[at].0.look = true;
-            found[at - 1].0.last = true;
+        let count = found[at - 1].before.checked_add(before.ops());
+        if let (true, Some(count)) = (follows, count) {
+            found[at].before = count;
+            found[at].omit.look = true;
+            found[at - 1].omit.last = true;
         }
     }
     // Notes of an operand are good until the next one.
     let mut later = false;
     for at in (0..ops.len()).rev() {
-        found[at].0.operand = later && found[at].0.last;
-        later = found[at].1 > 0 && (later || notes[at].is_some_and(|notes| notes.operand));
+        found[at].omit.operand = later && found[at].omit.last;
+        later = found[at].before > 0 && (later || notes[at].is_some_and(|notes| notes.operand));
     }
     found
 }

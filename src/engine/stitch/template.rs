@@ -11,7 +11,7 @@ use super::code::{Block, End, read};
 use super::facts::{COUNT, condition, extends_again, immediate_form, is_pure};
 use super::runs::{Look, Notes, Omit};
 use super::sum::Sum;
-use super::{flat, floats, saves};
+use super::{flat, floats, saves, top};
 use iced_x86::{Code, Encoder, FlowControl, InstructionInfoFactory, OpKind, Register};
 use std::collections::HashMap;
 
@@ -100,6 +100,10 @@ pub(super) struct Template {
     pub(super) looks_at_floats: bool,
     /// The hot part may change what such a look is at.
     pub(super) changes_floats: bool,
+    /// The top of the x87's stack behind it, if it was made for a certain one before it.
+    pub(super) top: Option<u8>,
+    /// It may change the top, or whether short ways may be taken, in another way.
+    pub(super) changes_top: bool,
 }
 
 /// What atoms are made from.
@@ -182,6 +186,13 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
         flat::omit(&mut blocks);
     }
     saves::omit(&mut blocks);
+    let mut top_behind = None;
+    if let Some(top) = omit.top {
+        top_behind = top::fold(&mut blocks, top);
+        if !omit.top_look {
+            top::guard(&mut blocks, top, base)?;
+        }
+    }
     let mut analysis = Analysis { info: InstructionInfoFactory::new() };
     let starts = analysis.flow(&blocks);
     let mut ends = Vec::with_capacity(blocks.len());
@@ -198,8 +209,6 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
         bodies.push(steps);
         ends.push(values);
     }
-    // Without a look, there are no runs.
-    notes = look.as_ref().map(|look| notes.with(look)).unwrap_or_default();
     // Where the block goes on with the next op: how far that is.
     let goes_on: Vec<Option<u32>> =
         blocks.iter().zip(&ends).map(|(block, values)| next_op(block, values)).collect();
@@ -227,6 +236,8 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
         [first, rest @ ..] if rest.iter().all(|at| goes_on[*at] == goes_on[*first]) => goes_on[*first],
         _ => return None,
     };
+    // Without a look, there are no runs.
+    let notes = look.as_ref().zip(next).map(|(look, next)| notes.with(look, next)).unwrap_or_default();
     let mut moved = next.unwrap_or(0);
     if next.is_none() {
         hot.fill(true);
@@ -270,7 +281,8 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
     let cold: Vec<usize> = (0..blocks.len()).filter(|at| !hot[*at]).collect();
     let elsewhere = floats::look(&blocks);
     let looks_at_floats = elsewhere.is_some_and(|start| cold.iter().any(|at| blocks[*at].start == start));
-    let mut template = Template { next, moved, wants_op, notes, looks_at_floats, ..Template::default() };
+    let mut template =
+        Template { next, moved, wants_op, notes, looks_at_floats, top: top_behind, ..Template::default() };
     for &at in order.iter().chain(&warm) {
         for step in &bodies[at] {
             let (reads, writes) = analysis.used_by(step);
@@ -279,6 +291,7 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
             template.opaque |= analysis.is_opaque(step);
             template.peeks |= analysis.peeks(step);
             template.changes_floats |= floats::changes(&mut analysis, step);
+            template.changes_top |= top::may_change(&step.insn, &mut analysis.info);
         }
     }
     let source = Source { bytes, base };
@@ -358,6 +371,7 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
         mark_only_ways(&mut template);
     }
     template.changes_floats |= template.opaque;
+    template.changes_top |= template.opaque;
     template.opaque |= jumps_back(&template.hot);
     (template.hot.len() + template.warm.len() + template.cold.len() <= MAX_ATOMS).then_some(template)
 }

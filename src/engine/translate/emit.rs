@@ -78,8 +78,10 @@ impl Translations {
         if let (Some(stitcher), true) = (&mut self.stitcher, well) {
             let wanted = ops.iter().filter(|slot| !seconds.contains(slot));
             let ops: Vec<*mut Op> = wanted.map(|slot| self.arena.at(*slot)).collect();
+            let fpu = &job.cpu.fpu;
+            let top = (self.settings.fpu == Backend::Soft && fpu.is_short()).then(|| fpu.top());
             // SAFETY: the ops of this block in order, which nobody runs yet.
-            unsafe { stitcher.stitch(&ops, job.is_flat()) };
+            unsafe { stitcher.stitch(&ops, job.is_flat(), top) };
         }
         for mut link in links.drain(..) {
             if let (Some(site), Some(done)) = (site, link.done) {
@@ -361,7 +363,8 @@ impl Translations {
                     true => keys::LIVE,
                     false => 0,
                 };
-                if let Some(handler) = find_pair(&first.keys, needed, &second.keys) {
+                let software = self.settings.fpu == Backend::Soft;
+                if let Some(handler) = find_pair(&first.keys, needed, &second.keys, software) {
                     // SAFETY: the slot of an op of this block, which nobody runs yet.
                     unsafe { (*self.arena.at(slot)).handler = handler };
                     joined[index] = true;
@@ -376,14 +379,14 @@ impl Translations {
 
 /// The handler of two instructions with one of these keys each; `needed` are the bits of the first one's that say for whom it keeps
 /// flags.
-fn find_pair(first: &[u64], needed: u64, second: &[u64]) -> Option<Handler> {
+fn find_pair(first: &[u64], needed: u64, second: &[u64], software: bool) -> Option<Handler> {
     if !first.first().is_some_and(|key| keys::starts_pair(*key)) {
         return None;
     }
     for one in first {
         let one = one & !keys::LIVE | needed;
         for two in second {
-            if let Some(handler) = keys::pair(one, *two) {
+            if let Some(handler) = keys::pair_for(one, *two, software) {
                 return Some(handler);
             }
         }
