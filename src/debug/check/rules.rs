@@ -204,8 +204,8 @@ pub(super) fn unspecified(insn: &Insn, before: &Registers) -> Vec<Range<u32>> {
     let parts = match insn.form().mnemonic {
         "fxsave" => vec![MXCSR_MASK, behind(LEGACY_BYTES)],
         "xsave" => vec![MXCSR_MASK, behind(XSAVE_BYTES)],
-        "fnstenv" | "fnsave" if hides_pointers() && insn.opsize16 => vec![6..14],
-        "fnstenv" | "fnsave" if hides_pointers() => vec![12..28],
+        "fnstenv" | "fnsave" if hides_pointers() && insn.opsize16 => std::iter::once(6..14).collect(),
+        "fnstenv" | "fnsave" if hides_pointers() => std::iter::once(12..28).collect(),
         _ => return Vec::new(),
     };
     let operand = insn.form().operands.iter().find(|operand| operand.code == Code::M);

@@ -147,11 +147,12 @@ pub fn mul(a: F80, b: F80) -> Option<Quick<F80>> {
     let carry = high >> 63;
     let above = a.exponent() + b.exponent() + carry as i32 - BIAS - 1;
     let se = sign_and_exponent(u32::from(a.se ^ b.se), above.cast_unsigned())?;
-    // Doubled unless its highest bit is set.
-    let twice = product.wrapping_add(product);
+    // Doubled unless its highest bit is set. Sums: a shift of two words (SHLD) takes some processors long.
+    let (twice_low, carried) = add_with_carry(low, low, false);
+    let (twice_high, _) = add_with_carry(high, high, carried);
     let is_set = high.cast_signed() < 0;
-    let sig = select_unpredictable(is_set, high, (twice >> 64) as u64);
-    let low = select_unpredictable(is_set, low, twice as u64);
+    let sig = select_unpredictable(is_set, high, twice_high);
+    let low = select_unpredictable(is_set, low, twice_low);
     Some(round(sig, low)?.map(|sig| F80::new(se, sig)))
 }
 
