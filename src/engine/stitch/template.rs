@@ -8,7 +8,7 @@
 use super::access::Access;
 use super::analysis::{Analysis, Operand, RDI, RSI, Step, Value, Values, number};
 use super::code::{Block, End, read};
-use super::facts::{COUNT, condition, extends_again, immediate_form, is_pure};
+use super::facts::{COUNT, condition, extends_again, immediate_form, is_cpu, is_pure};
 use super::runs::{Look, Notes, Omit};
 use super::sum::Sum;
 use super::{flat, floats, saves, top};
@@ -188,7 +188,7 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
     saves::omit(&mut blocks);
     let mut top_behind = None;
     if let Some(top) = omit.top {
-        top_behind = top::fold(&mut blocks, top);
+        top_behind = top::fold(&mut blocks, top)?;
         if !omit.top_look {
             top::guard(&mut blocks, top, base)?;
         }
@@ -291,7 +291,8 @@ pub(super) fn template(bytes: &[u8], base: u64, omit: Omit) -> Option<Template> 
             template.opaque |= analysis.is_opaque(step);
             template.peeks |= analysis.peeks(step);
             template.changes_floats |= floats::changes(&mut analysis, step);
-            template.changes_top |= top::may_change(&step.insn, &mut analysis.info);
+            template.changes_top |=
+                top::changes(&step.insn, &mut analysis.info, |base| is_cpu(base, &step.values));
         }
     }
     let source = Source { bytes, base };

@@ -40,25 +40,49 @@ fn is_byte_at(insn: &Instruction, offset: u64) -> bool {
         && insn.memory_size().size() == 1
 }
 
-/// Whether an instruction may change the top, or whether short ways may be taken, other than by a store of the one byte.
-pub(super) fn may_change(insn: &Instruction, info: &mut InstructionInfoFactory) -> bool {
-    let writes = |access| {
-        !matches!(access, OpAccess::None | OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess)
-    };
+/// Whether an access leaves what it finds.
+fn only_reads(access: OpAccess) -> bool {
+    matches!(access, OpAccess::None | OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess)
+}
+
+/// Whether an instruction stores to the top, or to whether short ways may be taken. `is_cpu` tells which registers hold the CPU.
+pub(super) fn changes(
+    insn: &Instruction,
+    info: &mut InstructionInfoFactory,
+    is_cpu: impl Fn(Register) -> bool,
+) -> bool {
     info.info(insn).used_memory().iter().any(|used| {
         let within = |at: u64| {
             used.displacement() <= at && at < used.displacement() + used.memory_size().size() as u64
         };
         // Elements of arrays are within them.
-        let here =
-            used.base() == Register::RDI && used.index() == Register::None && (within(TOP) || within(SHORT));
-        writes(used.access()) && here
+        let here = is_cpu(used.base()) && used.index() == Register::None && (within(TOP) || within(SHORT));
+        !only_reads(used.access()) && here
     })
 }
 
-/// Lets a handler, for which the top is `top`, find registers of the stack by that. Gives the top behind it, if that is known.
-pub(super) fn fold(blocks: &mut [Block], top: u8) -> Option<u8> {
+/// Whether an instruction changes RDI, which holds the CPU, or makes another register a pointer into that.
+fn spreads_cpu(insn: &Instruction, info: &mut InstructionInfoFactory) -> bool {
+    let copied = (0..insn.op_count()).any(|at| {
+        insn.op_kind(at) == OpKind::Register && insn.op_register(at).full_register() == Register::RDI
+    });
+    let address_only = matches!(insn.code(), Code::Lea_r64_m | Code::Lea_r32_m | Code::Lea_r16_m);
+    let pointer = address_only && [insn.memory_base(), insn.memory_index()].contains(&Register::RDI);
+    let used = info.info(insn).used_registers();
+    copied
+        || pointer
+        || used
+            .iter()
+            .any(|used| used.register().full_register() == Register::RDI && !only_reads(used.access()))
+}
+
+/// Lets a handler, for which the top is `top`, find registers of the stack by that. Gives the top behind it, if that is known. `None`
+/// if it may store through other pointers than the CPU's.
+pub(super) fn fold(blocks: &mut [Block], top: u8) -> Option<Option<u8>> {
     let mut folding = Folding { info: InstructionInfoFactory::new() };
+    if blocks.iter().flat_map(|block| &block.insns).any(|insn| spreads_cpu(insn, &mut folding.info)) {
+        return None;
+    }
     let index: HashMap<u64, usize> = blocks.iter().enumerate().map(|(at, block)| (block.start, at)).collect();
     let mut starts: Vec<Option<State>> = vec![None; blocks.len()];
     starts[0] = Some(State { registers: [None; 16], top: Some(top) });
@@ -90,7 +114,7 @@ pub(super) fn fold(blocks: &mut [Block], top: u8) -> Option<u8> {
             behind = Some(behind.map_or(state.top, |other| other.filter(|_| other == state.top)));
         }
     }
-    behind.flatten()
+    Some(behind.flatten())
 }
 
 struct Folding {
@@ -103,11 +127,7 @@ impl Folding {
         let before = *state;
         let value = constant(insn, &before);
         for used in self.info.info(insn).used_registers() {
-            let reads = matches!(
-                used.access(),
-                OpAccess::Read | OpAccess::CondRead | OpAccess::None | OpAccess::NoMemAccess
-            );
-            if let (Some(at), false) = (number(used.register()), reads) {
+            if let (Some(at), false) = (number(used.register()), only_reads(used.access())) {
                 state.registers[at] = None;
             }
         }
@@ -123,7 +143,7 @@ impl Folding {
             && is_byte_at(insn, TOP)
         {
             state.top = byte(insn.op1_register(), &before);
-        } else if may_change(insn, &mut self.info) {
+        } else if changes(insn, &mut self.info, |base| base == Register::RDI) {
             state.top = None;
         }
     }
@@ -223,4 +243,73 @@ pub(super) fn guard(blocks: &mut Vec<Block>, top: u8, handler: u64) -> Option<()
     blocks.insert(0, Block { start: LOOK, insns: vec![compare], end });
     blocks.push(Block { start: ELSEWHERE, insns: Vec::new(), end: End::Outside(handler) });
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIGS: i64 = 0x178;
+
+    fn block(insns: Vec<Instruction>) -> Vec<Block> {
+        let leave = Instruction::with(Code::Retnq);
+        vec![Block { start: 0x1000, insns, end: End::Leave(leave) }]
+    }
+
+    /// What a push does: one register further, to which RCX goes.
+    fn push() -> Vec<Instruction> {
+        let sig = MemoryOperand::new(Register::RDI, Register::RAX, 8, SIGS, 8, false, Register::None);
+        [
+            Instruction::with2(Code::Movzx_r32_rm8, Register::EAX, place(TOP)),
+            Instruction::with1(Code::Dec_rm32, Register::EAX),
+            Instruction::with2(Code::And_rm32_imm8, Register::EAX, 7),
+            Instruction::with2(Code::Mov_rm8_r8, place(TOP), Register::AL),
+            Instruction::with2(Code::Mov_rm64_r64, sig, Register::RCX),
+        ]
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .expect("they can be encoded")
+    }
+
+    #[test]
+    fn registers_of_the_stack_are_found_by_a_certain_top() {
+        for (top, pushed) in [(0, 7), (1, 0), (7, 6)] {
+            let mut blocks = block(push());
+            assert_eq!(fold(&mut blocks, top), Some(Some(pushed)));
+            let [load, .., store, sig] = &blocks[0].insns[..] else { panic!("as many as before") };
+            assert_eq!((load.code(), load.immediate32()), (Code::Mov_r32_imm32, top.into()));
+            assert_eq!((store.code(), store.immediate8()), (Code::Mov_rm8_imm8, pushed));
+            assert_eq!(sig.memory_index(), Register::None);
+            assert_eq!(sig.memory_displacement64(), SIGS as u64 + 8 * u64::from(pushed));
+        }
+    }
+
+    #[test]
+    fn the_top_is_unknown_behind_a_store_of_something_unknown() {
+        let store =
+            Instruction::with2(Code::Mov_rm8_r8, place(TOP), Register::DL).expect("it can be encoded");
+        assert_eq!(fold(&mut block([push(), vec![store]].concat()), 3), Some(None));
+        let wide = Instruction::with2(Code::Mov_rm32_r32, place(TOP - 1), Register::EDX).expect("the same");
+        assert_eq!(fold(&mut block([push(), vec![wide]].concat()), 3), Some(None));
+    }
+
+    #[test]
+    fn nothing_is_folded_where_other_pointers_lead_to_the_cpu() {
+        let copy =
+            Instruction::with2(Code::Mov_r64_rm64, Register::RBX, Register::RDI).expect("it can be encoded");
+        let mut blocks = block([vec![copy], push()].concat());
+        assert_eq!(fold(&mut blocks, 3), None);
+        assert_eq!(blocks[0].insns[1].code(), Code::Movzx_r32_rm8);
+    }
+
+    #[test]
+    fn a_guard_leads_to_the_handler_where_the_top_is_another() {
+        let mut blocks = block(push());
+        guard(&mut blocks, 5, 0x1000).expect("it can be encoded");
+        let End::Branch { insn, taken, not_taken } = &blocks[0].end else { panic!("it looks") };
+        assert_eq!((insn.code(), *not_taken), (Code::Jne_rel32_64, 0x1000));
+        assert_eq!(blocks[0].insns[0].immediate8(), 5);
+        let elsewhere = blocks.iter().find(|block| block.start == *taken).expect("it is there");
+        assert!(matches!(elsewhere.end, End::Outside(0x1000)));
+    }
 }
