@@ -46,6 +46,14 @@ pub fn describe(instruction: &Instruction, before: &Frame, silicon: &Frame, mode
     )
 }
 
+/// Whether only the processor has an underflow, where the tables say so of AMD's (`tiny-result`): a tiny operand that comes back as it
+/// was, and unmasked.
+fn is_tiny_result(instruction: &Instruction, silicon: &Frame, model: &Frame) -> bool {
+    let scales = ["fscale", "fprem"].iter().any(|name| instruction.text.starts_with(name));
+    let underflows = |frame: &Frame| frame.fpu().status() & flag::UE != 0;
+    scales && is_amd() && underflows(silicon) && !underflows(model)
+}
+
 /// Runs each instruction on the same random states here and there, and shows the first differences.
 fn check(instructions: &[Instruction], pointers: LastInstruction) {
     check_on(instructions.iter(), pointers, Rng::fpu);
@@ -66,7 +74,9 @@ fn check_on<'a>(
             let before = Frame::random(instruction, &fpu, &mut rng);
             let model = instruction.run_on_model(&before);
             let silicon = instruction.run_on_silicon(&before, &model, pointers);
-            if silicon.significant(pointers) == model.significant(pointers) {
+            if silicon.significant(pointers) == model.significant(pointers)
+                || is_tiny_result(instruction, &silicon, &model)
+            {
                 continue;
             }
             wrong += 1;
@@ -96,7 +106,7 @@ fn other_arithmetic_matches_silicon() {
     check(MONADIC, LastInstruction::Replaced);
 }
 
-/// They are left as they are, which is no underflow. AMD's processors differ where that is unmasked, as the table says.
+/// They are left as they are, which is no underflow.
 #[test]
 fn denormals_by_zeros_and_infinities_match_silicon() {
     let state = |rng: &mut Rng| {
@@ -106,9 +116,6 @@ fn denormals_by_zeros_and_infinities_match_silicon() {
         let other = if rng.one_in(2) { F80::new(sign, 0) } else { F80::new(sign | 0x7fff, INTEGER) };
         fpu.set_st(0, F80::new(rng.bits() as u16 & 0x8000, rng.word() >> 1));
         fpu.set_st(1, other);
-        if is_amd() {
-            fpu.set_control(fpu.control() | flag::UE);
-        }
         fpu
     };
     let instructions =
