@@ -196,6 +196,13 @@ pub struct Families {
     pub instances: Vec<Instance>,
 }
 
+impl Families {
+    /// The family that an instance is of.
+    pub fn of(&self, instance: &Instance) -> Option<&Family> {
+        self.list.get(usize::from(instance.family).checked_sub(1)?)
+    }
+}
+
 /// Whether the ops carry their own address in a second slot.
 pub fn needs_eip(form: &Form) -> bool {
     matches!(form.takes, Takes::CpuEip | Takes::X87)

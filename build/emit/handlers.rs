@@ -331,7 +331,7 @@ fn emit_run(out: &mut String, family: &Family, way: &str) {
 
 /// The type of an instance, or nothing if its operands do not fit the family.
 fn type_of(families: &Families, instance: &Instance) -> Option<String> {
-    let family = families.list.get(usize::from(instance.family).checked_sub(1)?)?;
+    let family = families.of(instance)?;
     let has_memory = instance.specs.iter().any(|spec| spec.is_memory());
     let mut arguments = Vec::new();
     if family.conditional {
@@ -405,7 +405,7 @@ fn type_of(families: &Families, instance: &Instance) -> Option<String> {
 }
 
 fn single(families: &Families, instance: &Instance) -> Option<String> {
-    let family = families.list.get(usize::from(instance.family).checked_sub(1)?)?;
+    let family = families.of(instance)?;
     let bits = family.size_bits.unwrap_or(32);
     if matches!(family.flow, Flow::Jump | Flow::Call | Flow::Ret) {
         let target = type_of(families, instance)?;
@@ -434,7 +434,7 @@ fn single(families: &Families, instance: &Instance) -> Option<String> {
 
 /// The second handler of what the host's FPU can do: the row's body.
 fn in_software(families: &Families, instance: &Instance) -> Option<String> {
-    let family = families.list.get(usize::from(instance.family).checked_sub(1)?)?;
+    let family = families.of(instance)?;
     family.is_live(instance).then_some(())?;
     Some(format!("in_software::<{}>", type_of(families, instance)?))
 }
@@ -442,7 +442,7 @@ fn in_software(families: &Families, instance: &Instance) -> Option<String> {
 /// The handler of two instructions of the x87 in software.
 fn pair_in_software(families: &Families, first: &Instance, second: &Instance) -> Option<String> {
     let run = |instance: &Instance| {
-        let family = families.list.get(usize::from(instance.family).checked_sub(1)?)?;
+        let family = families.of(instance)?;
         let goes_on = family.takes == Takes::X87 && family.flow == Flow::Next;
         goes_on.then(|| type_of(families, instance)).flatten()
     };
@@ -451,15 +451,11 @@ fn pair_in_software(families: &Families, first: &Instance, second: &Instance) ->
 
 /// The handler of a pair; `at_exit`: that which keeps the flags only where the branch is taken, if there is a difference.
 fn pair(families: &Families, first: &Instance, second: &Instance, at_exit: bool) -> Option<String> {
-    let flow =
-        |instance: &Instance| families.list.get(usize::from(instance.family).checked_sub(1)?).map(|f| f.flow);
-    let x87 = |instance: &Instance| {
-        let at = usize::from(instance.family).checked_sub(1);
-        at.and_then(|at| families.list.get(at)).is_some_and(|family| family.takes == Takes::X87)
-    };
-    if flow(first)? != Flow::Next || x87(first) || x87(second) {
+    let [one, two] = [families.of(first)?, families.of(second)?];
+    if one.flow != Flow::Next || one.takes == Takes::X87 || two.takes == Takes::X87 {
         return None;
     }
+    let flow = two.flow;
     let (one, two) = (type_of(families, first)?, type_of(families, second)?);
     let needed = match (first.live, at_exit) {
         (true, true) => "AT_EXIT",
@@ -467,7 +463,7 @@ fn pair(families: &Families, first: &Instance, second: &Instance, at_exit: bool)
         (false, false) => "NOWHERE",
         (false, true) => return None,
     };
-    match flow(second)? {
+    match flow {
         Flow::Next if at_exit => None,
         Flow::Next => Some(format!("pair::<{one}, {}, {two}, {}>", first.live, second.live)),
         Flow::Branch => Some(format!("pair_branch::<{one}, {needed}, {two}>")),

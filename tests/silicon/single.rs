@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use table86::cpu::image::XSAVE_BYTES;
 use table86::fpu::FXSAVE_X87;
-use table86::isa::decode::NO_REG;
+use table86::isa::decode::{NO_REG, operand_bytes};
 use table86::isa::proof::key;
-use table86::isa::{Code, FORMS, Form, Insn, Part, Privilege, Size, flag};
+use table86::isa::{Code, FORMS, Form, Insn, Operand, Part, Privilege, Size, flag};
 
 /// States tried with each encoding.
 const STATES: u32 = 8;
@@ -220,7 +220,10 @@ pub fn is_right(insn: &Insn, left: &Left, silicon: &Left, before: &State) -> boo
 pub fn is_same(insn: &Insn, left: &Left, silicon: &Left, before: &State) -> bool {
     let mut left = *left;
     let form = insn.form();
-    if departs(form, Part::Alignment) && is_general_protection(&left) {
+    if departs(form, Part::Alignment)
+        && is_general_protection(&left)
+        && may_be_aligned_otherwise(insn, before)
+    {
         return true;
     }
     // At a fault, or a trap between two repetitions.
@@ -297,6 +300,15 @@ fn is_general_protection(left: &Left) -> bool {
     matches!(left.event, Event::Fault { vector: Fault::GP, error: 0, .. })
 }
 
+/// Whether #GP for an operand's alignment may be due: it is not aligned, or the instruction loads what says so.
+fn may_be_aligned_otherwise(insn: &Insn, before: &State) -> bool {
+    const VECTOR: u32 = 16;
+    let is_vector = |operand: &Operand| operand_bytes(operand.size, insn.opsize16) == VECTOR;
+    // Bases of segments are aligned.
+    !insn.form().operands.iter().any(is_vector)
+        || operand_offset(insn, before).is_some_and(|at| !at.is_multiple_of(VECTOR))
+}
+
 /// The bits of a vector register's elements that are NaNs both here and there.
 fn nans_in_both(form: &Form, left: &Left, silicon: &Left, register: usize) -> u128 {
     let doubles = form.operands.iter().any(|operand| operand.size == Size::Pd);
@@ -369,11 +381,16 @@ pub fn departs_in_memory(
 
 /// Where the memory operand is; `None` by a null selector.
 fn operand_address(bench: &Bench<'_>, insn: &Insn, state: &State) -> Option<u32> {
+    let offset = operand_offset(insn, state)?;
+    Some(crate::x87::base(bench, state.segs[insn.mem?.seg as usize])?.wrapping_add(offset))
+}
+
+/// Where it is in its segment.
+fn operand_offset(insn: &Insn, state: &State) -> Option<u32> {
     let mem = insn.mem?;
     let register = |number: u8| if number == NO_REG { 0 } else { state.regs[usize::from(number)] };
     let offset = register(mem.base).wrapping_add(register(mem.index) << mem.scale).wrapping_add(mem.disp);
-    let offset = if insn.addr16 { offset & 0xffff } else { offset };
-    Some(crate::x87::base(bench, state.segs[mem.seg as usize])?.wrapping_add(offset))
+    Some(if insn.addr16 { offset & 0xffff } else { offset })
 }
 
 /// Which case of its flag rule an instruction is: 0 unless the rule goes by the count.

@@ -17,7 +17,7 @@ use std::mem::offset_of;
 
 /// What handlers look at: whether the host's FPU has the state, and whether short ways may be taken; offsets in the CPU.
 const ON: u64 = (offset_of!(Cpu, live) + Live::ON) as u64;
-const SHORT: u64 = (offset_of!(Cpu, fpu) + Fpu::SHORT) as u64;
+pub(super) const SHORT: u64 = (offset_of!(Cpu, fpu) + Fpu::SHORT) as u64;
 
 /// Bytes of an op of the x87: two slots.
 const OP: usize = 2 * size_of::<Op>();

@@ -6,6 +6,7 @@
 
 use super::analysis::number;
 use super::code::{Block, End};
+use super::runs::SHORT;
 use crate::cpu::Cpu;
 use crate::fpu::Fpu;
 use iced_x86::{Code, Instruction, InstructionInfoFactory, MemoryOperand, OpAccess, OpKind, Register};
@@ -14,8 +15,6 @@ use std::mem::offset_of;
 
 /// Where the CPU has the top.
 const TOP: u64 = (offset_of!(Cpu, fpu) + Fpu::TOP) as u64;
-/// Where it has whether short ways may be taken.
-const SHORT: u64 = (offset_of!(Cpu, fpu) + Fpu::SHORT) as u64;
 
 /// What is known of the state: constants in registers, and the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
